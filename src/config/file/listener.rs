@@ -1,0 +1,216 @@
+//! `listeners`: where connections are accepted, with which TLS and limits.
+
+use crate::config::decode::{Located, Raw};
+use crate::config::file::Later;
+use crate::config::words::ListenAddress;
+use crate::units::{Size, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A socket that accepts connections.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Its name in routes, logs and metrics; the address without one.
+    #[serde(default)]
+    pub name: Option<Located<String>>,
+    /// `IP:PORT`, `[IPv6]:PORT`, or `*:PORT` for all addresses.
+    pub address: Located<ListenAddress>,
+    /// What is spoken: `h1` on plaintext and `[h1, h2]` on TLS without it. `h2` on a plaintext
+    /// listener is h2c with prior knowledge.
+    #[serde(default)]
+    pub protocols: Option<Located<Vec<Protocol>>>,
+    /// TLS termination; plaintext without it.
+    #[serde(default)]
+    pub tls: Option<Located<Tls>>,
+    /// Answer every request with a redirect to https, except for routes that name this listener.
+    #[serde(default)]
+    pub redirect_https: RedirectHttps,
+    /// Limits that protect the process from its clients.
+    #[serde(default)]
+    pub limits: ListenerLimits,
+    /// Filters for every request that came in here, before the route's own.
+    #[serde(default)]
+    pub filters: Vec<Raw>,
+
+    #[schemars(skip)]
+    #[serde(default, skip_serializing)]
+    pub proxy_protocol: Option<Later>,
+    #[schemars(skip)]
+    #[serde(default, skip_serializing)]
+    pub ip: Option<Later>,
+    #[schemars(skip)]
+    #[serde(default, skip_serializing)]
+    pub tcp: Option<Later>,
+    #[schemars(skip)]
+    #[serde(default, skip_serializing)]
+    pub udp: Option<Later>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    H1,
+    H2,
+}
+
+/// `true`, or the port and status to use.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub struct RedirectHttps {
+    pub enabled: bool,
+    /// The port named in the redirect; that of the first TLS listener without it.
+    pub port: Option<u16>,
+    pub status: Option<u16>,
+}
+
+impl<'de> Deserialize<'de> for RedirectHttps {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        use std::fmt;
+        #[derive(Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct Map {
+            enabled: bool,
+            port: Option<u16>,
+            status: Option<u16>,
+        }
+        impl Default for Map {
+            fn default() -> Self {
+                Map { enabled: true, port: None, status: None }
+            }
+        }
+        struct V;
+        impl<'de> serde::de::Visitor<'de> for V {
+            type Value = RedirectHttps;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, or a map with port and status")
+            }
+            fn visit_bool<E>(self, enabled: bool) -> Result<Self::Value, E> {
+                Ok(RedirectHttps { enabled, port: None, status: None })
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let m = Map::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                if !matches!(m.status, None | Some(301 | 302 | 303 | 307 | 308)) {
+                    return Err(serde::de::Error::custom(
+                        "the status of a redirect is 301, 302, 303, 307 or 308",
+                    ));
+                }
+                Ok(RedirectHttps { enabled: m.enabled, port: m.port, status: m.status })
+            }
+        }
+        d.deserialize_any(V)
+    }
+}
+
+impl JsonSchema for RedirectHttps {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RedirectHttps".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "anyOf": [
+                { "type": "boolean" },
+                { "type": "object", "additionalProperties": false, "properties": {
+                    "enabled": { "type": "boolean" },
+                    "port": { "type": "integer", "minimum": 1, "maximum": 65535 },
+                    "status": { "enum": [301, 302, 303, 307, 308] } } }
+            ]
+        })
+    }
+}
+
+/// TLS termination.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The certificates; the name in the client's SNI picks, and the first is the default.
+    pub certificates: Vec<Located<Certificate>>,
+    /// The oldest TLS version accepted.
+    pub min_version: TlsVersion,
+
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub client_auth: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub passthrough: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub unknown_names: Option<Later>,
+}
+
+/// A certificate chain and its private key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The chain: the server's certificate first, then the intermediates.
+    pub cert: Located<PathBuf>,
+    /// The private key (PKCS#8, PKCS#1 or SEC1), not encrypted.
+    pub key: Located<PathBuf>,
+    /// The names that this certificate serves, `*.` wildcards included; those in the certificate without it.
+    #[serde(default)]
+    pub names: Vec<Located<String>>,
+
+    #[schemars(skip)]
+    #[serde(default, skip_serializing)]
+    pub min_version: Option<Later>,
+    #[schemars(skip)]
+    #[serde(default, skip_serializing)]
+    pub client_auth: Option<Later>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Deserialize, Serialize, JsonSchema)]
+pub enum TlsVersion {
+    #[default]
+    #[serde(rename = "1.2")]
+    V1_2,
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+/// Limits that protect the process from its clients.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerLimits {
+    /// Connections open at once; more are closed as they come.
+    pub connections: usize,
+    /// A TLS handshake ends within this.
+    pub tls_handshake_timeout: Time,
+    /// A whole request head arrives within this, from its first byte (408).
+    pub header_timeout: Time,
+    /// A connection with no request on it is closed after this.
+    pub idle_timeout: Time,
+    /// The longest silence of a client within a request body (408).
+    pub body_timeout: Time,
+    /// The longest a client may take to read what is sent to it before the connection is closed.
+    pub send_timeout: Time,
+    /// The whole head of a request: the request line and all headers (431).
+    pub max_header_bytes: Size,
+    /// How many headers a request may have (431); at most 256.
+    pub max_headers: usize,
+    /// The request target (414).
+    pub max_uri_bytes: Size,
+    /// The body of a request (413); no limit without it.
+    pub max_body_bytes: Option<Size>,
+    /// Requests in flight at once on one HTTP/2 connection.
+    pub max_streams: u32,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        ListenerLimits {
+            connections: 10_000,
+            tls_handshake_timeout: Time::secs(10),
+            header_timeout: Time::secs(10),
+            idle_timeout: Time::secs(60),
+            body_timeout: Time::secs(60),
+            send_timeout: Time::secs(60),
+            max_header_bytes: Size(64 * 1024),
+            max_headers: 100,
+            max_uri_bytes: Size(8 * 1024),
+            max_body_bytes: None,
+            max_streams: 128,
+        }
+    }
+}

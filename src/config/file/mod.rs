@@ -1,0 +1,208 @@
+//! The YAML shape, as typed, and nothing else: every key a user can write, its default and its
+//! documentation. `config::check` turns a [`File`] into a `Plan`.
+//!
+//! The doc comments here are the reference of the configuration: they become the JSON Schema.
+
+mod listener;
+mod route;
+mod server;
+mod upstream;
+
+pub use listener::*;
+pub use route::*;
+pub use server::*;
+pub use upstream::*;
+
+use crate::config::decode::{Located, Raw};
+use crate::config::words::Cidr;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// The configuration of a weirgate process.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    /// Other files to read, as globs relative to this file. Their lists are appended and their maps merged.
+    #[serde(skip_serializing)]
+    pub include: Option<OneOrMany<String>>,
+    /// The process: threads, pid file, user, graceful shutdown.
+    pub server: Server,
+    /// Whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
+    pub trusted_proxies: Vec<Located<Cidr>>,
+    /// Which headers about the client are added to requests.
+    pub proxy_headers: ProxyHeaders,
+    /// The process log and the access log.
+    pub log: Log,
+    /// Where connections are accepted.
+    pub listeners: Vec<Located<Listener>>,
+    /// Named filter chains, used with `use: NAME`. Requests pass them as written, responses in reverse.
+    pub filters: Table<Vec<Raw>>,
+    /// Which request goes where. The most specific route wins: host, then exact path, then longest
+    /// prefix, then regex in file order, then most conditions.
+    pub routes: Vec<Located<Route>>,
+    /// Named groups of servers.
+    pub upstreams: Table<Upstream>,
+
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub admin: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub acme: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub tracing: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub caches: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub stores: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub error_pages: Option<Later>,
+}
+
+/// A key of the vocabulary that is not built yet: writing it is an error, never ignored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Later;
+
+impl<'de> Deserialize<'de> for Later {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(d)?;
+        Err(serde::de::Error::custom("not supported yet\nremove it: this version would not act on it"))
+    }
+}
+
+/// One value or a list of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OneOrMany<T>(pub Vec<T>);
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        OneOrMany(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct V<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for V<T> {
+            type Value = OneOrMany<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value or a list of values")
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(OneOrMany(items))
+            }
+            fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Self::Value, E> {
+                one(serde::de::value::StrDeserializer::new(v))
+            }
+            fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<Self::Value, E> {
+                one(serde::de::value::U64Deserializer::new(v))
+            }
+            fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<Self::Value, E> {
+                one(serde::de::value::I64Deserializer::new(v))
+            }
+        }
+        fn one<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<OneOrMany<T>, D::Error> {
+            Ok(OneOrMany(vec![T::deserialize(d)?]))
+        }
+        d.deserialize_any(V(PhantomData))
+    }
+}
+
+impl<T: Serialize> Serialize for OneOrMany<T> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(s)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("OneOrMany_{}", T::schema_name()).into()
+    }
+    fn json_schema(g: &mut SchemaGenerator) -> Schema {
+        let one = g.subschema_for::<T>();
+        schemars::json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
+}
+
+/// A map from names to values that remembers the order and the place of each name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table<T>(pub Vec<(Located<String>, T)>);
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Table(Vec::new())
+    }
+}
+
+impl<T> Table<T> {
+    pub fn get(&self, name: &str) -> Option<&T> {
+        self.0.iter().find(|(k, _)| k.value == name).map(|(_, v)| v)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(k, _)| k.value.as_str())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Located<String>, &T)> {
+        self.0.iter().map(|(k, v)| (k, v))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct V<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for V<T> {
+            type Value = Table<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map from names to values")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Table(entries))
+            }
+        }
+        d.deserialize_map(V(PhantomData))
+    }
+}
+
+impl<T: Serialize> Serialize for Table<T> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut map = s.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(&name.value, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Table<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("Table_{}", T::schema_name()).into()
+    }
+    fn json_schema(g: &mut SchemaGenerator) -> Schema {
+        <BTreeMap<String, T>>::json_schema(g)
+    }
+}

@@ -1,0 +1,404 @@
+//! `upstreams`: named groups of servers, how one is chosen, watched and given up on.
+
+use crate::config::decode::Located;
+use crate::config::file::{Later, OneOrMany};
+use crate::config::words::{HostName, ServerAddress, StatusRange};
+use crate::units::{Size, Time};
+use schemars::JsonSchema;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::num::NonZeroU16;
+
+/// A named group of servers.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upstream {
+    /// How a server is chosen for a request.
+    pub balance: Balance,
+    /// The servers: `IP:PORT`, or a map with `address` and `weight`.
+    pub servers: Vec<Located<Member>>,
+    /// How the health of the servers is watched; they are taken to be up without it.
+    pub health_check: Option<Located<HealthCheck>>,
+    /// When a request is tried again, on another server.
+    pub retry: Retry,
+    /// How long to wait for a server.
+    pub timeouts: Timeouts,
+    /// The `Host` that servers see: `preserve` (the client's), `server` (the server's address), or a name.
+    pub host: UpstreamHost,
+    /// What is spoken to the servers.
+    pub protocol: UpstreamProtocol,
+
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub discover: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub sticky: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub limits: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub outlier: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub breaker: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub tls: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub send_proxy: Option<Later>,
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub slow_start: Option<Later>,
+}
+
+/// How a server is chosen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// In turn, each as often as its weight says, evenly spread (nginx's smooth weighted round robin).
+    #[default]
+    RoundRobin,
+}
+
+impl<'de> Deserialize<'de> for Balance {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        // The other algorithms of the vocabulary are known words, so that they are refused as
+        // such and not as spelling mistakes.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Word {
+            RoundRobin,
+            Random(Option<Later>),
+            LeastConnections(Option<Later>),
+            PowerOfTwo(Option<Later>),
+            LeastTime(Option<Later>),
+            IpHash(Option<Later>),
+            Hash(Option<Later>),
+            ConsistentHash(Option<Later>),
+            Maglev(Option<Later>),
+        }
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Balance;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a balancing algorithm")
+            }
+            fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Balance, E> {
+                const LATER: &[&str] = &[
+                    "random",
+                    "least_connections",
+                    "power_of_two",
+                    "least_time",
+                    "ip_hash",
+                    "hash",
+                    "consistent_hash",
+                    "maglev",
+                ];
+                match v {
+                    "round_robin" => Ok(Balance::RoundRobin),
+                    v if LATER.contains(&v) => Err(later(v)),
+                    v => Err(E::unknown_variant(v, &["round_robin"])),
+                }
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Balance, A::Error> {
+                match Word::deserialize(serde::de::value::MapAccessDeserializer::new(map))? {
+                    Word::RoundRobin => Ok(Balance::RoundRobin),
+                    Word::Random(_)
+                    | Word::LeastConnections(_)
+                    | Word::PowerOfTwo(_)
+                    | Word::LeastTime(_)
+                    | Word::IpHash(_)
+                    | Word::Hash(_)
+                    | Word::ConsistentHash(_)
+                    | Word::Maglev(_) => Err(later("this algorithm")),
+                }
+            }
+        }
+        fn later<E: serde::de::Error>(what: &str) -> E {
+            E::custom(format!("not supported yet: {what}\nuse round_robin, the only algorithm so far"))
+        }
+        d.deserialize_any(V)
+    }
+}
+
+/// One server of a group.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Member {
+    pub address: ServerAddress,
+    pub weight: NonZeroU16,
+}
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Map {
+            address: ServerAddress,
+            #[serde(default = "one")]
+            weight: Weight,
+            #[serde(default)]
+            #[allow(dead_code, reason = "deserialising it is what refuses it")]
+            priority: Option<Later>,
+            #[serde(default)]
+            #[allow(dead_code, reason = "deserialising it is what refuses it")]
+            zone: Option<Later>,
+        }
+        fn one() -> Weight {
+            Weight(NonZeroU16::MIN)
+        }
+        struct Weight(NonZeroU16);
+        impl<'de> Deserialize<'de> for Weight {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let n = u64::deserialize(d)?;
+                u16::try_from(n).ok().and_then(NonZeroU16::new).map(Weight).ok_or_else(|| {
+                    serde::de::Error::custom(
+                        "a weight is a whole number from 1 to 65535\nto take a server out, remove it from the list",
+                    )
+                })
+            }
+        }
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Member;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("IP:PORT, or a map with address and weight")
+            }
+            fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Member, E> {
+                let address = v.parse().map_err(E::custom)?;
+                Ok(Member { address, weight: NonZeroU16::MIN })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Member, A::Error> {
+                let m = Map::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Member { address: m.address, weight: m.weight.0 })
+            }
+        }
+        d.deserialize_any(V)
+    }
+}
+
+impl JsonSchema for Member {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Member".into()
+    }
+    fn json_schema(g: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let address = g.subschema_for::<ServerAddress>();
+        schemars::json_schema!({
+            "anyOf": [
+                address,
+                { "type": "object", "additionalProperties": false, "required": ["address"], "properties": {
+                    "address": address,
+                    "weight": { "description": "How many requests, relative to the other servers.",
+                                "type": "integer", "minimum": 1, "maximum": 65535, "default": 1 } } }
+            ]
+        })
+    }
+}
+
+/// How the health of each server is watched. Exactly one of `tcp` and `http`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthCheck {
+    /// A connection is accepted.
+    pub tcp: Option<TcpCheck>,
+    /// A request is answered as expected.
+    pub http: Option<HttpCheck>,
+    /// How often each server is checked.
+    pub interval: Time,
+    /// How long one check may take in all.
+    pub timeout: Time,
+    /// This many checks in a row must pass before a server is used again.
+    pub healthy_after: NonZeroU16,
+    /// This many checks in a row must fail before a server is no longer used.
+    pub unhealthy_after: NonZeroU16,
+
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub grpc: Option<Later>,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        HealthCheck {
+            tcp: None,
+            http: None,
+            interval: Time::secs(5),
+            timeout: Time::secs(1),
+            healthy_after: NonZeroU16::MIN.saturating_add(1),
+            unhealthy_after: NonZeroU16::MIN.saturating_add(1),
+            grpc: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TcpCheck {}
+
+/// A request that a healthy server answers as expected.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpCheck {
+    /// The path (and query) asked for.
+    pub path: Located<String>,
+    /// The statuses that count as healthy: `200`, `2xx`, `200-299`, or a list of these.
+    pub status: OneOrMany<StatusRange>,
+    /// The `Host` header; the server's address without it.
+    pub host: Option<HostName>,
+    /// A text that the body must contain.
+    pub body: Option<String>,
+    /// How much of the body is read to find `body`.
+    pub max_body_bytes: Size,
+}
+
+impl Default for HttpCheck {
+    fn default() -> Self {
+        HttpCheck {
+            path: Located::from("/".to_string()),
+            status: OneOrMany(vec![StatusRange { from: 200, to: 299 }]),
+            host: None,
+            body: None,
+            max_body_bytes: Size(64 * 1024),
+        }
+    }
+}
+
+/// When a request is tried again, on another server.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// The most tries of one request, the first included.
+    pub attempts: NonZeroU16,
+    /// What is tried again. `connect`: no connection was made, so nothing was sent. `reset`: the
+    /// connection ended before any of the answer came, and the method is idempotent (RFC 9110 §9.2.2).
+    pub when: Vec<RetryWhen>,
+
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub budget: Option<Later>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry {
+            attempts: NonZeroU16::MIN.saturating_add(2),
+            when: vec![RetryWhen::Connect, RetryWhen::Reset],
+            budget: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryWhen {
+    Connect,
+    Reset,
+}
+
+impl<'de> Deserialize<'de> for RetryWhen {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct V;
+        impl Visitor<'_> for V {
+            type Value = RetryWhen;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("connect or reset")
+            }
+            fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<RetryWhen, E> {
+                match v {
+                    "connect" => Ok(RetryWhen::Connect),
+                    "reset" => Ok(RetryWhen::Reset),
+                    "timeout" => Err(later(v)),
+                    v if v.parse::<u16>().is_ok() => Err(later(v)),
+                    v => Err(E::unknown_variant(v, &["connect", "reset"])),
+                }
+            }
+            fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<RetryWhen, E> {
+                Err(later(&v.to_string()))
+            }
+        }
+        fn later<E: serde::de::Error>(what: &str) -> E {
+            E::custom(format!("not supported yet: retry on {what}\nuse connect and reset"))
+        }
+        d.deserialize_any(V)
+    }
+}
+
+/// How long to wait for a server.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// A connection is made within this.
+    pub connect: Time,
+    /// The server's longest silence, before and within its answer (504).
+    pub response: Time,
+    /// An unused connection to a server is kept this long.
+    pub idle: Time,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { connect: Time::secs(3), response: Time::secs(60), idle: Time::secs(60) }
+    }
+}
+
+/// The `Host` that servers see.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum UpstreamHost {
+    #[default]
+    Preserve,
+    Server,
+    Name(HostName),
+}
+
+impl<'de> Deserialize<'de> for UpstreamHost {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        match text.as_str() {
+            "preserve" => Ok(UpstreamHost::Preserve),
+            "server" => Ok(UpstreamHost::Server),
+            name => name.parse().map(UpstreamHost::Name).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+impl Serialize for UpstreamHost {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            UpstreamHost::Preserve => s.serialize_str("preserve"),
+            UpstreamHost::Server => s.serialize_str("server"),
+            UpstreamHost::Name(name) => name.serialize(s),
+        }
+    }
+}
+
+impl JsonSchema for UpstreamHost {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "UpstreamHost".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "examples": ["preserve", "server", "api.internal"] })
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamProtocol {
+    #[default]
+    H1,
+}
+
+impl<'de> Deserialize<'de> for UpstreamProtocol {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        match text.as_str() {
+            "h1" => Ok(UpstreamProtocol::H1),
+            "h2" | "h2c" | "auto" => {
+                Err(serde::de::Error::custom(format!("not supported yet: {text}\nuse h1, the default")))
+            }
+            other => Err(serde::de::Error::unknown_variant(other, &["h1"])),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The resolved configuration: names have become references, defaults are filled in, files
+//! are read. Immutable and comparable, so that a reload can tell what changed. Made by
+//! `config::check`, consumed by `run::snapshot`.
+
+use crate::config::file::{
+    AccessFormat, HealthCheck, Key, ListenerLimits, LogLevel, LogTarget, ProxyHeaders, RetryWhen, Server,
+    TlsVersion, UpstreamHost,
+};
+use crate::config::words::HostPattern;
+use crate::filter::FilterPlan;
+use crate::template::Template;
+use ipnet::IpNet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything a process needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub server: Server,
+    pub trusted_proxies: Vec<IpNet>,
+    pub proxy_headers: ProxyHeaders,
+    pub log_level: LogLevel,
+    pub access_log: AccessLog,
+    pub listeners: Vec<Arc<Listener>>,
+    /// In file order.
+    pub routes: Vec<Arc<Route>>,
+    /// Referred to by [`UpstreamId`].
+    pub upstreams: Vec<Arc<Upstream>>,
+}
+
+/// The index of a group in [`Plan::upstreams`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpstreamId(pub usize);
+
+/// The index of a listener in [`Plan::listeners`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub usize);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    pub format: AccessFormat,
+    pub to: LogTarget,
+}
+
+/// A socket that accepts connections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    pub id: ListenerId,
+    pub name: String,
+    pub address: SocketAddr,
+    pub h1: bool,
+    pub h2: bool,
+    pub tls: Option<Tls>,
+    pub redirect_https: Option<RedirectHttps>,
+    pub limits: ListenerLimits,
+    pub filters: Vec<FilterPlan>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectHttps {
+    /// 443 is left out of the `Location`.
+    pub port: u16,
+    pub status: u16,
+}
+
+/// TLS termination: at least one certificate; the first is the default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tls {
+    pub certificates: Vec<Certificate>,
+    pub min_version: TlsVersion,
+}
+
+/// A certificate chain and key that were read, parsed and found to belong together.
+#[derive(Clone, PartialEq)]
+pub struct Certificate {
+    /// Where it came from, for messages.
+    pub cert_file: std::path::PathBuf,
+    /// DER, the server's own first.
+    pub chain: Vec<rustls_pki_types::CertificateDer<'static>>,
+    pub key: PrivateKey,
+    /// The names it serves, lower case, `*.` wildcards included.
+    pub names: Vec<HostPattern>,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").field("cert_file", &self.cert_file).field("names", &self.names).finish()
+    }
+}
+
+/// A private key (DER), shared because it cannot be copied by accident.
+#[derive(Clone)]
+pub struct PrivateKey(pub Arc<rustls_pki_types::PrivateKeyDer<'static>>);
+
+impl PartialEq for PrivateKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.secret_der() == other.0.secret_der()
+    }
+}
+
+/// A rule: conditions and one action.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// The name given, or what it matches.
+    pub name: String,
+    pub matcher: Matcher,
+    pub action: Action,
+    pub filters: Vec<FilterPlan>,
+    pub timeouts: RouteTimeouts,
+    /// `None`: that of the listener.
+    pub max_body_bytes: Option<u64>,
+    /// `None`: that of the group.
+    pub retry: Option<Retry>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct RouteTimeouts {
+    pub connect: Option<Duration>,
+    pub response: Option<Duration>,
+}
+
+/// The conditions of a route; all of them must hold. Empty lists hold always.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Matcher {
+    /// Empty: every listener.
+    pub listeners: Vec<ListenerId>,
+    /// Empty: every host. One of them must match.
+    pub hosts: Vec<HostPattern>,
+    pub path: PathMatch,
+    pub methods: Vec<http::Method>,
+    /// Lower-case names.
+    pub headers: Vec<(http::HeaderName, ValueMatch)>,
+    pub query: Vec<(String, ValueMatch)>,
+    pub cookies: Vec<(String, ValueMatch)>,
+    pub client: Vec<IpNet>,
+}
+
+/// What the normalised path must be.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum PathMatch {
+    #[default]
+    Any,
+    /// Normalised, without trailing slash (`/api`); the root prefix is [`PathMatch::Any`].
+    Prefix(String),
+    /// Normalised.
+    Exact(String),
+    /// Anchored at both ends.
+    Regex(Pattern),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ValueMatch {
+    Is(String),
+    Prefix(String),
+    Regex(Pattern),
+    Present(bool),
+}
+
+/// A regular expression, compared by its text.
+#[derive(Debug, Clone)]
+pub struct Pattern(pub regex::Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    Upstream(UpstreamId),
+    Split(Split),
+    Redirect { to: Template, status: u16 },
+    Respond(Respond),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split {
+    pub key: Option<Key>,
+    /// Each group with the running sum of weights, so that a draw below `total` picks the first
+    /// whose sum is above it. Groups of weight 0 are left out.
+    pub groups: Vec<(u32, UpstreamId)>,
+    pub total: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Respond {
+    pub status: u16,
+    pub body: Template,
+    pub headers: Vec<(http::HeaderName, Template)>,
+}
+
+/// A named group of servers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    pub id: UpstreamId,
+    pub name: String,
+    pub balance: crate::config::file::Balance,
+    pub servers: Vec<Member>,
+    pub health_check: Option<HealthCheck>,
+    pub retry: Retry,
+    pub timeouts: UpstreamTimeouts,
+    pub host: UpstreamHost,
+}
+
+/// One server of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    pub address: SocketAddr,
+    pub weight: std::num::NonZeroU16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct UpstreamTimeouts {
+    pub connect: Duration,
+    pub response: Duration,
+    pub idle: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// The most tries, the first included.
+    pub attempts: u16,
+    pub on_connect: bool,
+    pub on_reset: bool,
+}
+
+impl From<&crate::config::file::Retry> for Retry {
+    fn from(file: &crate::config::file::Retry) -> Self {
+        Retry {
+            attempts: file.attempts.get(),
+            on_connect: file.when.contains(&RetryWhen::Connect),
+            on_reset: file.when.contains(&RetryWhen::Reset),
+        }
+    }
+}

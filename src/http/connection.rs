@@ -1,0 +1,36 @@
+//! Facts about the connection a request came on. Made by `edge` once per connection, carried in
+//! Pingora's `ProxyDigest`, which HTTP/1 and HTTP/2 sessions both expose.
+
+use crate::config::plan;
+use pingora_core::protocols::Digest;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Facts about a connection.
+#[derive(Debug)]
+pub struct Connection {
+    pub listener: Arc<plan::Listener>,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Our end of it.
+    pub local: SocketAddr,
+    /// `None` on plaintext.
+    pub tls: Option<TlsFacts>,
+}
+
+/// What was agreed on in the TLS handshake.
+#[derive(Debug, Clone)]
+pub struct TlsFacts {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    pub cipher: &'static str,
+    /// The name the client asked for.
+    pub sni: Option<String>,
+}
+
+impl Connection {
+    /// The facts that ride in the digest of a session; `None` for a session that is not ours.
+    pub fn of(digest: Option<&Digest>) -> Option<&Arc<Connection>> {
+        digest?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Arc<Connection>>()
+    }
+}
