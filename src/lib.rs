@@ -1,5 +1,1 @@
-pub mod config;
-pub mod filter;
-pub mod http;
-pub mod template;
-pub mod units;
+
