@@ -1,0 +1,74 @@
+//! What one request carries through the callbacks: its route and group once they are found, its
+//! tries, and when things happened. It keeps no Site: a long request does not keep an old
+//! configuration in memory.
+
+use super::refusal::Reject;
+use crate::config::plan;
+use crate::filter::{Chain, Exchange, RequestInfo};
+use crate::observe::access_log::AccessLog;
+use crate::upstream::{Endpoint, Group, InFlight, Tried};
+use pingora_proxy::Session;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The state of one request.
+#[derive(Default)]
+pub struct Ctx {
+    /// Set by the first callback; without it the request was refused before it was looked at.
+    pub request: Option<Matched>,
+    pub forward: Forward,
+    /// What was answered by the gate itself, if it was.
+    pub reject: Option<Reject>,
+    /// Why the request did not end well, for the log.
+    pub error: Option<&'static str>,
+    /// Per-request state of filters.
+    pub state: http::Extensions,
+    /// The body so far, to hold it against the limit.
+    pub body_bytes: u64,
+}
+
+/// A request that was looked at, and its route if it has one.
+pub struct Matched {
+    pub info: RequestInfo,
+    pub chain: Arc<Chain>,
+    pub headers: ProxyHeaders,
+    pub max_body_bytes: Option<u64>,
+    pub access_log: Option<Arc<AccessLog>>,
+}
+
+/// What is to be told to servers about the client.
+#[derive(Debug, Clone, Copy)]
+pub struct ProxyHeaders {
+    pub config: crate::config::file::ProxyHeaders,
+    /// Whether the peer is a trusted proxy, so that what it says is kept.
+    pub trusted: bool,
+}
+
+/// The way of a request to a server.
+#[derive(Default)]
+pub struct Forward {
+    pub group: Option<Arc<Group>>,
+    pub retry: Option<plan::Retry>,
+    pub tried: Tried,
+    pub attempts: u16,
+    /// The server of the current try; the guard counts the request as in flight there.
+    pub endpoint: Option<(Arc<Endpoint>, InFlight)>,
+    /// When the current try began.
+    pub try_started: Option<Instant>,
+    /// From then until the connection stood.
+    pub connect: Option<Duration>,
+    /// From then until the head of the answer was there.
+    pub first_byte: Option<Duration>,
+}
+
+impl Ctx {
+    /// The chain, and the view of this request for its filters.
+    pub fn exchange<'a>(&'a mut self, session: &'a mut Session) -> Option<(&'a Chain, Exchange<'a>)> {
+        let Matched { info, chain, .. } = self.request.as_ref()?;
+        Some((chain, Exchange::new(session, info, &mut self.state)))
+    }
+
+    pub fn route(&self) -> Option<&Arc<plan::Route>> {
+        self.request.as_ref()?.info.route.as_ref()
+    }
+}

@@ -1,0 +1,111 @@
+//! Why the gate answers a request itself, and what the edge says when a head is not fit to be served.
+
+use super::Connection;
+use http::StatusCode;
+use std::time::Instant;
+
+/// A request the gate answers itself with a short reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reject {
+    /// The request breaks the protocol; the reason is for the log.
+    BadRequest(&'static str),
+    Forbidden,
+    /// No route matches.
+    NotFound,
+    MethodNotAllowed,
+    /// The client took too long to send its head or body.
+    RequestTimeout,
+    BodyTooLarge,
+    UriTooLong,
+    /// The head is too large or has too many headers.
+    HeadersTooLarge,
+    Internal,
+    NotImplemented,
+    /// No server could be reached, or one broke off its answer.
+    BadGateway,
+    /// No server of the group is up.
+    Unavailable,
+    /// A server was silent for too long.
+    GatewayTimeout,
+    VersionNotSupported,
+    /// A filter said so; the reason is for the log.
+    Filter(StatusCode, &'static str),
+}
+
+impl Reject {
+    pub fn status(self) -> StatusCode {
+        match self {
+            Reject::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Reject::Forbidden => StatusCode::FORBIDDEN,
+            Reject::NotFound => StatusCode::NOT_FOUND,
+            Reject::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Reject::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Reject::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Reject::UriTooLong => StatusCode::URI_TOO_LONG,
+            Reject::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Reject::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Reject::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+            Reject::BadGateway => StatusCode::BAD_GATEWAY,
+            Reject::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Reject::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Reject::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Reject::Filter(status, _) => status,
+        }
+    }
+
+    /// What the access log says.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Reject::BadRequest(reason) | Reject::Filter(_, reason) => reason,
+            Reject::Forbidden => "forbidden",
+            Reject::NotFound => "no route",
+            Reject::MethodNotAllowed => "method not allowed",
+            Reject::RequestTimeout => "client too slow",
+            Reject::BodyTooLarge => "body too large",
+            Reject::UriTooLong => "request target too long",
+            Reject::HeadersTooLarge => "head too large",
+            Reject::Internal => "internal error",
+            Reject::NotImplemented => "not implemented",
+            Reject::BadGateway => "no server answered",
+            Reject::Unavailable => "no healthy server",
+            Reject::GatewayTimeout => "server too slow",
+            Reject::VersionNotSupported => "protocol version",
+        }
+    }
+
+    /// Whether what the client sends next could be misread, or is not wanted.
+    pub fn closes(self) -> bool {
+        match self {
+            Reject::BadRequest(_)
+            | Reject::RequestTimeout
+            | Reject::BodyTooLarge
+            | Reject::UriTooLong
+            | Reject::HeadersTooLarge
+            | Reject::VersionNotSupported
+            | Reject::Internal => true,
+            Reject::Forbidden
+            | Reject::NotFound
+            | Reject::MethodNotAllowed
+            | Reject::NotImplemented
+            | Reject::BadGateway
+            | Reject::Unavailable
+            | Reject::GatewayTimeout
+            | Reject::Filter(..) => false,
+        }
+    }
+}
+
+/// A head that the edge will not pass on.
+pub struct Refusal<'a> {
+    pub reject: Reject,
+    pub connection: &'a Connection,
+    /// The bytes of the head read so far, whatever they are.
+    pub head: &'a [u8],
+    /// When its first byte came.
+    pub started: Instant,
+}
+
+/// Turns a refusal into the bytes of a whole HTTP/1.1 response and a line in the access log.
+pub trait HeadRefuser: Send + Sync {
+    fn refuse(&self, refusal: Refusal<'_>) -> Vec<u8>;
+}
