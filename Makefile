@@ -33,4 +33,3 @@ test:
 
 bench: setup
 	$(CARGO) bench --locked
-	@if [ -x benches/compare/run.sh ]; then benches/compare/run.sh; fi

@@ -1,0 +1,108 @@
+//! The command line of the benchmark, as typed. Read by `main`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::proxies::Kind;
+use crate::workloads::Workload;
+
+#[derive(Parser)]
+#[command(name = "compare", about = "CPU per request of weirgate, minimal Pingora, nginx and HAProxy")]
+pub struct Args {
+    /// Given by `cargo bench`; without it (as under `cargo test --benches`) nothing is measured.
+    #[arg(long, hide = true)]
+    pub bench: bool,
+    #[command(flatten)]
+    pub options: Options,
+    #[command(subcommand)]
+    pub face: Option<Face>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct Options {
+    /// Shorter and fewer rounds: a look, not a result.
+    #[arg(long)]
+    pub quick: bool,
+    /// Only these workloads.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub only: Vec<Workload>,
+    /// Only these proxies.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub proxies: Vec<Kind>,
+    /// How many times each proxy is measured per workload, in turn [default: 7, with --quick 3].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub rounds: Option<u32>,
+    /// Seconds of load per proxy and round for the workloads that run by the clock [default: 4, quick 2].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub seconds: Option<u32>,
+    /// Measure this weirgate binary instead of the one built with the benchmark.
+    #[arg(long, value_name = "FILE")]
+    pub weirgate: Option<PathBuf>,
+    /// Also write the tables to benches/results/DATE-MACHINE.md.
+    #[arg(long)]
+    pub save: bool,
+    /// The machine's name in the file of --save [default: made from the processor's name].
+    #[arg(long)]
+    pub machine: Option<String>,
+}
+
+impl Options {
+    pub fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 3 } else { 7 })
+    }
+
+    pub fn seconds(&self) -> u32 {
+        self.seconds.unwrap_or(if self.quick { 2 } else { 4 })
+    }
+
+    pub fn workloads(&self) -> &[Workload] {
+        if self.only.is_empty() { Workload::ALL } else { &self.only }
+    }
+
+    pub fn kinds(&self) -> &[Kind] {
+        if self.proxies.is_empty() { Kind::ALL } else { &self.proxies }
+    }
+}
+
+/// What the conductor starts this same executable as.
+#[derive(Subcommand)]
+pub enum Face {
+    /// The server behind every proxy.
+    #[command(hide = true)]
+    Origin { address: SocketAddr },
+    /// The smallest proxy Pingora makes.
+    #[command(hide = true)]
+    MinimalPingora(MinimalSettings),
+    /// One new TLS connection and one request after another.
+    #[command(hide = true)]
+    Handshakes(HandshakeSettings),
+}
+
+#[derive(ClapArgs)]
+pub struct MinimalSettings {
+    #[arg(long)]
+    pub plain: SocketAddr,
+    #[arg(long)]
+    pub secure: SocketAddr,
+    #[arg(long)]
+    pub origin: SocketAddr,
+    #[arg(long)]
+    pub cert: PathBuf,
+    #[arg(long)]
+    pub key: PathBuf,
+}
+
+#[derive(ClapArgs)]
+pub struct HandshakeSettings {
+    #[arg(long)]
+    pub target: SocketAddr,
+    /// The certificate the proxy must show.
+    #[arg(long)]
+    pub cert: PathBuf,
+    #[arg(long)]
+    pub count: u32,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub concurrency: u32,
+}

@@ -1,0 +1,51 @@
+//! `cargo bench --bench compare`: the same work done by weirgate, by a minimal Pingora proxy, by nginx and by
+//! HAProxy, side by side on one machine. Called by `make bench`; `benches/README.md` says how to read it.
+//!
+//! The file is one program with three faces, so that everything it measures with is built by the same profile:
+//! without a subcommand it is the conductor, `compare origin` is the server behind the proxies,
+//! `compare minimal-pingora` the yardstick, and `compare handshakes` the load of new TLS connections.
+
+#![allow(clippy::print_stderr)]
+
+mod args;
+mod handshakes;
+mod load;
+mod machine;
+mod minimal;
+mod origin;
+mod probe;
+mod process;
+mod proxies;
+mod proxy_configs;
+mod report;
+mod run;
+mod workloads;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// weirgate's own allocator, here for the minimal Pingora proxy: the ratio should show our code, not malloc's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let ended = match args.face {
+        Some(args::Face::Origin { address }) => origin::run(address),
+        Some(args::Face::MinimalPingora(settings)) => minimal::run(settings),
+        Some(args::Face::Handshakes(settings)) => handshakes::run(settings),
+        None if !args.bench => {
+            println!("compare: skipped; it measures for minutes. Run it with: cargo bench --bench compare");
+            Ok(())
+        }
+        None => run::all(&args.options),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("compare: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
