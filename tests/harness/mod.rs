@@ -1,0 +1,55 @@
+//! What every test file stands on: a real gate process, backends that misbehave on request, and clients that
+//! send exactly the bytes they are told to.
+//!
+//! A test reads as a short story: start backends, start a gate in front of them, ask, look.
+//!
+//! ```ignore
+//! let api = Backend::start("api");
+//! let gate = Gate::start("listeners: [{ name: web, address: $web }] ...", &[&api]);
+//! assert_eq!(gate.get("/api").text(), "api");
+//! ```
+//!
+//! In a configuration `$name` stands for an address: a backend's when one has that label, otherwise a free
+//! one that the gate listens on. `$dir` is the gate's own directory. Each gate and backend lives on a loopback
+//! address of its own, so that tests run side by side, and only the processes started here are ever stopped.
+
+// Every test file compiles this module for itself and uses a part of it.
+#![allow(dead_code, unused_imports)]
+// Tests fail by panicking; that is what these lints are about.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod access_log;
+mod backend;
+mod gate;
+mod h2_client;
+mod http_client;
+mod load;
+mod net;
+mod program;
+mod reply;
+mod tls;
+
+pub use backend::{Backend, Received};
+pub use gate::{Checked, Gate, GateBuilder, check, weirgate};
+pub use h2_client::{H2Client, frame, h2_get_headers, h2_opening};
+pub use http_client::{Client, Request, Response};
+pub use load::Load;
+pub use net::{BlackHole, RefusedAddress, ServerAddress, free_address, own_loopback};
+pub use program::{Program, need_program};
+pub use reply::Reply;
+pub use tls::{Authority, ClientTls};
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that must happen. Generous, because it is only ever used up by failures.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds, or fails the test saying what it was waiting for.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "gave up waiting: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

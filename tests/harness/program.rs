@@ -1,0 +1,50 @@
+//! Programs that a test needs and a user may not have.
+
+use std::process::{Child, Command, Stdio};
+
+/// Set in CI, where everything is installed: a missing program fails the test instead of skipping it.
+const NO_SKIP: &str = "WEIRGATE_TEST_NO_SKIP";
+
+/// Whether `program` can be started. When it cannot, the test says so by name and returns.
+///
+/// ```ignore
+/// if !need_program("node") { return; }
+/// ```
+#[track_caller]
+pub fn need_program(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found.is_ok() {
+        return true;
+    }
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(std::env::var_os(NO_SKIP).is_none(), "{test} needs {program}, and {NO_SKIP} is set");
+    println!("SKIPPED: {test} needs {program}");
+    eprintln!("SKIPPED: {test} needs {program}");
+    false
+}
+
+/// A child process of the test, stopped (and only it) when the test is over.
+pub struct Program(Child);
+
+impl Program {
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}")))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

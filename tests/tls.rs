@@ -1,0 +1,165 @@
+//! The promise: TLS is terminated with the right certificate, in the version and protocol both sides agree on,
+//! and a certificate that cannot work is found by `check`.
+
+mod harness;
+
+use harness::{Authority, Backend, Checked, ClientTls, Gate, GateBuilder, H2Client, Request};
+use rustls::ProtocolVersion;
+
+const SECURE: &str = "
+listeners:
+  - name: secure
+    address: $secure
+    protocols: [h1, h2]
+    tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] }
+routes: [{ path: /, upstream: api }]
+upstreams: { api: { servers: [$api] } }
+";
+
+fn with_certificate(authority: &Authority, api: &Backend, names: &[&str]) -> GateBuilder {
+    let builder = Gate::with(&[api]);
+    authority.issue_into(builder.dir(), "a", names);
+    builder
+}
+
+#[test]
+fn h1_over_tls() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let gate = with_certificate(&authority, &api, &["localhost"]).start(SECURE);
+    let mut client = authority.client("localhost").alpn(&["http/1.1"]).connect(gate.at("secure"));
+    assert_eq!(client.agreed.alpn.as_deref(), Some("http/1.1"));
+    assert_eq!(client.agreed.version, Some(ProtocolVersion::TLSv1_3));
+    assert_eq!(client.get("/one").text(), "api");
+    assert_eq!(client.ask(&Request::post("/two", "x".repeat(100_000))).text(), "api");
+    assert_eq!(api.last_request().body.len(), 100_000);
+    assert_eq!(api.last_request().header("x-forwarded-proto").as_deref(), Some("https"));
+}
+
+#[test]
+fn h2_by_alpn() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let gate = with_certificate(&authority, &api, &["localhost"]).start(SECURE);
+    let mut client = H2Client::connect(gate.at("secure"), &authority.client("localhost"));
+    assert_eq!(client.ask(&Request::get("/one?a=b").host("localhost")).text(), "api");
+    let posted = Request::post("/two", "x".repeat(200_000)).host("localhost").header("x-mine", "1");
+    assert_eq!(client.ask(&posted).text(), "api");
+    let arrived = api.last_request();
+    assert_eq!((arrived.body.len(), arrived.target.as_str()), (200_000, "/two"));
+    assert_eq!(arrived.header("host").as_deref(), Some("localhost"));
+    assert_eq!(arrived.header("x-mine").as_deref(), Some("1"));
+    let many: Vec<_> = (0..50).map(|n| Request::get(&format!("/{n}")).host("localhost")).collect();
+    for answer in client.try_ask_all(&many) {
+        assert_eq!(answer.expect("an answer").text(), "api");
+    }
+}
+
+#[test]
+fn alpn_prefers_h2_and_does_without() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let gate = with_certificate(&authority, &api, &["localhost"]).start(SECURE);
+    let agreed = |protocols: &[&str]| {
+        authority.client("localhost").alpn(protocols).connect(gate.at("secure")).agreed.alpn
+    };
+    assert_eq!(agreed(&["http/1.1", "h2"]).as_deref(), Some("h2"));
+    assert_eq!(agreed(&["h2", "http/1.1"]).as_deref(), Some("h2"));
+    assert_eq!(agreed(&["http/1.1"]).as_deref(), Some("http/1.1"));
+    assert_eq!(agreed(&[]), None);
+    let mut without = authority.client("localhost").connect(gate.at("secure"));
+    assert_eq!(without.get("/").text(), "api");
+    let foreign = authority.client("localhost").alpn(&["acme-tls/1"]).try_connect(gate.at("secure"));
+    assert!(foreign.is_err(), "no protocol in common (RFC 7301 §3.2)");
+}
+
+#[test]
+fn a_listener_may_speak_only_h1() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let gate = with_certificate(&authority, &api, &["localhost"]).start(&SECURE.replace("[h1, h2]", "[h1]"));
+    let client = authority.client("localhost").alpn(&["h2", "http/1.1"]).connect(gate.at("secure"));
+    assert_eq!(client.agreed.alpn.as_deref(), Some("http/1.1"));
+}
+
+#[test]
+fn sni_picks_the_certificate_and_the_first_is_the_default() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let builder = with_certificate(&authority, &api, &["a.example.com"]);
+    authority.issue_into(builder.dir(), "b", &["b.example.com", "*.wild.example.com"]);
+    let gate = builder.start(&SECURE.replace(
+        "key: $dir/a.key }",
+        "key: $dir/a.key }, { cert: $dir/b.crt, key: $dir/b.key }",
+    ));
+    // Connecting verifies that the certificate carries the name.
+    for name in ["a.example.com", "b.example.com", "x.wild.example.com"] {
+        assert_eq!(authority.client(name).connect(gate.at("secure")).get("/").text(), "api", "{name}");
+    }
+    let other = authority.client("c.example.com").try_connect(gate.at("secure"));
+    assert!(other.is_err(), "the client refuses the default certificate, which is not for its name");
+    let shown = |name: &str| ClientTls::trusting_anyone(name).connect(gate.at("secure")).agreed.certificate;
+    assert_eq!(shown("c.example.com"), shown("a.example.com"), "the first is the default");
+    assert_ne!(shown("b.example.com"), shown("a.example.com"));
+    assert_eq!(shown("127.0.0.1"), shown("a.example.com"), "without SNI too");
+}
+
+#[test]
+fn the_oldest_version_is_the_one_configured() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let gate = with_certificate(&authority, &api, &["localhost"]).start(SECURE);
+    let tls12 = authority.client("localhost").version(&rustls::version::TLS12);
+    let mut client = tls12.connect(gate.at("secure"));
+    assert_eq!((client.agreed.version, client.get("/").status), (Some(ProtocolVersion::TLSv1_2), 200));
+    let builder = with_certificate(&authority, &api, &["localhost"]);
+    let strict = builder.start(&SECURE.replace("tls: {", "tls: { min_version: \"1.3\","));
+    assert!(tls12.try_connect(strict.at("secure")).is_err(), "TLS 1.2 is refused");
+    assert_eq!(authority.client("localhost").connect(strict.at("secure")).get("/").status, 200);
+}
+
+#[test]
+fn plaintext_on_a_tls_listener_disturbs_nobody() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let gate = with_certificate(&authority, &api, &["localhost"]).start(SECURE);
+    let mut plain = harness::Client::connect(gate.at("secure"));
+    plain.send(Request::get("/").bytes());
+    plain.until_closed();
+    assert!(api.requests().is_empty());
+    assert_eq!(authority.client("localhost").connect(gate.at("secure")).get("/").text(), "api");
+}
+
+#[track_caller]
+fn assert_refused(builder: &GateBuilder, code: &str, words: &[&str]) {
+    let Checked { code: exit, stdout, stderr } = builder.check(SECURE, &[]);
+    let text = stdout + &stderr;
+    assert_eq!(exit, Some(64), "{text}");
+    for word in [&[code], words].concat() {
+        assert!(text.contains(word), "no {word:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn check_finds_certificates_that_cannot_work() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let files = |cert: &[u8], key: &[u8]| Gate::with(&[&api]).file("a.crt", cert).file("a.key", key);
+    let (cert, key) = authority.issue(&["localhost"]);
+    let (_, other_key) = authority.issue(&["localhost"]);
+    let (cert, key) = (cert.as_bytes(), key.as_bytes());
+
+    assert_eq!(files(cert, key).check(SECURE, &[]).code, Some(0), "a pair that works");
+    assert_refused(&Gate::with(&[&api]), "E033", &["a.crt", "a.key"]);
+    assert_refused(&files(b"not a certificate", key), "E033", &["a.crt"]);
+    assert_refused(&files(b"", key), "E033", &["a.crt"]);
+    assert_refused(&files(cert, b"not a key"), "E034", &["a.key"]);
+    assert_refused(&files(cert, cert), "E034", &["a.key"]);
+    assert_refused(&files(cert, other_key.as_bytes()), "E035", &["a.key"]);
+    let broken = String::from_utf8_lossy(cert).replacen("MII", "MIX", 1);
+    assert_refused(&files(broken.as_bytes(), key), "E033", &["a.crt"]);
+}
+
+#[test]
+fn check_warns_of_an_expired_certificate() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let (cert, key) = authority.issue_with(&["localhost"], |params| {
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    });
+    let checked = Gate::with(&[&api]).file("a.crt", cert).file("a.key", key).check(SECURE, &[]);
+    assert_eq!(checked.code, Some(0), "a warning only: {checked:?}");
+    assert!(checked.text().contains("W005"), "{checked:?}");
+}
