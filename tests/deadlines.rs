@@ -1,6 +1,9 @@
 //! The promise: nobody holds a connection by being slow. Handshakes, request heads, silences and bodies each
 //! have their deadline, on HTTP/1 and on HTTP/2.
 
+// Tests fail by panicking, in their helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod harness;
 
 use harness::{Authority, Backend, Client, Gate, Reply, Request, frame, h2_get_headers, h2_opening};

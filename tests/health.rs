@@ -1,6 +1,9 @@
 //! The promise: servers are watched in the background; a sick one gets no requests, a recovered one gets them
 //! again, and every change is logged once with its reason.
 
+// Tests fail by panicking, in their helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod harness;
 
 use harness::{Backend, BlackHole, Gate, Reply, ServerAddress, eventually};
@@ -99,7 +102,10 @@ fn an_answer_that_does_not_come_in_time_is_a_reason() {
     sick.health(Reply::hang());
     let down = wait_for_changes(&gate, &sick, 1);
     let reason = down[0].to_lowercase();
-    assert!(reason.contains("timeout") || reason.contains("timed out") || reason.contains("within"), "{down:?}");
+    assert!(
+        reason.contains("timeout") || reason.contains("timed out") || reason.contains("within"),
+        "{down:?}"
+    );
     wait_until_avoided(&gate, &sick);
 }
 

@@ -1,5 +1,8 @@
 //! The promise: sizes and counts are bounded per listener, and each excess has its own status.
 
+// Tests fail by panicking, in their helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod harness;
 
 use harness::{Authority, Backend, Client, Gate, H2Client, Reply, Request, eventually};
@@ -21,7 +24,10 @@ fn assert_refused(gate: &Gate, request: &Request, status: u16) {
     let mut client = gate.connect();
     let response = client.ask(request);
     assert_eq!(response.status, status);
-    assert!(response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")), "{response:?}");
+    assert!(
+        response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
+        "{response:?}"
+    );
     client.until_closed();
     gate.logged(|line| line["status"] == status);
     assert_eq!(gate.get("/fine").text(), "here");
@@ -92,7 +98,11 @@ upstreams: { api: { servers: [$api] } }
     }
     chunked.send("0\r\n\r\n");
     assert_eq!(chunked.response().status, 413, "counted as it comes");
-    assert_eq!(gate.ask(&Request::post("/upload", "x".repeat(100_000))).status, 200, "a route may allow more");
+    assert_eq!(
+        gate.ask(&Request::post("/upload", "x".repeat(100_000))).status,
+        200,
+        "a route may allow more"
+    );
 }
 
 #[test]

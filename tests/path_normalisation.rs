@@ -1,6 +1,9 @@
 //! The promise: no spelling of a path avoids the route that it means, nor that route's filters; and a server
 //! never sees a path that it could read as another one than the gate did.
 
+// Tests fail by panicking, in their helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod harness;
 
 use harness::{Backend, Gate, Request, Response};
@@ -113,7 +116,9 @@ fn every_spelling_of_admin_meets_the_filter_of_admin() {
 fn the_plain_spellings_are_refused_by_the_filter_and_not_as_malformed() {
     let (admin, open) = (Backend::start("admin"), Backend::start("open"));
     let gate = guarded(&admin, &open);
-    for target in ["/admin", "/%61dmin", "//admin", "/x/../admin", "/%2fadmin", "/./admin", "/admin%2fx", "/%5cadmin"] {
+    for target in
+        ["/admin", "/%61dmin", "//admin", "/x/../admin", "/%2fadmin", "/./admin", "/admin%2fx", "/%5cadmin"]
+    {
         assert_eq!(ask(&gate, target).status, 403, "{target}");
     }
 }
@@ -137,7 +142,9 @@ routes:
 ",
         &[],
     );
-    for target in ["/exact/path", "/exact//path", "/e%78act/path", "/exact/./path", "/exact%2fpath", "/x/../exact/path"] {
+    for target in
+        ["/exact/path", "/exact//path", "/e%78act/path", "/exact/./path", "/exact%2fpath", "/x/../exact/path"]
+    {
         assert_eq!(ask(&gate, target).text(), "exact", "{target}");
     }
     for target in ["/re/abc", "//re/abc", "/re/%61bc", "/x/../re/abc"] {
@@ -156,12 +163,27 @@ upstreams: { api: { servers: [$api] } }
         &[&api],
     );
     // Harmless spellings arrive as they were sent, byte for byte.
-    for target in ["/api/a%20b", "/api/caf%C3%A9?q=%2F..%2F", "/api/a+b;c=d,e", "/api/~user/", "/api/a%3Fb?c", "/api/%25"] {
+    for target in [
+        "/api/a%20b",
+        "/api/caf%C3%A9?q=%2F..%2F",
+        "/api/a+b;c=d,e",
+        "/api/~user/",
+        "/api/a%3Fb?c",
+        "/api/%25",
+    ] {
         assert_eq!(ask(&gate, target).text(), "api", "{target}");
         assert_eq!(api.last_request().target, target);
     }
     // What a server might resolve to a path outside /api never arrives in that spelling.
-    for target in ["/x/../api/secret", "/api/../api/x", "//api/x", "/api/./x", "/api/x/%2e%2e/y", "/api\\x", "/api%5c..%5cx"] {
+    for target in [
+        "/x/../api/secret",
+        "/api/../api/x",
+        "//api/x",
+        "/api/./x",
+        "/api/x/%2e%2e/y",
+        "/api\\x",
+        "/api%5c..%5cx",
+    ] {
         api.forget();
         let response = ask(&gate, target);
         let Some(arrived) = api.requests().pop().map(|request| request.target) else {
@@ -170,7 +192,10 @@ upstreams: { api: { servers: [$api] } }
         };
         let lower = arrived.to_ascii_lowercase();
         let dots = lower.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
-        assert!(!dots.split('/').any(|segment| segment == ".." || segment == "."), "{target} arrived as {arrived}");
+        assert!(
+            !dots.split('/').any(|segment| segment == ".." || segment == "."),
+            "{target} arrived as {arrived}"
+        );
         assert!(arrived.starts_with("/api"), "{target} arrived as {arrived}");
     }
 }
@@ -179,7 +204,13 @@ upstreams: { api: { servers: [$api] } }
 fn the_asterisk_and_odd_targets_are_not_routed_by_accident() {
     let (admin, open) = (Backend::start("admin"), Backend::start("open"));
     let gate = guarded(&admin, &open);
-    for line in ["OPTIONS * HTTP/1.1", "GET admin HTTP/1.1", "GET * HTTP/1.1", "CONNECT admin:443 HTTP/1.1", "GET  HTTP/1.1"] {
+    for line in [
+        "OPTIONS * HTTP/1.1",
+        "GET admin HTTP/1.1",
+        "GET * HTTP/1.1",
+        "CONNECT admin:443 HTTP/1.1",
+        "GET  HTTP/1.1",
+    ] {
         let response = gate.raw(format!("{line}\r\nHost: gate.test\r\n\r\n"));
         assert!(response.status >= 400 || line.starts_with("OPTIONS"), "{line}: {}", response.status);
         assert!(admin.requests().is_empty(), "{line} reached the closed group");

@@ -1,6 +1,9 @@
 //! The promise: a request goes where the most specific route says, by host, path, method, header, query,
 //! cookie, client address and listener; and each action does what it is for.
 
+// Tests fail by panicking, in their helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod harness;
 
 use harness::{Backend, Client, Gate, Request};
@@ -83,7 +86,8 @@ fn exact_goes_before_prefix_and_prefix_before_regex() {
 
 #[test]
 fn regexes_are_tried_in_file_order() {
-    let gate = answering(&["wide: regex: \"/[a-z]+\"", "narrow: regex: \"/abc\"", "digits: regex: \"/[0-9]+\""]);
+    let gate =
+        answering(&["wide: regex: \"/[a-z]+\"", "narrow: regex: \"/abc\"", "digits: regex: \"/[0-9]+\""]);
     assert_routed(&gate, &[("/abc", "wide"), ("/123", "digits"), ("/abc1", "404"), ("/1/abc", "404")]);
 }
 
@@ -124,14 +128,22 @@ fn a_host_without_a_matching_path_falls_back_to_the_next_host() {
 
 #[test]
 fn methods_select() {
-    let gate = answering(&["read: path: /x, methods: [GET]", "write: path: /x, methods: [POST, PUT]", "root: path: /"]);
+    let gate = answering(&[
+        "read: path: /x, methods: [GET]",
+        "write: path: /x, methods: [POST, PUT]",
+        "root: path: /",
+    ]);
     let ask = |method: &str| asked(&gate, &Request::new(method, "/x"));
     assert_eq!(ask("GET"), "read");
     assert_eq!(ask("POST"), "write");
     assert_eq!(ask("PUT"), "write");
     assert_eq!(ask("DELETE"), "root");
     let head = gate.ask(&Request::new("HEAD", "/x"));
-    assert_eq!((head.status, head.header("content-length").as_deref()), (200, Some("4")), "GET includes HEAD");
+    assert_eq!(
+        (head.status, head.header("content-length").as_deref()),
+        (200, Some("4")),
+        "GET includes HEAD"
+    );
 }
 
 #[test]
@@ -244,7 +256,10 @@ upstreams:
     assert_eq!(client.get("/other").status, 404);
     assert_eq!(client.ask(&Request::post("/api/users", "a new one")).text(), "api");
     assert_eq!(api.requests()[0].target, "/api/users?page=2", "path and query arrive as they were sent");
-    assert_eq!((api.requests()[1].method.as_str(), api.requests()[1].body.as_slice()), ("POST", &b"a new one"[..]));
+    assert_eq!(
+        (api.requests()[1].method.as_str(), api.requests()[1].body.as_slice()),
+        ("POST", &b"a new one"[..])
+    );
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The promise: TLS is terminated with the right certificate, in the version and protocol both sides agree on,
 //! and a certificate that cannot work is found by `check`.
 
+// Tests fail by panicking, in their helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod harness;
 
 use harness::{Authority, Backend, Checked, ClientTls, Gate, GateBuilder, H2Client, Request};
@@ -83,10 +86,9 @@ fn sni_picks_the_certificate_and_the_first_is_the_default() {
     let (authority, api) = (Authority::new(), Backend::start("api"));
     let builder = with_certificate(&authority, &api, &["a.example.com"]);
     authority.issue_into(builder.dir(), "b", &["b.example.com", "*.wild.example.com"]);
-    let gate = builder.start(&SECURE.replace(
-        "key: $dir/a.key }",
-        "key: $dir/a.key }, { cert: $dir/b.crt, key: $dir/b.key }",
-    ));
+    let gate = builder.start(
+        &SECURE.replace("key: $dir/a.key }", "key: $dir/a.key }, { cert: $dir/b.crt, key: $dir/b.key }"),
+    );
     // Connecting verifies that the certificate carries the name.
     for name in ["a.example.com", "b.example.com", "x.wild.example.com"] {
         assert_eq!(authority.client(name).connect(gate.at("secure")).get("/").text(), "api", "{name}");

@@ -6,7 +6,7 @@ use super::{PATIENCE, eventually};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ pub struct GateBuilder {
     ip: Ipv4Addr,
     names: BTreeMap<String, String>,
     env: Vec<(String, String)>,
+    program: Option<PathBuf>,
 }
 
 /// What `weirgate check` (or another command that ends by itself) said.
@@ -151,7 +152,7 @@ impl GateBuilder {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("weirgate-test-").tempdir().expect("a directory");
         let names = BTreeMap::from([("dir".to_owned(), dir.path().display().to_string())]);
-        Self { dir, ip: own_loopback(), names, env: Vec::new() }
+        Self { dir, ip: own_loopback(), names, env: Vec::new(), program: None }
     }
 
     /// `$name` stands for `value`.
@@ -163,6 +164,11 @@ impl GateBuilder {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Starts this program, which takes the configuration as its only argument, instead of `weirgate run`.
+    pub fn program(self, program: PathBuf) -> Self {
+        Self { program: Some(program), ..self }
     }
 
     /// A file in the gate's directory, `$dir/NAME`.
@@ -196,7 +202,8 @@ impl GateBuilder {
     pub fn launch(self, config: &str) -> Gate {
         let (config, listeners) = self.write(config);
         let output = |name: &str| File::create(self.dir.path().join(name)).expect("a file for output");
-        let child = weirgate(&["run", "-c"])
+        let mut command = self.program.map_or_else(|| weirgate(&["run", "-c"]), Command::new);
+        let child = command
             .arg(self.dir.path().join("weirgate.yaml"))
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdout(output("stdout"))

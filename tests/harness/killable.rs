@@ -25,7 +25,12 @@ impl KillableBackend {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("address");
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.args(["--exact", "killable::the_process_behind_a_killable_backend", "--ignored", "--nocapture"]);
+        command.args([
+            "--exact",
+            "killable::the_process_behind_a_killable_backend",
+            "--ignored",
+            "--nocapture",
+        ]);
         command.env(ADDRESS_FILE, &file).env("WEIRGATE_TEST_LABEL", label);
         let program = Program::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
         let mut address = None;
