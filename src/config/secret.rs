@@ -1,0 +1,143 @@
+//! Which values are never shown: called by the report (source lines), by [`Raw`](super::decode::Raw) and by
+//! whoever prints a resolved configuration.
+
+use std::borrow::Cow;
+
+/// What is printed in place of a secret.
+pub const MASK: &str = "****";
+
+/// Whether a key of this name holds a secret: `secret`, `password`, `token` and their kin, also as the last
+/// word of a longer name (`client_secret`, `X-Api-Key`).
+pub fn is_secret_key(key: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "secret",
+        "secrets",
+        "password",
+        "passwd",
+        "token",
+        "tokens",
+        "api_key",
+        "private_key",
+        "authorization",
+    ];
+    let name = key.to_ascii_lowercase().replace('-', "_");
+    WORDS
+        .iter()
+        .any(|word| name.strip_suffix(word).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))
+}
+
+/// Whether a value is key material whatever its key is called.
+pub fn is_key_material(value: &str) -> bool {
+    value.contains("-----BEGIN") && value.contains("PRIVATE KEY")
+}
+
+/// Replaces the values of secret keys in one line of YAML, keeping the line's length where it can so that a
+/// caret still points to its place. A value that is only `${VAR}` is not a secret: the name is shown.
+pub fn mask_line(line: &str) -> Cow<'_, str> {
+    let mut out: Option<String> = None;
+    let mut copied = 0;
+    for (colon, _) in line.match_indices(':') {
+        if colon < copied || !is_secret_key(key_before(line, colon)) {
+            continue;
+        }
+        let (start, end) = value_after(line, colon + 1);
+        let value = line.get(start..end).unwrap_or_default();
+        if value.is_empty() || value.trim_matches(['"', '\'']).starts_with("${") || is_block_header(value) {
+            continue;
+        }
+        let masked = out.get_or_insert_with(String::new);
+        masked.push_str(line.get(copied..start).unwrap_or_default());
+        masked.extend(std::iter::repeat_n('*', value.chars().count().max(4)));
+        copied = end;
+    }
+    match out {
+        Some(mut masked) => {
+            masked.push_str(line.get(copied..).unwrap_or_default());
+            Cow::Owned(masked)
+        }
+        None => Cow::Borrowed(line),
+    }
+}
+
+/// The key that ends right before `colon`, without quotes.
+fn key_before(line: &str, colon: usize) -> &str {
+    let before = line.get(..colon).unwrap_or_default().trim_end().trim_end_matches(['"', '\'']);
+    let start = before.rfind(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).map_or(0, |at| {
+        let width = before.get(at..).and_then(|s| s.chars().next()).map_or(1, char::len_utf8);
+        at + width
+    });
+    before.get(start..).unwrap_or_default()
+}
+
+/// `|`, `>-` and the like: the text follows on other lines.
+fn is_block_header(value: &str) -> bool {
+    value.starts_with(['|', '>']) && value.len() <= 3
+}
+
+/// Where the value after a colon begins and ends. Brackets nest; a quoted value ends at its quote; a plain
+/// one ends at a comma or bracket only inside a flow mapping, which is assumed when a `{` stands before.
+fn value_after(line: &str, from: usize) -> (usize, usize) {
+    let rest = line.get(from..).unwrap_or_default();
+    let start = from + (rest.len() - rest.trim_start().len());
+    let value = line.get(start..).unwrap_or_default();
+    let in_flow = line.get(..from).is_some_and(|before| before.contains('{'));
+    let length = match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => quoted_length(value, quote),
+        Some('[' | '{') => value.len(),
+        Some(_) if in_flow => value.find([',', '}']).unwrap_or(value.len()),
+        Some(_) => value.len(),
+        None => 0,
+    };
+    let trimmed = value.get(..length).unwrap_or_default().trim_end().len();
+    (start, start + trimmed)
+}
+
+/// The length of a quoted scalar with its quotes; an unclosed one runs to the end of the line.
+pub(crate) fn quoted_length(value: &str, quote: char) -> usize {
+    let mut chars = value.char_indices().skip(1).peekable(); // past the opening quote
+    while let Some((at, c)) = chars.next() {
+        let escapes = (c == '\\' && quote == '"')
+            || (c == '\'' && quote == c && chars.peek().is_some_and(|(_, n)| *n == c));
+        if c == quote && !escapes {
+            return at + c.len_utf8();
+        }
+        if escapes {
+            chars.next();
+        }
+    }
+    value.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secret_keys_by_their_last_word() {
+        for key in
+            ["secret", "password", "token", "client_secret", "X-Api-Key", "Authorization", "bearer-token"]
+        {
+            assert!(is_secret_key(key), "{key}");
+        }
+        for key in ["key", "cert", "tokenizer", "secretary", "header", "name"] {
+            assert!(!is_secret_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_line_keeps_everything_but_the_secret() {
+        for (line, masked) in [
+            ("  secret: hunter22  ", "  secret: ********  "),
+            ("a: { name: x, secret: \"a,b}c\", ttl: 1h }", "a: { name: x, secret: *******, ttl: 1h }"),
+            ("{ password: abc, b: 1 }", "{ password: ****, b: 1 }"),
+            ("secret: ${STICKY}", "secret: ${STICKY}"),
+            ("\"secret\": 'x''y' # z", "\"secret\": ****** # z"),
+            ("token: [a, b]", "token: ******"),
+            ("name: secret", "name: secret"),
+            ("secret: |", "secret: |"),
+            ("secret: \"unclosed", "secret: *********"),
+        ] {
+            assert_eq!(mask_line(line), masked, "{line}");
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! Builds the tree from the parser's events: duplicate keys, anchors, merge keys, limits, `${VAR}`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Range, Tag};
+
+use super::{Data, Entry, Key, Node, Scalar};
+use crate::config::env::{Env, EnvError, expand};
+use crate::config::report::{Code, FileId, Report, Sources, Span};
+use crate::config::secret::{is_secret_key, quoted_length};
+
+/// The deepest nesting, aliases included: decoding recurses.
+const DEEPEST: usize = 64;
+/// How many nodes aliases may stand for, so that a few lines cannot grow without end.
+const MOST_ALIASED: usize = 1_000_000;
+
+/// Parses the text of `file` (already in `sources`) into a tree. Problems go to `report`; `None` when there
+/// is no document or the text is not YAML.
+pub fn parse(file: FileId, sources: &mut Sources, env: Env<'_>, report: &mut Report) -> Option<Node> {
+    let text = sources.text(file).to_owned();
+    let mut builder = Builder {
+        file,
+        sources,
+        env,
+        report,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        aliased: 0,
+        root: None,
+        documents: 0,
+    };
+    let mut parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(&text));
+    while let Some(next) = parser.next_event() {
+        match next {
+            Ok((event, range)) => builder.event(event, range).then_some(())?,
+            Err(error) => {
+                builder.syntax_error(&error);
+                return None;
+            }
+        }
+    }
+    builder.root
+}
+
+/// A collection whose end has not come yet.
+struct Open {
+    span: Span,
+    anchor: usize,
+    nodes: usize,
+    depth: usize,
+    kind: OpenKind,
+}
+
+enum OpenKind {
+    Sequence(Vec<Node>),
+    Mapping { entries: Vec<Entry>, seen: HashMap<Arc<str>, Span>, key: Option<PendingKey>, merged: Vec<Node> },
+}
+
+enum PendingKey {
+    Plain(Key),
+    Merge,
+    /// The key was refused; its value is dropped.
+    Refused,
+}
+
+/// A finished node with how many nodes it holds and how deep it is.
+#[derive(Clone)]
+struct Measured {
+    node: Node,
+    nodes: usize,
+    depth: usize,
+}
+
+struct Builder<'a> {
+    file: FileId,
+    sources: &'a mut Sources,
+    env: Env<'a>,
+    report: &'a mut Report,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Measured>,
+    aliased: usize,
+    root: Option<Node>,
+    documents: usize,
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+impl Builder<'_> {
+    /// Takes one event; `false` ends the parse, with the reason reported.
+    fn event(&mut self, event: Event<'_>, range: Range) -> bool {
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => true,
+            Event::DocumentStart(_) => self.document(range),
+            Event::Scalar(text, style, anchor, tag) => {
+                self.scalar(&text, style, anchor, tag.as_deref(), range)
+            }
+            Event::Alias(anchor) => self.alias(anchor, range),
+            Event::SequenceStart(anchor, tag) => {
+                self.open(OpenKind::Sequence(Vec::new()), anchor, tag.as_deref(), range)
+            }
+            Event::MappingStart(anchor, tag) => {
+                let kind = OpenKind::Mapping {
+                    entries: Vec::new(),
+                    seen: HashMap::new(),
+                    key: None,
+                    merged: Vec::new(),
+                };
+                self.open(kind, anchor, tag.as_deref(), range)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+        }
+    }
+
+    fn document(&mut self, range: Range) -> bool {
+        self.documents += 1;
+        if self.documents > 1 {
+            let span = self.span(range);
+            self.report
+                .error(Code::MultipleDocuments, span, "a second YAML document begins here")
+                .help("keep one document for each file and bring others in with include");
+            return false;
+        }
+        true
+    }
+
+    /// The place of an event, cut to its first line.
+    fn span(&self, range: Range) -> Span {
+        let (line, column) = (count(range.start.line()), count(range.start.col()).saturating_add(1));
+        let len = if range.end.line() == range.start.line() {
+            count(range.end.col().saturating_sub(range.start.col()))
+        } else {
+            let text = self.sources.line(self.file, line).unwrap_or_default().trim_end();
+            count(text.chars().count()).saturating_sub(column - 1)
+        };
+        Span { file: self.file, line, column, len }
+    }
+
+    /// The place of a scalar; for a quoted one the parser counts what follows the quote, too.
+    fn scalar_span(&self, style: ScalarStyle, range: Range) -> Span {
+        let span = self.span(range);
+        let quote = match style {
+            ScalarStyle::SingleQuoted => '\'',
+            ScalarStyle::DoubleQuoted => '"',
+            ScalarStyle::Plain | ScalarStyle::Literal | ScalarStyle::Folded => return span,
+        };
+        let line = self.sources.line(self.file, span.line).unwrap_or_default();
+        let start = line.char_indices().nth(range.start.col()).map_or(line.len(), |(at, _)| at);
+        let tail = line.get(start..).unwrap_or_default();
+        let quoted = tail.get(..quoted_length(tail, quote)).unwrap_or_default();
+        Span { len: count(quoted.chars().count()), ..span }
+    }
+
+    fn open(&mut self, kind: OpenKind, anchor: usize, tag: Option<&Tag>, range: Range) -> bool {
+        let span = Span { len: 1, ..self.span(range) };
+        self.check_tag(tag, span);
+        if self.open.len() >= DEEPEST {
+            self.too_deep(span);
+            return false;
+        }
+        self.open.push(Open { span, anchor, nodes: 1, depth: 1, kind });
+        true
+    }
+
+    fn too_deep(&mut self, span: Span) {
+        self.report.error(Code::TooComplex, span, format!("nested more than {DEEPEST} levels deep"));
+    }
+
+    /// Whether the tag forces text. Tags of the core schema are understood, others refused.
+    fn check_tag(&mut self, tag: Option<&Tag>, span: Span) -> bool {
+        let Some(tag) = tag else { return false };
+        let core = ["str", "int", "float", "bool", "null", "seq", "map"].contains(&tag.suffix.as_str());
+        let known = tag.is_yaml_core_schema() && core || tag.handle.is_empty() && tag.suffix == "!";
+        if !known {
+            self.report
+                .error(Code::BadTag, span, format!("the tag {tag} means nothing here"))
+                .help("remove the tag, or quote the text if it begins with !");
+        }
+        !core || tag.suffix == "str"
+    }
+
+    fn scalar(
+        &mut self,
+        text: &str,
+        style: ScalarStyle,
+        anchor: usize,
+        tag: Option<&Tag>,
+        range: Range,
+    ) -> bool {
+        let span = self.scalar_span(style, range);
+        let is_text = self.check_tag(tag, span);
+        let plain = matches!(style, ScalarStyle::Plain) && !is_text;
+        if self.wants_key() {
+            let merge = plain && text == "<<";
+            return self.key(Key { name: text.into(), span }, merge);
+        }
+        self.hide_if_secret(range);
+        let node = Node { span, data: Data::Scalar(Arc::new(self.expand(text, plain, span))) };
+        self.finish(Measured { node, nodes: 1, depth: 0 }, anchor)
+    }
+
+    fn expand(&mut self, text: &str, plain: bool, span: Span) -> Scalar {
+        let unchanged = || Scalar { text: text.to_owned(), plain, raw: None, values: Vec::new() };
+        match expand(text, self.env) {
+            Ok(None) => unchanged(),
+            Ok(Some(expanded)) => {
+                for (value, shown) in &expanded.values {
+                    self.report.conceal(value, shown);
+                }
+                let raw = Some(text.to_owned());
+                Scalar { text: expanded.text, plain, raw, values: expanded.values }
+            }
+            Err(errors) => {
+                for error in errors {
+                    self.env_error(&error, span);
+                }
+                unchanged()
+            }
+        }
+    }
+
+    fn env_error(&mut self, error: &EnvError, span: Span) {
+        // point at the variable itself when it can be found on the scalar's first line
+        let needle = error.needle();
+        let line = self.sources.line(self.file, span.line).unwrap_or_default();
+        let skip = usize::try_from(span.column.saturating_sub(1)).unwrap_or(0);
+        let tail: String = line.chars().skip(skip).collect();
+        let place = tail.find(&needle).and_then(|at| tail.get(..at)).map_or(span, |before| Span {
+            column: span.column.saturating_add(count(before.chars().count())),
+            len: count(needle.chars().count()),
+            ..span
+        });
+        match error {
+            EnvError::Unset { name } => self
+                .report
+                .error(Code::EnvUnset, place, format!("the environment variable {name} is not set"))
+                .help(format!("set it, or give a default: ${{{name}:-default}}")),
+            EnvError::Syntax { .. } => self
+                .report
+                .error(Code::EnvSyntax, place, "a variable is not written as ${VAR} or ${VAR:-default}")
+                .help("for a literal ${ write $${"),
+        };
+    }
+
+    /// The further lines of a multi-line secret are never shown.
+    fn hide_if_secret(&mut self, range: Range) {
+        let key = self.open.last().and_then(|open| match &open.kind {
+            OpenKind::Mapping { key: Some(PendingKey::Plain(key)), .. } => Some(key),
+            OpenKind::Mapping { .. } | OpenKind::Sequence(_) => None,
+        });
+        if let Some(key) = key.filter(|key| is_secret_key(&key.name)) {
+            // a block scalar ends where the next line begins
+            let last = range.end.line().saturating_sub(usize::from(range.end.col() == 0));
+            self.sources.hide_lines(self.file, key.span.line.saturating_add(1), count(last));
+        }
+    }
+
+    fn wants_key(&self) -> bool {
+        self.open.last().is_some_and(|open| matches!(&open.kind, OpenKind::Mapping { key: None, .. }))
+    }
+
+    fn key(&mut self, key: Key, merge: bool) -> bool {
+        let Some(Open { kind: OpenKind::Mapping { seen, key: pending, .. }, .. }) = self.open.last_mut()
+        else {
+            return true;
+        };
+        if merge {
+            *pending = Some(PendingKey::Merge);
+        } else if let Some(first) = seen.get(&key.name) {
+            self.report
+                .error(Code::DuplicateKey, key.span, format!("the key \"{}\" is written twice", key.name))
+                .related(*first, "first written here");
+            *pending = Some(PendingKey::Refused);
+        } else {
+            seen.insert(key.name.clone(), key.span);
+            *pending = Some(PendingKey::Plain(key));
+        }
+        true
+    }
+
+    fn alias(&mut self, anchor: usize, range: Range) -> bool {
+        let span = self.span(range);
+        let Some(target) = self.anchors.get(&anchor).cloned() else {
+            self.report.error(Code::BadAlias, span, "this alias stands inside the value it refers to");
+            return false;
+        };
+        self.aliased = self.aliased.saturating_add(target.nodes);
+        if self.aliased > MOST_ALIASED {
+            let message = format!("aliases expand to more than {MOST_ALIASED} nodes");
+            self.report.error(Code::TooComplex, span, message);
+            return false;
+        }
+        if self.open.len() + target.depth > DEEPEST {
+            self.too_deep(span);
+            return false;
+        }
+        match target.node.as_scalar() {
+            Some(scalar) if self.wants_key() => {
+                let name = scalar.text.as_str().into();
+                self.key(Key { name, span }, false)
+            }
+            Some(_) | None => self.finish(target, 0),
+        }
+    }
+
+    fn close(&mut self) -> bool {
+        let Some(open) = self.open.pop() else { return true };
+        let node = match open.kind {
+            OpenKind::Sequence(items) => Node::sequence(open.span, items),
+            OpenKind::Mapping { mut entries, mut seen, merged, .. } => {
+                for source in merged {
+                    self.merge(&mut entries, &mut seen, &source);
+                }
+                Node::mapping(open.span, entries)
+            }
+        };
+        self.finish(Measured { node, nodes: open.nodes, depth: open.depth }, open.anchor)
+    }
+
+    /// `<<`: takes the entries of a mapping, or of a list of them, that are not there yet.
+    fn merge(&mut self, entries: &mut Vec<Entry>, seen: &mut HashMap<Arc<str>, Span>, source: &Node) {
+        let sources = match &source.data {
+            Data::Sequence(items) => items.as_slice(),
+            Data::Mapping(_) | Data::Scalar(_) | Data::Pruned => std::slice::from_ref(source),
+        };
+        for node in sources {
+            if !matches!(node.data, Data::Mapping(_)) {
+                self.report
+                    .error(Code::BadAlias, node.span, "<< takes a mapping or a list of mappings")
+                    .help("define it with an anchor, as in base: &base { ... }, and write <<: *base");
+            }
+            for entry in node.entries() {
+                if !seen.contains_key(&entry.key.name) {
+                    seen.insert(entry.key.name.clone(), entry.key.span);
+                    entries.push(entry.clone());
+                }
+            }
+        }
+    }
+
+    /// Hands a finished node to the collection it stands in.
+    fn finish(&mut self, done: Measured, anchor: usize) -> bool {
+        if anchor > 0 {
+            self.anchors.insert(anchor, done.clone());
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.root.get_or_insert(done.node);
+            return true;
+        };
+        open.nodes = open.nodes.saturating_add(done.nodes);
+        open.depth = open.depth.max(done.depth + 1);
+        match &mut open.kind {
+            OpenKind::Sequence(items) => items.push(done.node),
+            OpenKind::Mapping { entries, key, merged, .. } => match key.take() {
+                Some(PendingKey::Plain(name)) => entries.push(Entry { key: name, value: done.node }),
+                Some(PendingKey::Merge) => merged.push(done.node),
+                Some(PendingKey::Refused) => {}
+                None => {
+                    *key = Some(PendingKey::Refused);
+                    let message = "a list or mapping cannot be a key";
+                    self.report
+                        .error(Code::BadKey, done.node.span, message)
+                        .help("quote text that begins with { or [");
+                }
+            },
+        }
+        true
+    }
+
+    fn syntax_error(&mut self, error: &ScanError) {
+        let mark = error.marker();
+        let (line, column) = (count(mark.line()).max(1), count(mark.col()).saturating_add(1));
+        let span = Span { file: self.file, line, column, len: 1 };
+        let text = self.sources.line(self.file, line).unwrap_or_default().to_owned();
+        let info = error.info();
+        let tab = info.contains("tab").then(|| self.tab_after(line)).flatten();
+        let (code, span, message) = match tab {
+            Some(place) => (Code::Syntax, place, "a tab is used for indentation".to_owned()),
+            None if info.contains("unknown anchor") => {
+                let message = "this alias refers to an anchor that is not defined before it";
+                (Code::BadAlias, span, message.to_owned())
+            }
+            None => (Code::Syntax, span, format!("this is not valid YAML: {info}")),
+        };
+        let help = if tab.is_some() {
+            "YAML is indented with spaces"
+        } else if code == Code::BadAlias {
+            "define the anchor with &name on an earlier value; quote text that begins with *"
+        } else if text.contains("${") {
+            "inside { } or [ ] a variable needs quotes: \"${VAR}\""
+        } else if info.contains("mapping values are not allowed") {
+            "quote text that holds a colon and a space, or check the indentation"
+        } else {
+            "check the indentation and the quotes here and on the line before"
+        };
+        self.report.error(code, span, message).help(help);
+    }
+
+    /// The first tab in an indentation, on `line` or soon after: the parser may complain about the scalar
+    /// before it.
+    fn tab_after(&self, line: u32) -> Option<Span> {
+        const NEAR: u32 = 20;
+        (line..line.saturating_add(NEAR)).find_map(|line| {
+            let text = self.sources.line(self.file, line)?;
+            let indent = text.get(..text.len() - text.trim_start().len())?;
+            let column = count(indent.find('\t')?).saturating_add(1);
+            Some(Span { file: self.file, line, column, len: 1 })
+        })
+    }
+}
