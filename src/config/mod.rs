@@ -1,12 +1,21 @@
 //! The life of a configuration: text becomes a located tree, the tree becomes the typed file.
 //!
 //! In reading order: [`load`] reads the files, includes and `${VAR}`; [`decode`] turns the tree into types and
-//! finds every problem on the way; [`report`] holds what was found and shows it.
+//! finds every problem on the way; [`file`](mod@file) is the shape, [`check`] holds it against itself and the world and
+//! makes the [`plan`]; [`report`] holds what was found and shows it.
 
+pub mod check;
 pub mod decode;
+pub mod file;
 pub mod load;
+pub mod plan;
 pub mod report;
+mod schema;
 pub mod secret;
+pub mod words;
 pub mod yaml;
 
 mod env;
+
+pub use check::{Checked, check_file};
+pub use schema::{print, schema_text};

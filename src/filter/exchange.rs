@@ -2,6 +2,7 @@
 
 use crate::config::plan;
 use crate::http::Connection;
+use crate::template::Placeholder;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use std::net::SocketAddr;
@@ -23,6 +24,32 @@ pub struct RequestInfo {
     pub request_id: crate::http::RequestId,
     pub route: Option<Arc<plan::Route>>,
     pub started: Instant,
+}
+
+impl RequestInfo {
+    /// Writes what a placeholder stands for in this request, whose head is `head`.
+    pub fn fill(&self, head: &RequestHeader, placeholder: Placeholder, out: &mut String) {
+        match placeholder {
+            Placeholder::Scheme => out.push_str(if self.https { "https" } else { "http" }),
+            Placeholder::Host => out.push_str(&self.host),
+            Placeholder::Path => {
+                out.push_str(self.normalised_path.as_deref().unwrap_or_else(|| head.uri.path()));
+            }
+            Placeholder::Query => {
+                if let Some(query) = head.uri.query() {
+                    out.push('?');
+                    out.push_str(query);
+                }
+            }
+            Placeholder::Uri => {
+                self.fill(head, Placeholder::Path, out);
+                self.fill(head, Placeholder::Query, out);
+            }
+            Placeholder::Method => out.push_str(head.method.as_str()),
+            Placeholder::ClientIp => out.push_str(&self.client.ip().to_string()),
+            Placeholder::RequestId => out.push_str(self.request_id.as_str()),
+        }
+    }
 }
 
 /// One request and its response, as a filter sees them.
@@ -88,6 +115,11 @@ impl<'a> Exchange<'a> {
     /// Use a type of your own, so that no other filter shares it by accident.
     pub fn state(&mut self) -> &mut http::Extensions {
         self.state
+    }
+
+    /// Writes what a placeholder stands for in this request.
+    pub fn fill(&self, placeholder: Placeholder, out: &mut String) {
+        self.info.fill(self.session.req_header(), placeholder, out);
     }
 
     pub fn info(&self) -> &RequestInfo {

@@ -2,7 +2,7 @@
 
 use super::{Exchange, Filter, FilterSettings, Phases};
 use crate::config::file::Table;
-use crate::template::{Placeholder, Template};
+use crate::template::Template;
 use http::{HeaderName, HeaderValue};
 use pingora_http::{CaseHeaderName, RequestHeader, ResponseHeader};
 use schemars::JsonSchema;
@@ -102,32 +102,9 @@ impl Value {
         match self {
             Value::Fixed(value) => Some(value.clone()),
             Value::Template(template) => {
-                HeaderValue::from_str(&template.render(|placeholder, out| fill(ex, placeholder, out))).ok()
+                HeaderValue::from_str(&template.render(|placeholder, out| ex.fill(placeholder, out))).ok()
             }
         }
-    }
-}
-
-/// Writes what a placeholder stands for in this request.
-pub(crate) fn fill(ex: &Exchange<'_>, placeholder: Placeholder, out: &mut String) {
-    let request = ex.request();
-    match placeholder {
-        Placeholder::Scheme => out.push_str(ex.scheme()),
-        Placeholder::Host => out.push_str(ex.host()),
-        Placeholder::Path => out.push_str(ex.path()),
-        Placeholder::Query => {
-            if let Some(query) = request.uri.query() {
-                out.push('?');
-                out.push_str(query);
-            }
-        }
-        Placeholder::Uri => {
-            fill(ex, Placeholder::Path, out);
-            fill(ex, Placeholder::Query, out);
-        }
-        Placeholder::Method => out.push_str(request.method.as_str()),
-        Placeholder::ClientIp => out.push_str(&ex.client().ip().to_string()),
-        Placeholder::RequestId => out.push_str(ex.request_id()),
     }
 }
 

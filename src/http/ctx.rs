@@ -51,6 +51,8 @@ pub struct Forward {
     pub retry: Option<plan::Retry>,
     pub tried: Tried,
     pub attempts: u16,
+    /// A try failed only because the server had closed an idle connection.
+    pub stale: bool,
     /// The server of the current try; the guard counts the request as in flight there.
     pub endpoint: Option<(Arc<Endpoint>, InFlight)>,
     /// When the current try began.

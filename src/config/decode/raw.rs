@@ -65,12 +65,9 @@ impl fmt::Debug for Raw {
 }
 
 impl JsonSchema for Raw {
-    fn inline_schema() -> bool {
-        true
-    }
-
+    // a definition of its own, which `config::schema` fills with the filters of the catalogue
     fn schema_name() -> Cow<'static, str> {
-        "Raw".into()
+        "Filter".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {

@@ -1,0 +1,173 @@
+//! Checks of `tls`: certificate and key files are read, parsed and held against each other, so
+//! that nothing is left to fail when the listener starts.
+
+use super::Checker;
+use crate::config::decode::Located;
+use crate::config::file::{Certificate, Tls};
+use crate::config::plan::{self, PrivateKey};
+use crate::config::report::Code;
+use crate::config::words::HostPattern;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::Path;
+use std::sync::Arc;
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
+
+impl Checker<'_> {
+    /// `None` when a certificate cannot be used; that was reported.
+    pub(super) fn tls(&mut self, who: &str, tls: &Located<Tls>) -> Option<plan::Tls> {
+        if tls.certificates.is_empty() && self.whole {
+            let message = format!("{who} has tls without a certificate\nadd `certificates: [{{ cert: FILE, key: FILE }}]`");
+            self.error(Code::MissingKey, tls.span, &message);
+        }
+        let all: Vec<_> = tls.certificates.iter().map(|c| self.certificate(c)).collect();
+        let certificates = all.into_iter().collect::<Option<Vec<_>>>()?;
+        Some(plan::Tls { certificates, min_version: tls.min_version })
+    }
+
+    fn certificate(&mut self, certificate: &Located<Certificate>) -> Option<plan::Certificate> {
+        let (cert, key) = (&certificate.cert, &certificate.key);
+        let chain = read_chain(&cert.value).map_err(|why| self.error(Code::BadCertificate, cert.span, &why));
+        let private = read_key(&key.value).map_err(|why| self.error(Code::BadPrivateKey, key.span, &why));
+        let (chain, private) = (chain.ok()?, private.ok()?);
+        let leaf = match chain.first().map(|der| X509Certificate::from_der(der)) {
+            Some(Ok((_, leaf))) => leaf,
+            Some(Err(_)) | None => {
+                let message = format!("`{}` does not hold an X.509 certificate", cert.value.display());
+                self.error(Code::BadCertificate, cert.span, &message);
+                return None;
+            }
+        };
+        if let Err(why) = belong_together(&chain, &private) {
+            let message = format!("`{}`: {why}", key.value.display());
+            self.report
+                .error(Code::KeyMismatch, key.span, message)
+                .help("give the key that the certificate was made for")
+                .related(cert.span, "the certificate is here");
+            return None;
+        }
+        self.dates(certificate, &leaf);
+        let names = self.names(certificate, &leaf);
+        let key = PrivateKey(Arc::new(private));
+        Some(plan::Certificate { cert_file: cert.value.clone(), names, key, chain: chain.clone() })
+    }
+
+    fn dates(&mut self, certificate: &Certificate, leaf: &X509Certificate<'_>) {
+        let (validity, cert) = (leaf.validity(), &certificate.cert);
+        let file = cert.value.display();
+        let now = x509_parser::time::ASN1Time::now();
+        let message = if validity.not_after < now {
+            format!("the certificate in `{file}` has expired on {}", validity.not_after)
+        } else if validity.not_before > now {
+            format!("the certificate in `{file}` is not valid before {}", validity.not_before)
+        } else {
+            return;
+        };
+        self.report.warning(Code::CertificateDates, cert.span, message).help("renew it, or correct the clock");
+    }
+
+    /// The names given, or those in the certificate.
+    fn names(&mut self, certificate: &Certificate, leaf: &X509Certificate<'_>) -> Vec<HostPattern> {
+        let own = names_in(leaf);
+        if certificate.names.is_empty() {
+            return own;
+        }
+        let mut names = Vec::new();
+        for name in &certificate.names {
+            match name.value.parse::<HostPattern>() {
+                Ok(pattern) => {
+                    if !own.iter().any(|own| covers(own, &pattern)) {
+                        let message = format!("the certificate does not cover \"{}\"", name.value);
+                        let listed: Vec<_> = own.iter().map(ToString::to_string).collect();
+                        self.report
+                            .warning(Code::CertificateNames, name.span, message)
+                            .help(format!("it covers {}", listed.join(", ")));
+                    }
+                    names.push(pattern);
+                }
+                Err(why) => self.error(Code::BadPattern, name.span, &why),
+            }
+        }
+        names
+    }
+}
+
+/// RFC 6125 §6.4.3: a wildcard stands for one label.
+fn covers(own: &HostPattern, wanted: &HostPattern) -> bool {
+    match (own, wanted) {
+        (HostPattern::Below(base), HostPattern::Exact(name)) => {
+            name.split_once('.').is_some_and(|(_, rest)| rest == base)
+        }
+        (own, wanted) => own == wanted,
+    }
+}
+
+fn names_in(leaf: &X509Certificate<'_>) -> Vec<HostPattern> {
+    let extensions = leaf.extensions().iter().map(|e| e.parsed_extension());
+    let names = extensions.filter_map(|e| match e {
+        ParsedExtension::SubjectAlternativeName(san) => Some(&san.general_names),
+        _ => None,
+    });
+    let dns = names.flatten().filter_map(|name| match name {
+        GeneralName::DNSName(name) => name.parse().ok(),
+        _ => None,
+    });
+    dns.collect()
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = read(path)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|e| format!("`{}` is damaged: {e}\ngive a PEM file", path.display()))?;
+    if chain.is_empty() {
+        let what = if contains(&text, b"PRIVATE KEY") { "it holds a private key" } else { "it is not PEM" };
+        return Err(format!(
+            "`{}` holds no certificate: {what}\ngive a PEM file that begins with -----BEGIN CERTIFICATE-----",
+            path.display()
+        ));
+    }
+    Ok(chain)
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let text = read(path)?;
+    if contains(&text, b"ENCRYPTED") {
+        return Err(format!(
+            "the key in `{}` is encrypted\ndecrypt it: openssl pkey -in {0} -out plain.key, readable by the gate only",
+            path.display()
+        ));
+    }
+    PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
+        let what = if contains(&text, b"BEGIN CERTIFICATE") { "it holds a certificate" } else { "it is not PEM" };
+        format!(
+            "`{}` holds no private key: {what}\ngive a PEM file with a PKCS#8, PKCS#1 or SEC1 key",
+            path.display()
+        )
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|e| {
+        let why = match e.kind() {
+            std::io::ErrorKind::NotFound => "does not exist".to_string(),
+            std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_string(),
+            std::io::ErrorKind::IsADirectory => "is a directory".to_string(),
+            _ => format!("cannot be read: {e}"),
+        };
+        format!("`{}` {why}\nrelative paths start at the working directory", path.display())
+    })
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|w| w == word)
+}
+
+fn belong_together(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), String> {
+    let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(key)
+        .map_err(|e| format!("this kind of key is not supported ({e})"))?;
+    match rustls::sign::CertifiedKey::new(chain.to_vec(), signing).keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(()),
+        Err(_) => Err("the key does not belong to the certificate".to_string()),
+    }
+}

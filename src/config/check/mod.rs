@@ -1,0 +1,174 @@
+//! From the shape as typed to the resolved [`Plan`]: cross-references, files and meaning. Collects
+//! every problem, not the first. Called by `gate` and `cli`; each room's checks are in a file of its name.
+
+mod certificate;
+mod filters;
+mod listeners;
+mod process;
+mod routes;
+mod upstreams;
+
+use crate::config::decode::decode;
+use crate::config::file::File;
+use crate::config::load::{self, Document};
+use crate::config::plan::{AccessLog, Plan, UpstreamId};
+use crate::config::report::{Code, Report, Severity, Sources, Span};
+use crate::filter::{Catalogue, FilterPlan};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// A configuration that was read and checked.
+pub struct Checked {
+    /// As typed, with every default filled in.
+    pub file: File,
+    /// `None` when there are errors.
+    pub plan: Option<Plan>,
+    pub report: Report,
+    pub sources: Sources,
+}
+
+impl Checked {
+    /// The warnings, one line each, for a process log.
+    pub fn warnings(&self) -> impl Iterator<Item = String> + '_ {
+        let warnings = self.report.diagnostics().iter().filter(|d| d.severity == Severity::Warning);
+        warnings.map(|d| format!("{} [{}]", d.message, d.code.as_str()))
+    }
+}
+
+/// Reads and checks a file; variables come from the environment of the process.
+pub fn check_file(path: &Path, catalogue: &Catalogue) -> Checked {
+    let mut report = Report::new();
+    let document = load::load(path, &|name| std::env::var(name).ok(), &mut report);
+    check_document(document, catalogue, report)
+}
+
+/// Checks what was read.
+pub fn check_document(document: Document, catalogue: &Catalogue, mut report: Report) -> Checked {
+    let file: File = decode(&document, &document.root, &mut report);
+    // what was cut out because of a mistake must not look unused or missing below
+    let whole = !report.has_errors();
+    let plan = Checker::new(&document, &file, catalogue, &mut report, whole).plan();
+    let plan = plan.filter(|_| !report.has_errors());
+    Checked { plan, file, sources: document.sources, report }
+}
+
+/// What the checks share.
+struct Checker<'a> {
+    document: &'a Document,
+    file: &'a File,
+    catalogue: &'a Catalogue,
+    report: &'a mut Report,
+    /// The shape had no mistakes, so that what is missing really is missing.
+    whole: bool,
+    upstreams: HashMap<&'a str, UpstreamId>,
+    used_upstreams: HashSet<UpstreamId>,
+    /// Named filter chains, decoded.
+    chains: HashMap<&'a str, Vec<FilterPlan>>,
+    used_chains: HashSet<&'a str>,
+}
+
+impl<'a> Checker<'a> {
+    fn new(
+        document: &'a Document,
+        file: &'a File,
+        catalogue: &'a Catalogue,
+        report: &'a mut Report,
+        whole: bool,
+    ) -> Self {
+        let ids = file.upstreams.names().enumerate().map(|(i, name)| (name, UpstreamId(i))).collect();
+        Checker {
+            document,
+            file,
+            catalogue,
+            report,
+            whole,
+            upstreams: ids,
+            used_upstreams: HashSet::new(),
+            chains: HashMap::new(),
+            used_chains: HashSet::new(),
+        }
+    }
+
+    fn plan(mut self) -> Option<Plan> {
+        self.process();
+        self.named_chains();
+        let upstreams = self.upstreams();
+        let listeners = self.listeners();
+        let routes = self.routes(&listeners);
+        self.unused(&listeners, &routes);
+        let plan = Plan {
+            server: self.file.server.clone(),
+            trusted_proxies: self.file.trusted_proxies.iter().map(|c| c.0).collect(),
+            proxy_headers: self.file.proxy_headers,
+            log_level: self.file.log.level,
+            access_log: AccessLog { format: self.file.log.access.format, to: self.file.log.access.to.clone() },
+            listeners,
+            routes,
+            upstreams,
+        };
+        Some(plan)
+    }
+
+    /// What is defined and serves nothing.
+    fn unused(
+        &mut self,
+        listeners: &[std::sync::Arc<crate::config::plan::Listener>],
+        routes: &[std::sync::Arc<crate::config::plan::Route>],
+    ) {
+        if !self.whole {
+            return;
+        }
+        if listeners.is_empty() {
+            self.report
+                .error(Code::NothingToServe, Span::default(), "there is no listener")
+                .help("add `listeners: [{ address: 127.0.0.1:8080 }]`");
+        } else if routes.is_empty() && !listeners.iter().all(|l| l.redirect_https.is_some()) {
+            self.report
+                .error(Code::NothingToServe, Span::default(), "there is no route")
+                .help("add `routes: [{ path: /, upstream: NAME }]`, with the group under `upstreams`");
+        }
+        for (name, _) in self.file.upstreams.iter() {
+            let id = self.upstreams.get(name.value.as_str());
+            if id.is_some_and(|id| !self.used_upstreams.contains(id)) {
+                let message = format!("upstream \"{}\" is not used by any route", name.value);
+                self.report.warning(Code::UnusedUpstream, name.span, message).help("use it or remove it");
+            }
+        }
+        for (name, _) in self.file.filters.iter() {
+            if !self.used_chains.contains(name.value.as_str()) {
+                let message = format!("filter chain \"{}\" is not used", name.value);
+                self.report.warning(Code::UnusedFilters, name.span, message).help("use it or remove it");
+            }
+        }
+    }
+
+    /// An error about a name that refers to nothing, with the nearest one that exists.
+    fn unknown_name<'n>(
+        &mut self,
+        span: Span,
+        what: String,
+        name: &str,
+        known: impl Iterator<Item = &'n str> + Clone,
+    ) {
+        let near = crate::config::report::suggest(name, known.clone());
+        let hint = near.map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
+        let names: Vec<_> = known.collect();
+        let help = match names.is_empty() {
+            true => "none is defined".to_string(),
+            false => format!("defined are {}", names.join(", ")),
+        };
+        self.report.error(Code::UnknownName, span, format!("{what} \"{name}\"{hint}")).help(help);
+    }
+
+    /// A message whose second line, if it has one, is the help.
+    fn error(&mut self, code: Code, span: Span, message: &str) {
+        match message.split_once('\n') {
+            Some((message, help)) => {
+                self.report.error(code, span, message).help(help);
+            }
+            None => {
+                self.report.error(code, span, message);
+            }
+        }
+    }
+}

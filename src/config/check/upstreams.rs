@@ -1,0 +1,102 @@
+//! Checks of `upstreams`.
+
+use super::Checker;
+use crate::config::decode::Located;
+use crate::config::file::{HealthCheck, Upstream};
+use crate::config::plan;
+use crate::config::report::{Code, Span};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+impl Checker<'_> {
+    pub(super) fn upstreams(&mut self) -> Vec<Arc<plan::Upstream>> {
+        let file = self.file;
+        let all = file.upstreams.iter().enumerate();
+        all.map(|(i, (name, upstream))| Arc::new(self.upstream(plan::UpstreamId(i), name, upstream))).collect()
+    }
+
+    fn upstream(&mut self, id: plan::UpstreamId, name: &Located<String>, upstream: &Upstream) -> plan::Upstream {
+        let who = format!("upstream \"{}\"", name.value);
+        // servers that were cut out because of a mistake are not missing
+        if upstream.servers.is_empty() && self.whole {
+            self.error(Code::NoServers, name.span, &format!("{who} has no servers\nadd `servers: [127.0.0.1:3001]`"));
+        }
+        self.repeated(&who, upstream);
+        if let Some(check) = &upstream.health_check {
+            self.health_check(&who, check);
+        }
+        let timeouts = &upstream.timeouts;
+        for (key, time) in
+            [("connect", timeouts.connect), ("response", timeouts.response), ("idle", timeouts.idle)]
+        {
+            self.positive(name.span, &format!("timeouts.{key} of {who}"), time);
+        }
+        let member = |m: &Located<crate::config::file::Member>| plan::Member {
+            address: m.value.address.0,
+            weight: m.value.weight,
+        };
+        plan::Upstream {
+            id,
+            name: name.value.clone(),
+            balance: upstream.balance.clone(),
+            servers: upstream.servers.iter().map(member).collect(),
+            health_check: upstream.health_check.as_ref().map(|c| c.value.clone()),
+            retry: plan::Retry::from(&upstream.retry),
+            timeouts: plan::UpstreamTimeouts {
+                connect: timeouts.connect.0,
+                response: timeouts.response.0,
+                idle: timeouts.idle.0,
+            },
+            host: upstream.host.clone(),
+        }
+    }
+
+    fn repeated(&mut self, who: &str, upstream: &Upstream) {
+        let mut seen: HashMap<_, Span> = HashMap::new();
+        for server in &upstream.servers {
+            if let Some(first) = seen.insert(server.value.address, server.span) {
+                let message = format!("{who} names server {} twice", server.value.address);
+                self.report
+                    .error(Code::DuplicateName, server.span, message)
+                    .help("name it once, and give it a weight to send it more")
+                    .related(first, "named here first");
+            }
+        }
+    }
+
+    fn health_check(&mut self, who: &str, check: &Located<HealthCheck>) {
+        match (&check.tcp, &check.http) {
+            (None, None) => self.error(
+                Code::MissingKey,
+                check.span,
+                &format!("health_check of {who} says not what to check\nadd `tcp: {{}}` or `http: {{ path: /healthz }}`"),
+            ),
+            (Some(_), Some(_)) => self.error(
+                Code::Conflict,
+                check.span,
+                &format!("health_check of {who} has both tcp and http\nkeep one: http includes the connection"),
+            ),
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+        if let Some(http) = &check.http {
+            let path = &http.path;
+            if !path.starts_with('/') || path.bytes().any(|b| b <= b' ' || b >= 0x7f) {
+                let message = format!("the path of the health_check of {who} is not a path\nwrite it as /healthz");
+                self.error(Code::InvalidValue, path.span, &message);
+            }
+            if http.status.0.is_empty() {
+                let message = format!("the health_check of {who} accepts no status\nremove `status` for 2xx");
+                self.error(Code::InvalidValue, check.span, &message);
+            }
+        }
+        self.positive(check.span, &format!("health_check.interval of {who}"), check.interval);
+        self.positive(check.span, &format!("health_check.timeout of {who}"), check.timeout);
+    }
+
+    /// A deadline of zero would have passed before anything began.
+    pub(super) fn positive(&mut self, span: Span, what: &str, time: crate::units::Time) {
+        if time.0.is_zero() {
+            self.error(Code::InvalidValue, span, &format!("{what} is 0\nwrite a time such as 5s"));
+        }
+    }
+}

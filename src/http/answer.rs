@@ -1,0 +1,194 @@
+//! The way out: answers of the gate's own, and what is done to every response head and body.
+
+use super::ctx::{Ctx, Matched};
+use super::refusal::Reject;
+use super::reply::{self, Kind};
+use crate::config::plan::{self, Action, Route};
+use crate::filter::{Answer, Phases, RequestInfo};
+use crate::template::Placeholder;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, Session};
+
+/// A response made here.
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Reply { status: answer.status, headers: answer.headers, body: answer.body }
+    }
+}
+
+/// Sends a response made here, past the response side of the filters.
+pub async fn send(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
+    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 4))?;
+    for (name, value) in reply.headers {
+        head.append_header(name, value)?;
+    }
+    let bodyless = reply.status == StatusCode::NO_CONTENT || reply.status == StatusCode::NOT_MODIFIED;
+    if !bodyless {
+        head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+    }
+    response_head(session, ctx, &mut head);
+    let without_body = bodyless || reply.body.is_empty() || session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(head), without_body).await?;
+    if !without_body {
+        session.write_response_body(Some(reply.body), true).await?;
+    }
+    Ok(())
+}
+
+/// Sends the short reply for a refused request.
+pub async fn refuse(session: &mut Session, ctx: &mut Ctx, reject: Reject) -> Result<()> {
+    ctx.reject = Some(reject);
+    if reject.closes() {
+        session.set_keepalive(None);
+    }
+    let kind = Kind::preferred(&session.req_header().headers);
+    let id = ctx.request.as_ref().map_or("-", |r| r.info.request_id.as_str());
+    let body = reply::body(reject, kind, id);
+    let mut headers = vec![
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind.content_type())),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    if let Some(seconds) = retry_after(ctx, reject) {
+        headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+    }
+    send(session, ctx, Reply { status: reject.status(), headers, body: body.into() }).await
+}
+
+/// When a server of the group may be up again: after its next health check.
+fn retry_after(ctx: &Ctx, reject: Reject) -> Option<u64> {
+    if reject != Reject::Unavailable {
+        return None;
+    }
+    let check = ctx.forward.group.as_ref().and_then(|g| g.plan().health_check.as_ref());
+    Some(check.map_or(1, |c| c.interval.0.as_secs().max(1)))
+}
+
+/// What every response head passes, a server's or our own: the request id, then the filters.
+pub fn response_head(session: &mut Session, ctx: &mut Ctx, head: &mut ResponseHeader) {
+    if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    if let Some(Matched { info, headers, .. }) = &ctx.request
+        && headers.config.request_id
+        && let Ok(id) = HeaderValue::from_str(info.request_id.as_str())
+    {
+        // the name is a valid token: only a head with 32,768 headers refuses it
+        head.insert_header("X-Request-Id", id).ok();
+    }
+    if let Some((chain, mut exchange)) = ctx.exchange(session)
+        && chain.has(Phases::RESPONSE)
+    {
+        chain.response(&mut exchange, head);
+    }
+}
+
+/// A piece of a server's body passes the filters.
+pub fn response_body(session: &mut Session, ctx: &mut Ctx, body: &mut Option<Bytes>, end: bool) {
+    if let Some((chain, mut exchange)) = ctx.exchange(session)
+        && chain.has(Phases::RESPONSE_BODY)
+    {
+        chain.response_body(&mut exchange, body, end);
+    }
+}
+
+/// The answer of a `redirect` or `respond` route.
+pub fn of_route(session: &Session, ctx: &Ctx, route: &Route) -> Result<Option<Reply>, Reject> {
+    let info = ctx.request.as_ref().map(|r| &r.info).ok_or(Reject::Internal)?;
+    let head = session.req_header();
+    match &route.action {
+        Action::Redirect { to, status } => {
+            let to = to.render(|placeholder, out| info.fill(head, placeholder, out));
+            redirect(*status, &to).map(Some)
+        }
+        Action::Respond(respond) => Ok(Some(respond_with(head, info, respond))),
+        Action::Upstream(_) | Action::Split(_) => Ok(None),
+    }
+}
+
+fn respond_with(head: &RequestHeader, info: &RequestInfo, respond: &plan::Respond) -> Reply {
+    let render = |t: &crate::template::Template| t.render(|placeholder, out| info.fill(head, placeholder, out));
+    let body = render(&respond.body);
+    let mut headers: Vec<_> = respond
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_str(&render(value)).ok()?)))
+        .collect();
+    if !body.is_empty() && !headers.iter().any(|(name, _)| name == header::CONTENT_TYPE) {
+        headers.push((header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")));
+    }
+    let status = StatusCode::from_u16(respond.status).unwrap_or(StatusCode::OK);
+    Reply { status, headers, body: body.into() }
+}
+
+/// The same resource over https. The port is left out when it is the default.
+pub fn to_https(
+    head: &RequestHeader,
+    info: &RequestInfo,
+    redirect_to: &plan::RedirectHttps,
+) -> Result<Reply, Reject> {
+    if info.host.is_empty() {
+        return Err(Reject::BadRequest("no host to redirect to"));
+    }
+    let mut to = format!("https://{}", info.host);
+    if redirect_to.port != 443 {
+        to.push_str(&format!(":{}", redirect_to.port));
+    }
+    info.fill(head, Placeholder::Uri, &mut to);
+    redirect(redirect_to.status, &to)
+}
+
+fn redirect(status: u16, to: &str) -> Result<Reply, Reject> {
+    let location = HeaderValue::from_str(to).map_err(|_| Reject::BadRequest("bad redirect target"))?;
+    Ok(Reply {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::PERMANENT_REDIRECT),
+        headers: vec![(header::LOCATION, location)],
+        body: Bytes::new(),
+    })
+}
+
+/// No more tries: the client is told, unless it is gone or an answer has already begun.
+pub async fn failed(session: &mut Session, ctx: &mut Ctx, error: &Error) -> FailToProxy {
+    let closed = FailToProxy { error_code: 0, can_reuse_downstream: false };
+    let Some(reject) = ctx.reject.or_else(|| reject_for(error)) else {
+        ctx.error = Some("client closed");
+        return closed;
+    };
+    if session.response_written().is_some_and(|r| !r.status.is_informational()) {
+        ctx.error = Some(reject.reason());
+        return closed;
+    }
+    // the request body may be half read: the connection is not used again
+    session.set_keepalive(None);
+    if refuse(session, ctx, reject).await.is_err() {
+        ctx.error = Some("client closed");
+    }
+    FailToProxy { error_code: reject.status().as_u16(), can_reuse_downstream: false }
+}
+
+/// Which reply an error of Pingora's means; `None` when there is nobody to reply to.
+fn reject_for(error: &Error) -> Option<Reject> {
+    use ErrorType::{ConnectTimedout, HTTPStatus, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => {
+            Some(Reject::GatewayTimeout)
+        }
+        (ErrorSource::Upstream, _) => Some(Reject::BadGateway),
+        (ErrorSource::Downstream, ReadTimedout) => Some(Reject::RequestTimeout),
+        (
+            ErrorSource::Downstream,
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | WriteTimedout,
+        ) => None,
+        (ErrorSource::Downstream, HTTPStatus(413)) => Some(Reject::BodyTooLarge),
+        (ErrorSource::Downstream, _) => Some(Reject::BadRequest("malformed request body")),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Reject::Internal),
+    }
+}

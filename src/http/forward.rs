@@ -1,0 +1,189 @@
+//! The way to a server: which one, with which timeouts and head, and whether a failed try is
+//! followed by another.
+
+use super::ctx::{Ctx, Forward, Matched};
+use super::refusal::Reject;
+use super::{forwarded, path};
+use crate::config::file::UpstreamHost;
+use crate::filter::Phases;
+use crate::observe::events;
+use http::{HeaderValue, Method, StatusCode, header};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+use std::time::{Duration, Instant};
+
+/// The server for the next try.
+///
+/// # Errors
+/// 503 when no server of the group is up; 502 when every one that is up has been tried.
+pub fn next_peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    let route_timeouts = ctx.route().map(|r| r.timeouts).unwrap_or_default();
+    let forward = &mut ctx.forward;
+    let Some(group) = forward.group.clone() else {
+        return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
+    };
+    forward.endpoint = None;
+    let mut chosen = group.select(&forward.tried);
+    if chosen.is_none() && std::mem::take(&mut forward.stale) {
+        // nobody else is left, and the last server only closed an idle connection: ask it again
+        forward.tried = Default::default();
+        chosen = group.select(&forward.tried);
+    }
+    let Some(endpoint) = chosen else {
+        let reject = if forward.attempts == 0 { Reject::Unavailable } else { Reject::BadGateway };
+        ctx.reject.get_or_insert(reject);
+        let why = Error::explain(ErrorType::HTTPStatus(reject.status().as_u16()), reject.reason());
+        return Err(why.into_up());
+    };
+    let timeouts = &group.plan().timeouts;
+    let mut peer = HttpPeer::new(endpoint.address(), false, String::new());
+    peer.options.connection_timeout = Some(route_timeouts.connect.unwrap_or(timeouts.connect));
+    peer.options.read_timeout = Some(route_timeouts.response.unwrap_or(timeouts.response));
+    peer.options.write_timeout = peer.options.read_timeout;
+    peer.options.idle_timeout = Some(timeouts.idle);
+    forward.attempts += 1;
+    forward.tried.push(&endpoint);
+    // counted before connect, so that a slow dial weighs too
+    let in_flight = endpoint.begin();
+    forward.endpoint = Some((endpoint, in_flight));
+    forward.try_started = Some(Instant::now());
+    forward.connect = None;
+    Ok(Box::new(peer))
+}
+
+/// The connection of this try stands.
+pub fn connected(ctx: &mut Ctx) {
+    ctx.forward.connect = ctx.forward.try_started.map(|t| t.elapsed());
+}
+
+/// The head of the server's answer is here.
+pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) {
+    if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+        ctx.forward.first_byte = ctx.forward.try_started.map(|t| t.elapsed());
+    }
+}
+
+/// The head that the server will see: path as `path::forwarded` says, `Host`, who asks, the filters.
+pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHeader) -> Result<()> {
+    let Some(Matched { info, headers, .. }) = &ctx.request else {
+        return Ok(());
+    };
+    set_path(head, info.normalised_path.as_deref())?;
+    let original_host = head.headers.get(header::HOST).cloned();
+    set_host(head, &ctx.forward)?;
+    forwarded::apply(
+        head,
+        &forwarded::Facts {
+            peer: info.connection.peer.ip(),
+            trusted: headers.trusted,
+            https: info.https,
+            host: original_host.as_ref().map(HeaderValue::as_bytes),
+            request_id: info.request_id.as_str(),
+        },
+        &headers.config,
+    )?;
+    if let Some((chain, mut exchange)) = ctx.exchange(session)
+        && chain.has(Phases::UPSTREAM_REQUEST)
+    {
+        chain.upstream_request(&mut exchange, head);
+    }
+    Ok(())
+}
+
+fn set_path(head: &mut RequestHeader, normalised: Option<&str>) -> Result<()> {
+    let absolute = !head.raw_path().starts_with(b"/") && head.raw_path() != b"*";
+    let target = match (normalised, absolute) {
+        (None, false) => return Ok(()),
+        (normalised, _) => {
+            let original = head.uri.path();
+            let path = match normalised {
+                Some(normal) => path::forwarded(original, normal),
+                None => original,
+            };
+            match head.uri.query() {
+                Some(query) => format!("{path}?{query}"),
+                None => path.to_string(),
+            }
+        }
+    };
+    head.set_raw_path(target.as_bytes())
+}
+
+fn set_host(head: &mut RequestHeader, forward: &Forward) -> Result<()> {
+    let Some(group) = &forward.group else {
+        return Ok(());
+    };
+    match &group.plan().host {
+        UpstreamHost::Preserve => Ok(()),
+        UpstreamHost::Server => match &forward.endpoint {
+            Some((endpoint, _)) => head.insert_header(header::HOST, endpoint.name()),
+            None => Ok(()),
+        },
+        UpstreamHost::Name(name) => head.insert_header(header::HOST, name.0.as_str()),
+    }
+}
+
+/// No connection was made, so nothing was sent: any request may be tried elsewhere.
+pub fn connect_failed(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+    let retry = ctx.forward.retry.is_some_and(|r| r.on_connect) && another_try(ctx);
+    error.set_retry(retry);
+    report(ctx, &error, retry);
+    error
+}
+
+/// It broke after the connection stood. Tried elsewhere only when the server cannot have acted on
+/// it, or may act on it twice (RFC 9110 §9.2.2), and the client has seen nothing.
+pub fn exchange_failed(session: &mut Session, ctx: &mut Ctx, mut error: Box<Error>, reused: bool) -> Box<Error> {
+    let unseen = session.response_written().is_none_or(|r| r.status.is_informational());
+    let replayable = !session.as_ref().retry_buffer_truncated();
+    let safe = is_idempotent(&session.req_header().method);
+    let reset = *error.esource() == ErrorSource::Upstream && is_reset(error.etype());
+    let retry = ctx.reject.is_none()
+        && unseen
+        && replayable
+        && safe
+        && reset
+        && ctx.forward.retry.is_some_and(|r| r.on_reset)
+        && another_try(ctx);
+    // an idle connection that the server had closed says nothing about the server
+    let stale = retry && reused;
+    ctx.forward.stale |= stale;
+    error.set_retry(retry);
+    if *error.esource() == ErrorSource::Upstream && !stale {
+        report(ctx, &error, retry);
+    }
+    error
+}
+
+/// RFC 9110 §9.2.2. `CONNECT` and unknown methods are not.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS | Method::TRACE
+    )
+}
+
+/// The connection ended, as against a server that is slow or speaks nonsense.
+fn is_reset(etype: &ErrorType) -> bool {
+    matches!(etype, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
+}
+
+fn another_try(ctx: &Ctx) -> bool {
+    let forward = &ctx.forward;
+    forward.retry.is_some_and(|r| forward.attempts < r.attempts)
+}
+
+fn report(ctx: &Ctx, error: &Error, retry: bool) {
+    let forward = &ctx.forward;
+    let (Some(group), Some((endpoint, _))) = (&forward.group, &forward.endpoint) else {
+        return;
+    };
+    events::try_failed(&group.plan().name, endpoint.name(), error, retry);
+}
+
+/// Whole milliseconds and a fraction, for the log.
+pub fn millis(duration: Option<Duration>) -> Option<f64> {
+    duration.map(|d| d.as_secs_f64() * 1000.0)
+}

@@ -1,0 +1,200 @@
+//! The way in: who asks, for what, which route answers, what its filters say, and how much body
+//! it may have. Called by `proxy` when a head has been read.
+
+use super::answer::{self, Reply};
+use super::connection::Connection;
+use super::ctx::{Ctx, Matched, ProxyHeaders};
+use super::refusal::Reject;
+use super::request_id::RequestId;
+use super::route::RouteQuery;
+use super::site::Site;
+use super::{forwarded, path, split};
+use crate::config::file::ListenerLimits;
+use crate::config::plan::{Action, Route};
+use crate::filter::{Flow, RequestInfo};
+use bytes::Bytes;
+use http::{HeaderMap, Version, header};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// `Ok(None)`: pass it on to the group that is now in `ctx`. `Ok(Some(..))`: answer that.
+pub async fn admit(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Reject> {
+    let connection = Connection::of(session.digest()).cloned().ok_or(Reject::Internal)?;
+    let refused = identify(site, session.req_header(), ctx, connection);
+    if let Some(reject) = refused {
+        return Err(reject);
+    }
+    check_length(session.req_header(), ctx)?;
+    if let Some(reply) = run_filters(session, ctx).await? {
+        return Ok(Some(reply));
+    }
+    act(site, session, ctx)
+}
+
+/// Fills in [`Matched`]: what the request is and which route it takes. What is to be refused is
+/// filled in as far as it goes, so that it is logged in full.
+fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Connection>) -> Option<Reject> {
+    let listener = connection.listener.clone();
+    let peer = connection.peer.ip();
+    let who = forwarded::resolve(peer, &head.headers, &site.trusted_proxies, connection.tls.is_some());
+    let host = requested_host(head);
+    let normal = path::normalise(head.uri.path().as_bytes());
+    let refused = fits(head, &listener.limits).err().or(match (&host, &normal) {
+        (Err(reason), _) => Some(Reject::BadRequest(reason)),
+        (_, Err(bad)) => Some(Reject::BadRequest(bad.reason())),
+        (Ok(_), Ok(_)) => None,
+    });
+    let found = match (refused, &host, &normal) {
+        (None, Ok(host), Ok(path)) => site.router.find(&RouteQuery {
+            listener: listener.id,
+            host,
+            path,
+            method: &head.method,
+            headers: &head.headers,
+            query: head.uri.query(),
+            client: who.addr,
+        }),
+        _ => None,
+    };
+    let route = found.map(|(_, route)| route.clone());
+    let max_body = route.as_deref().and_then(|r| r.max_body_bytes);
+    ctx.request = Some(Matched {
+        chain: site.chain(listener.id, found.map(|(index, _)| index)),
+        headers: ProxyHeaders { config: site.proxy_headers, trusted: who.trusted },
+        max_body_bytes: max_body.or(listener.limits.max_body_bytes.map(|size| size.0)),
+        access_log: site.access_log.clone(),
+        info: RequestInfo {
+            client: if who.addr == peer { connection.peer } else { (who.addr, 0).into() },
+            https: who.https,
+            host: host.map(Cow::into_owned).unwrap_or_default(),
+            normalised_path: match normal {
+                Ok(Cow::Owned(path)) => Some(path),
+                Ok(Cow::Borrowed(_)) | Err(_) => None,
+            },
+            request_id: RequestId::choose(&head.headers, who.trusted),
+            route,
+            started: Instant::now(),
+            connection,
+        },
+    });
+    refused
+}
+
+/// HTTP/2 heads were not measured by the edge, which sees them only decoded.
+fn fits(head: &RequestHeader, limits: &ListenerLimits) -> Result<(), Reject> {
+    if head.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    if head.headers.len() > limits.max_headers {
+        return Err(Reject::HeadersTooLarge);
+    }
+    if head.raw_path().len() > limits.max_uri_bytes.as_usize() {
+        return Err(Reject::UriTooLong);
+    }
+    Ok(())
+}
+
+/// The host asked for, lower case, without port and trailing dot. Pingora has made sure that the
+/// request target and the `Host` header do not disagree.
+fn requested_host(head: &RequestHeader) -> Result<Cow<'_, str>, &'static str> {
+    let authority = match (head.uri.authority(), head.headers.get(header::HOST)) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(host)) => host.to_str().map_err(|_| "host is not ASCII")?,
+        (None, None) => "",
+    };
+    let name = match authority.rfind(']') {
+        // [::1]:8080
+        Some(end) => authority.get(..=end).unwrap_or(authority),
+        None => authority.split_once(':').map_or(authority, |(name, _)| name),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    match name.bytes().any(|b| b.is_ascii_uppercase()) {
+        true => Ok(Cow::Owned(name.to_ascii_lowercase())),
+        false => Ok(Cow::Borrowed(name)),
+    }
+}
+
+/// A body that says its length is refused before any of it is read.
+fn check_length(head: &RequestHeader, ctx: &Ctx) -> Result<(), Reject> {
+    let limit = ctx.request.as_ref().and_then(|r| r.max_body_bytes);
+    match (limit, content_length(&head.headers)) {
+        (Some(limit), Some(length)) if length > limit => Err(Reject::BodyTooLarge),
+        _ => Ok(()),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn run_filters(session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Reject> {
+    let Some((chain, mut exchange)) = ctx.exchange(session) else {
+        return Err(Reject::Internal);
+    };
+    match chain.request(&mut exchange).await {
+        Flow::Continue | Flow::Wait => Ok(None),
+        Flow::Answer(answer) => Ok(Some(Reply::from(answer))),
+        Flow::Refuse(status, reason) => Err(Reject::Filter(status, reason)),
+    }
+}
+
+/// Does what the route says.
+fn act(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Reject> {
+    let Some(Matched { info, .. }) = ctx.request.as_ref() else {
+        return Err(Reject::Internal);
+    };
+    let listener = &info.connection.listener;
+    let route = info.route.clone();
+    // a route that names this listener is meant to be served here, unencrypted
+    let exempt = route.as_ref().is_some_and(|r| r.matcher.listeners.contains(&listener.id));
+    if let (Some(redirect), false) = (&listener.redirect_https, exempt) {
+        return answer::to_https(session.req_header(), info, redirect).map(Some);
+    }
+    let Some(route) = route else {
+        return Err(Reject::NotFound);
+    };
+    let id = match &route.action {
+        Action::Upstream(id) => *id,
+        Action::Split(split) => split::choose(split, session.req_header(), info),
+        Action::Redirect { .. } | Action::Respond(_) => return answer::of_route(session, ctx, &route),
+    };
+    forward_to(site, ctx, &route, id)
+}
+
+fn forward_to(
+    site: &Site,
+    ctx: &mut Ctx,
+    route: &Route,
+    id: crate::config::plan::UpstreamId,
+) -> Result<Option<Reply>, Reject> {
+    let group = site.group(id).ok_or(Reject::Internal)?;
+    ctx.forward.retry = Some(route.retry.unwrap_or(group.plan().retry));
+    ctx.forward.group = Some(group.clone());
+    Ok(None)
+}
+
+/// A piece of the request body: within the limit, then past the filters.
+pub fn body(session: &mut Session, ctx: &mut Ctx, body: &mut Option<Bytes>, end: bool) -> Result<()> {
+    let limit = ctx.request.as_ref().and_then(|r| r.max_body_bytes);
+    ctx.body_bytes += body.as_ref().map_or(0, |b| b.len() as u64);
+    if limit.is_some_and(|limit| ctx.body_bytes > limit) {
+        return Err(reject(ctx, Reject::BodyTooLarge));
+    }
+    let Some((chain, mut exchange)) = ctx.exchange(session) else {
+        return Ok(());
+    };
+    match chain.request_body(&mut exchange, body, end) {
+        Ok(()) => Ok(()),
+        Err((status, reason)) => Err(reject(ctx, Reject::Filter(status, reason))),
+    }
+}
+
+/// The error that ends a request with this reply.
+fn reject(ctx: &mut Ctx, reject: Reject) -> Box<Error> {
+    ctx.reject = Some(reject);
+    Error::explain(ErrorType::HTTPStatus(reject.status().as_u16()), reject.reason()).into_down()
+}

@@ -1,0 +1,184 @@
+//! The end of a request: the filters' last look and the line in the access log.
+
+use super::ctx::Ctx;
+use super::refusal::{HeadRefuser, Refusal, Reject};
+use super::reply::{self, Kind};
+use super::request_id::RequestId;
+use super::site::Live;
+use crate::filter::Phases;
+use crate::observe::access_log::Entry;
+use http::{HeaderMap, Version, header};
+use pingora_core::{Error, ErrorSource};
+use pingora_proxy::Session;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Called last for every request that became one.
+pub fn close(session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) {
+    if let Some((chain, mut exchange)) = ctx.exchange(session)
+        && chain.has(Phases::LOG)
+    {
+        chain.log(&mut exchange);
+    }
+    write_entry(session, ctx, error);
+    // no longer in flight
+    ctx.forward.endpoint = None;
+}
+
+fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
+    let Some(request) = &ctx.request else {
+        return;
+    };
+    let Some(log) = &request.access_log else {
+        return;
+    };
+    let (info, head, forward) = (&request.info, session.req_header(), &ctx.forward);
+    let millis = super::forward::millis;
+    log.write(&Entry {
+        listener: &info.connection.listener.name,
+        client: info.client.ip(),
+        method: head.method.as_str().as_bytes(),
+        host: info.host.as_bytes(),
+        path: head.raw_path(),
+        protocol: protocol(head.version),
+        status: session.response_written().map_or(0, |r| r.status.as_u16()),
+        route: info.route.as_deref().map(|r| r.name.as_str()),
+        upstream: forward.group.as_deref().map(|g| g.plan().name.as_str()),
+        server: forward.endpoint.as_ref().map(|(e, _)| e.name()),
+        attempts: forward.attempts,
+        request_bytes: session.body_bytes_read() as u64,
+        response_bytes: session.body_bytes_sent() as u64,
+        duration_ms: info.started.elapsed().as_secs_f64() * 1000.0,
+        upstream_connect_ms: millis(forward.connect),
+        upstream_response_ms: millis(forward.first_byte),
+        request_id: info.request_id.as_str(),
+        tls: info.connection.tls.as_ref().map(|t| t.version),
+        user_agent: text(&head.headers, header::USER_AGENT),
+        referer: text(&head.headers, header::REFERER),
+        error: why(ctx, error),
+    });
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&[u8]> {
+    headers.get(name).map(|v| v.as_bytes())
+}
+
+fn why(ctx: &Ctx, error: Option<&Error>) -> Option<&'static str> {
+    ctx.error.or(ctx.reject.map(Reject::reason)).or_else(|| {
+        error.map(|e| match e.esource() {
+            ErrorSource::Upstream => "server broke off",
+            ErrorSource::Downstream => "client closed",
+            ErrorSource::Internal | ErrorSource::Unset => "internal error",
+        })
+    })
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP",
+    }
+}
+
+/// Answers heads that never became a request, and logs them like one.
+pub struct Refuser {
+    live: Arc<Live>,
+}
+
+impl Refuser {
+    pub fn new(live: Arc<Live>) -> Self {
+        Refuser { live }
+    }
+}
+
+impl HeadRefuser for Refuser {
+    fn refuse(&self, refusal: Refusal<'_>) -> Vec<u8> {
+        let id = RequestId::generate();
+        let seen = Seen::of(refusal.head);
+        let kind = Kind::of_accept(seen.accept.iter().filter_map(|v| std::str::from_utf8(v).ok()));
+        let bytes = reply::raw(refusal.reject, kind, id.as_str());
+        let body_bytes = reply::body(refusal.reject, kind, id.as_str()).len() as u64;
+        if let Some(log) = &self.live.load().access_log {
+            log.write(&seen.entry(&refusal, id.as_str(), body_bytes, refusal.started));
+        }
+        bytes
+    }
+}
+
+/// What can be made out of the head of a request that was not accepted.
+#[derive(Default)]
+struct Seen<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    host: &'a [u8],
+    accept: Option<&'a [u8]>,
+    user_agent: Option<&'a [u8]>,
+}
+
+impl<'a> Seen<'a> {
+    /// Reads leniently: this is only shown, never acted on.
+    fn of(head: &'a [u8]) -> Self {
+        let mut lines = head.split(|b| *b == b'\n');
+        let first = lines.find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
+        let mut words = first.trim_ascii_end().splitn(3, |b| *b == b' ');
+        let mut seen = Seen {
+            method: words.next().unwrap_or_default(),
+            target: words.next().unwrap_or_default(),
+            ..Seen::default()
+        };
+        for line in lines {
+            let mut parts = line.splitn(2, |b| *b == b':');
+            let (Some(name), Some(value)) = (parts.next(), parts.next()) else {
+                continue;
+            };
+            let value = value.trim_ascii();
+            if name.eq_ignore_ascii_case(b"host") {
+                seen.host = value;
+            } else if name.eq_ignore_ascii_case(b"accept") {
+                seen.accept = Some(value);
+            } else if name.eq_ignore_ascii_case(b"user-agent") {
+                seen.user_agent = Some(value);
+            }
+        }
+        seen
+    }
+
+    fn entry(
+        &'a self,
+        refusal: &'a Refusal<'a>,
+        request_id: &'a str,
+        response_bytes: u64,
+        started: Instant,
+    ) -> Entry<'a> {
+        Entry {
+            listener: &refusal.connection.listener.name,
+            client: refusal.connection.peer.ip(),
+            method: clip(self.method, 32),
+            host: clip(self.host, 255),
+            path: clip(self.target, 1024),
+            protocol: "HTTP/1.1",
+            status: refusal.reject.status().as_u16(),
+            route: None,
+            upstream: None,
+            server: None,
+            attempts: 0,
+            request_bytes: 0,
+            response_bytes,
+            duration_ms: started.elapsed().as_secs_f64() * 1000.0,
+            upstream_connect_ms: None,
+            upstream_response_ms: None,
+            request_id,
+            tls: refusal.connection.tls.as_ref().map(|t| t.version),
+            user_agent: self.user_agent.map(|v| clip(v, 255)),
+            referer: None,
+            error: Some(refusal.reject.reason()),
+        }
+    }
+}
+
+/// A refused head may be anything and of any length; the log gets the beginning.
+fn clip(bytes: &[u8], most: usize) -> &[u8] {
+    bytes.get(..most).unwrap_or(bytes)
+}

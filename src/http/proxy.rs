@@ -1,0 +1,148 @@
+//! The switchboard: Pingora's callbacks in the order a request meets them. Each names its step
+//! and calls it; the steps are in the files beside this one.
+
+use super::ctx::Ctx;
+use super::site::Live;
+use super::{answer, forward, intake, journal};
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The proxy of one worker.
+pub struct Proxy {
+    live: Arc<Live>,
+}
+
+impl Proxy {
+    pub fn new(live: Arc<Live>) -> Self {
+        Proxy { live }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::default()
+    }
+
+    /// Pingora would add a compression module that looks at every request.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    /// The head is here: who asks, for what, which route, what do its filters say.
+    /// `Ok(true)` when that was answered here.
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        let site = self.live.load();
+        match intake::admit(&site, session, ctx).await {
+            Ok(None) => Ok(false),
+            Ok(Some(reply)) => answer::send(session, ctx, reply).await.map(|()| true),
+            Err(reject) => answer::refuse(session, ctx, reject).await.map(|()| true),
+        }
+    }
+
+    /// Called for every try: the server for it, not one that was tried before.
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        forward::next_peer(ctx)
+    }
+
+    /// The connection stands: the head that the server will see.
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        forward::connected(ctx);
+        forward::request_head(session, ctx, head)
+    }
+
+    /// A piece of the request body, on its way to the server.
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        intake::body(session, ctx, body, end)
+    }
+
+    /// The head of the server's answer, on its way to the client.
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        forward::answered(ctx, head);
+        answer::response_head(session, ctx, head);
+        Ok(())
+    }
+
+    /// A piece of the server's body, on its way to the client.
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        answer::response_body(session, ctx, body, end);
+        Ok(None)
+    }
+
+    /// No connection was made: nothing was sent, so another server may be tried.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        forward::connect_failed(ctx, error)
+    }
+
+    /// It broke after the connection stood.
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Ctx,
+        reused: bool,
+    ) -> Box<Error> {
+        forward::exchange_failed(session, ctx, error, reused)
+    }
+
+    /// No more tries: what the client is told.
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        answer::failed(session, ctx, error).await
+    }
+
+    /// It is over, whatever became of it.
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+        journal::close(session, ctx, error);
+    }
+
+    /// Every failure is told once, by `forward` and the access log.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Ctx,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}

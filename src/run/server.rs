@@ -1,0 +1,209 @@
+//! The process: sockets first, then Pingora's server with our two services on it, the edge (a
+//! thread per worker) and the health checks.
+
+use super::signals::Signals;
+use super::snapshot::Snapshot;
+use crate::config::file;
+use crate::config::plan::Plan;
+use crate::edge;
+use crate::http::{Live, Proxy, Refuser};
+use crate::observe::access_log::AccessLog;
+use crate::observe::process_log;
+use crate::upstream::{Group, Registry, health};
+use async_trait::async_trait;
+use log::{error, info};
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
+use pingora_core::services::Service;
+use pingora_proxy::HttpProxy;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Serves until the process is told to stop.
+///
+/// # Errors
+/// In words for the operator: an address in use, a file that cannot be opened. Nothing was served then.
+pub fn run(plan: &Plan) -> Result<(), String> {
+    process_log::init(plan.log_level);
+    install_crypto();
+    let workers = workers(&plan.server);
+    // sockets and files before anything is started: what fails, fails here, and as the user who started it
+    let bound = edge::bind(&plan.listeners, workers).map_err(|e| e.to_string())?;
+    let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
+    let snapshot = Snapshot::build(plan, &Registry::new(), access_log.clone())?;
+    let pid_file = PidFile::write(&plan.server)?;
+
+    let (drain, draining) = watch::channel(false);
+    let open = bound.open();
+    let edge = EdgeService {
+        bound: Some(bound),
+        workers,
+        live: snapshot.site.clone(),
+        conf: Arc::new(server_conf(&plan.server)),
+        draining,
+        threads: Arc::default(),
+    };
+    let threads = edge.threads.clone();
+
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(&plan.server));
+    server.add_service(edge);
+    server.add_service(HealthService { groups: snapshot.groups });
+    let grace = Duration::from_secs(plan.server.grace_period_seconds);
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { drain, open, grace }) });
+
+    join(&threads, Duration::from_secs(plan.server.graceful_shutdown_timeout_seconds));
+    if let Some(log) = &access_log {
+        log.flush();
+    }
+    drop(pid_file);
+    info!("stopped");
+    Ok(())
+}
+
+/// aws-lc-rs before anything else touches TLS: Pingora would install ring, which lacks X25519MLKEM768.
+fn install_crypto() {
+    // an error means that one is installed already, by a program that embeds us: theirs stands
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+}
+
+fn workers(server: &file::Server) -> usize {
+    match server.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    }
+}
+
+/// Our keys as Pingora's. The grace period is ours: Pingora would sleep through all of it.
+fn server_conf(server: &file::Server) -> ServerConf {
+    let path = |p: &Path| p.to_string_lossy().into_owned();
+    ServerConf {
+        threads: 1,
+        work_stealing: false,
+        daemon: server.daemon,
+        error_log: server.error_log.as_deref().map(path),
+        pid_file: server.pid_file.as_deref().map(path).unwrap_or_default(),
+        user: server.user.as_ref().map(|u| u.value.clone()),
+        group: server.group.as_ref().map(|g| g.value.clone()),
+        working_directory: server.working_directory.as_ref().map(|w| w.value.clone()),
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(server.graceful_shutdown_timeout_seconds),
+        client_bind_to_ipv4: server.client_bind_to_ipv4.iter().map(ToString::to_string).collect(),
+        client_bind_to_ipv6: server.client_bind_to_ipv6.iter().map(ToString::to_string).collect(),
+        upstream_keepalive_pool_size: server.upstream_keepalive_pool_size,
+        max_retries: server.max_retries,
+        max_blocking_threads: server.max_blocking_threads,
+        blocking_threads_ttl_seconds: server.blocking_threads_ttl_seconds,
+        ..ServerConf::default()
+    }
+}
+
+type Threads = Arc<parking_lot::Mutex<Vec<JoinHandle<()>>>>;
+
+/// Accepts and serves connections, on threads of its own: a connection, its requests and the
+/// connections to servers they use stay on one thread.
+struct EdgeService {
+    bound: Option<edge::Bound>,
+    workers: usize,
+    live: Arc<Live>,
+    conf: Arc<ServerConf>,
+    draining: ShutdownWatch,
+    threads: Threads,
+}
+
+#[async_trait]
+impl Service for EdgeService {
+    async fn start_service(&mut self, _fds: Option<ListenFds>, mut stop: ShutdownWatch, _per_fd: usize) {
+        let Some(bound) = self.bound.take() else {
+            return;
+        };
+        for (index, sockets) in bound.into_workers().into_iter().enumerate() {
+            match self.worker(index, sockets) {
+                Ok(thread) => self.threads.lock().push(thread),
+                Err(why) => error!("worker {index} could not be started: {why}"),
+            }
+        }
+        info!("{} workers serve", self.workers);
+        stop.changed().await.ok();
+    }
+
+    fn name(&self) -> &str {
+        "edge"
+    }
+}
+
+impl EdgeService {
+    fn worker(&self, index: usize, sockets: edge::WorkerSockets) -> std::io::Result<JoinHandle<()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut proxy = HttpProxy::new(Proxy::new(self.live.clone()), self.conf.clone());
+        proxy.handle_init_modules();
+        let worker = edge::Worker {
+            app: Arc::new(proxy),
+            refuser: Arc::new(Refuser::new(self.live.clone())),
+            sockets,
+            shutdown: self.draining.clone(),
+        };
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || runtime.block_on(edge::serve(worker)))
+    }
+}
+
+/// Waits for the workers to end, not forever.
+fn join(threads: &Threads, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    for thread in threads.lock().drain(..) {
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if thread.is_finished() && thread.join().is_err() {
+            error!("a worker ended with a panic");
+        }
+    }
+}
+
+/// The health checks of all groups.
+struct HealthService {
+    groups: Vec<Arc<Group>>,
+}
+
+#[async_trait]
+impl Service for HealthService {
+    async fn start_service(&mut self, _fds: Option<ListenFds>, stop: ShutdownWatch, _per_fd: usize) {
+        health::watch(std::mem::take(&mut self.groups), stop).await;
+    }
+
+    fn name(&self) -> &str {
+        "health"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}
+
+/// The file that says which process this is. A daemon's is written by Pingora, after the fork.
+struct PidFile<'a>(Option<&'a Path>);
+
+impl<'a> PidFile<'a> {
+    fn write(server: &'a file::Server) -> Result<Self, String> {
+        let Some(path) = server.pid_file.as_deref() else {
+            return Ok(PidFile(None));
+        };
+        if !server.daemon {
+            std::fs::write(path, format!("{}\n", std::process::id()))
+                .map_err(|e| format!("pid_file `{}` cannot be written: {e}", path.display()))?;
+        }
+        Ok(PidFile(Some(path)))
+    }
+}
+
+impl Drop for PidFile<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            std::fs::remove_file(path).ok();
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Signals: SIGTERM and SIGQUIT let requests end first, SIGINT does not. SIGHUP does nothing yet
+//! but say so: without a handler it would end the process.
+
+use crate::edge::Open;
+use async_trait::async_trait;
+use log::{info, warn};
+use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// Tells the edge to drain, and Pingora's server to stop when that is done.
+pub struct Signals {
+    pub drain: watch::Sender<bool>,
+    pub open: Arc<Open>,
+    /// How long requests in flight may take to end.
+    pub grace: Duration,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let (Ok(mut term), Ok(mut quit), Ok(mut int), Ok(mut hup)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::quit()),
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::hangup()),
+        ) else {
+            warn!("signals cannot be handled here: only kill -9 will stop this process");
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::select! {
+                _ = term.recv() => return self.end(&mut int, "SIGTERM").await,
+                _ = quit.recv() => return self.end(&mut int, "SIGQUIT").await,
+                _ = int.recv() => {
+                    info!("SIGINT: stopping at once");
+                    self.drain.send_replace(true);
+                    return ShutdownSignal::FastShutdown;
+                }
+                _ = hup.recv() => warn!("SIGHUP: reloading is not supported yet; restart to change the configuration"),
+            }
+        }
+    }
+}
+
+impl Signals {
+    async fn end(&self, int: &mut Signal, name: &str) -> ShutdownSignal {
+        info!("{name}: no new connections; requests in flight have {}s to end", self.grace.as_secs());
+        self.drain.send_replace(true);
+        tokio::select! {
+            () = self.open.drained() => info!("all connections have ended"),
+            () = tokio::time::sleep(self.grace) => {
+                warn!("{} connections did not end in time and are closed", self.open.count());
+            }
+            _ = int.recv() => {
+                warn!("SIGINT: {} connections are closed at once", self.open.count());
+                return ShutdownSignal::FastShutdown;
+            }
+        }
+        ShutdownSignal::GracefulTerminate
+    }
+}
