@@ -97,7 +97,9 @@ impl FromStr for Template {
                 parts.push(Part::Value(placeholder(name)?));
                 rest = after;
             } else {
-                return Err(format!("a brace in `{s}` has no partner\nwrite {{{{ or }}}} for a brace itself"));
+                return Err(format!(
+                    "a brace in `{s}` has no partner\nwrite {{{{ or }}}} for a brace itself"
+                ));
             }
         }
         text.push_str(rest);

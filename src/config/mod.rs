@@ -4,7 +4,6 @@
 //! finds every problem on the way; [`file`](mod@file) is the shape, [`check`] holds it against itself and the world and
 //! makes the [`plan`]; [`report`] holds what was found and shows it.
 
-pub mod check;
 pub mod decode;
 pub mod file;
 pub mod load;
@@ -17,5 +16,4 @@ pub mod yaml;
 
 mod env;
 
-pub use check::{Checked, check_file};
 pub use schema::{print, schema_text};

@@ -19,7 +19,10 @@ fn schema(catalogue: &Catalogue) -> Value {
     let filters: Vec<Value> = catalogue
         .entries()
         .map(|entry| single_key(entry.key, entry.schema(&mut generator).to_value()))
-        .chain([single_key("use", json!({ "type": "string", "description": "The name of a chain under `filters`." }))])
+        .chain([single_key(
+            "use",
+            json!({ "type": "string", "description": "The name of a chain under `filters`." }),
+        )])
         .collect();
     let mut root = generator.root_schema_for::<File>().to_value();
     if let Some(raw) = root.pointer_mut("/$defs/Filter") {

@@ -52,7 +52,10 @@ impl FromStr for Cidr {
             format!("`{s}` is not an address or network\nwrite it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
         })?;
         if net.addr() != net.network() {
-            return Err(format!("`{s}` has bits set after its prefix\nwrite {} or a longer prefix", net.trunc()));
+            return Err(format!(
+                "`{s}` has bits set after its prefix\nwrite {} or a longer prefix",
+                net.trunc()
+            ));
         }
         Ok(Cidr(net))
     }
@@ -116,9 +119,9 @@ impl FromStr for ServerAddress {
     fn from_str(s: &str) -> Result<Self, String> {
         match s.parse::<SocketAddr>() {
             Ok(a) if a.port() == 0 => Err(format!("`{s}` has port 0\nname the port the server listens on")),
-            Ok(a) if a.ip().is_unspecified() => {
-                Err(format!("`{s}` is no address to connect to\nname the server's own address, such as 127.0.0.1"))
-            }
+            Ok(a) if a.ip().is_unspecified() => Err(format!(
+                "`{s}` is no address to connect to\nname the server's own address, such as 127.0.0.1"
+            )),
             Ok(a) => Ok(ServerAddress(a)),
             Err(_) => Err(refuse_server(s)),
         }
@@ -166,7 +169,9 @@ impl FromStr for HostName {
     fn from_str(s: &str) -> Result<Self, String> {
         match s.parse::<Authority>() {
             Ok(a) if !s.contains('@') && !a.host().is_empty() => Ok(HostName(s.to_string())),
-            Ok(_) | Err(_) => Err(format!("`{s}` is not a host name\nwrite it as api.internal or api.internal:8080")),
+            Ok(_) | Err(_) => {
+                Err(format!("`{s}` is not a host name\nwrite it as api.internal or api.internal:8080"))
+            }
         }
     }
 }

@@ -60,7 +60,11 @@ pub struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    pub(crate) fn new(session: &'a mut Session, info: &'a RequestInfo, state: &'a mut http::Extensions) -> Self {
+    pub(crate) fn new(
+        session: &'a mut Session,
+        info: &'a RequestInfo,
+        state: &'a mut http::Extensions,
+    ) -> Self {
         Exchange { session, info, state }
     }
 

@@ -3,8 +3,9 @@
 use super::{Exchange, Filter, FilterSettings, Phases};
 use crate::config::file::Table;
 use crate::template::Template;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use pingora_http::{CaseHeaderName, RequestHeader, ResponseHeader};
+use pingora_http::{RequestHeader, ResponseHeader};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,8 +40,8 @@ pub struct HeadersFilter {
 #[derive(Default)]
 struct Compiled {
     remove: Vec<HeaderName>,
-    set: Vec<(CaseHeaderName, Value)>,
-    add: Vec<(CaseHeaderName, Value)>,
+    set: Vec<(Bytes, Value)>,
+    add: Vec<(Bytes, Value)>,
 }
 
 enum Value {
@@ -67,7 +68,7 @@ impl Changes {
     }
 }
 
-fn compile_pair(name: &str, value: &Template, request: bool) -> Result<(CaseHeaderName, Value), String> {
+fn compile_pair(name: &str, value: &Template, request: bool) -> Result<(Bytes, Value), String> {
     header_name(name, request)?;
     let compiled = match value.as_text() {
         Some(text) => Value::Fixed(
@@ -76,7 +77,7 @@ fn compile_pair(name: &str, value: &Template, request: bool) -> Result<(CaseHead
         ),
         None => Value::Template(value.clone()),
     };
-    Ok((CaseHeaderName::new(name.to_string()), compiled))
+    Ok((Bytes::copy_from_slice(name.as_bytes()), compiled))
 }
 
 /// Refuses names that are not tokens, and headers that decide where a message ends: changing
@@ -85,12 +86,13 @@ fn header_name(name: &str, request: bool) -> Result<HeaderName, String> {
     let parsed = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| format!("`{name}` is not the name of a header\nuse letters, digits and hyphens"))?;
     match parsed.as_str() {
-        "connection" | "content-length" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade"
-        | "proxy-connection" => Err(format!(
+        "connection" | "content-length" | "keep-alive" | "te" | "trailer" | "transfer-encoding"
+        | "upgrade" | "proxy-connection" => Err(format!(
             "`{name}` belongs to the connection and cannot be changed\nremove it: the gate writes it where it is needed"
         )),
         "host" if request => {
-            Err("`Host` is chosen by the upstream\nwrite `host: preserve`, `host: server` or a name there".into())
+            Err("`Host` is chosen by the upstream\nwrite `host: preserve`, `host: server` or a name there"
+                .into())
         }
         _ => Ok(parsed),
     }
@@ -111,8 +113,8 @@ impl Value {
 /// The two kinds of head, changed alike.
 trait Head {
     fn remove(&mut self, name: &HeaderName);
-    fn set(&mut self, name: CaseHeaderName, value: HeaderValue) -> pingora_core::Result<()>;
-    fn add(&mut self, name: CaseHeaderName, value: HeaderValue) -> pingora_core::Result<()>;
+    fn set(&mut self, name: Bytes, value: HeaderValue) -> pingora_core::Result<()>;
+    fn add(&mut self, name: Bytes, value: HeaderValue) -> pingora_core::Result<()>;
 }
 
 macro_rules! head {
@@ -121,10 +123,10 @@ macro_rules! head {
             fn remove(&mut self, name: &HeaderName) {
                 self.remove_header(name);
             }
-            fn set(&mut self, name: CaseHeaderName, value: HeaderValue) -> pingora_core::Result<()> {
+            fn set(&mut self, name: Bytes, value: HeaderValue) -> pingora_core::Result<()> {
                 self.insert_header(name, value)
             }
-            fn add(&mut self, name: CaseHeaderName, value: HeaderValue) -> pingora_core::Result<()> {
+            fn add(&mut self, name: Bytes, value: HeaderValue) -> pingora_core::Result<()> {
                 self.append_header(name, value).map(drop)
             }
         }

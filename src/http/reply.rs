@@ -31,7 +31,8 @@ impl Kind {
         for range in values.flat_map(|v| v.split(',')) {
             let mut parts = range.split(';').map(str::trim);
             let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let q = parts.find_map(|p| p.strip_prefix("q=").or(p.strip_prefix("Q="))).map_or(1000, thousandths);
+            let q =
+                parts.find_map(|p| p.strip_prefix("q=").or(p.strip_prefix("Q="))).map_or(1000, thousandths);
             match media.as_str() {
                 "application/json" | "application/problem+json" => json = json.max(q),
                 m if m.starts_with("application/") && m.ends_with("+json") => json = json.max(q),
@@ -54,7 +55,9 @@ pub fn body(reject: Reject, kind: Kind, request_id: &str) -> String {
     let code = status.as_u16();
     match kind {
         Kind::Text => format!("{code} {error}\nrequest id: {request_id}\n"),
-        Kind::Json => format!("{{\"status\":{code},\"error\":\"{error}\",\"request_id\":\"{request_id}\"}}\n"),
+        Kind::Json => {
+            format!("{{\"status\":{code},\"error\":\"{error}\",\"request_id\":\"{request_id}\"}}\n")
+        }
     }
 }
 

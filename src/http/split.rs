@@ -6,7 +6,6 @@ use crate::config::plan::{Split, UpstreamId};
 use crate::filter::RequestInfo;
 use pingora_http::RequestHeader;
 use std::borrow::Cow;
-use std::hash::Hasher;
 use std::net::IpAddr;
 
 /// The group for this request. Without the key it names, a request is split by chance.

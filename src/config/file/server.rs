@@ -128,7 +128,7 @@ impl<'de> Deserialize<'de> for Inert {
 
 /// Headers about the client that are added to requests on their way to a server. What a client
 /// sent under these names is believed only when it comes from `trusted_proxies`, and replaced otherwise.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProxyHeaders {
     /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`. When off, these are removed

@@ -66,21 +66,6 @@ pub enum Balance {
 
 impl<'de> Deserialize<'de> for Balance {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        // The other algorithms of the vocabulary are known words, so that they are refused as
-        // such and not as spelling mistakes.
-        #[derive(Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        enum Word {
-            RoundRobin,
-            Random(Option<Later>),
-            LeastConnections(Option<Later>),
-            PowerOfTwo(Option<Later>),
-            LeastTime(Option<Later>),
-            IpHash(Option<Later>),
-            Hash(Option<Later>),
-            ConsistentHash(Option<Later>),
-            Maglev(Option<Later>),
-        }
         struct V;
         impl<'de> Visitor<'de> for V {
             type Value = Balance;
@@ -88,6 +73,7 @@ impl<'de> Deserialize<'de> for Balance {
                 f.write_str("the name of a balancing algorithm")
             }
             fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Balance, E> {
+                // words of the vocabulary, refused as such and not as spelling mistakes
                 const LATER: &[&str] = &[
                     "random",
                     "least_connections",
@@ -104,18 +90,14 @@ impl<'de> Deserialize<'de> for Balance {
                     v => Err(E::unknown_variant(v, &["round_robin"])),
                 }
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Balance, A::Error> {
-                match Word::deserialize(serde::de::value::MapAccessDeserializer::new(map))? {
-                    Word::RoundRobin => Ok(Balance::RoundRobin),
-                    Word::Random(_)
-                    | Word::LeastConnections(_)
-                    | Word::PowerOfTwo(_)
-                    | Word::LeastTime(_)
-                    | Word::IpHash(_)
-                    | Word::Hash(_)
-                    | Word::ConsistentHash(_)
-                    | Word::Maglev(_) => Err(later("this algorithm")),
-                }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Balance, A::Error> {
+                let Some(name) = map.next_key::<String>()? else {
+                    return Err(serde::de::Error::custom(
+                        "name a balancing algorithm\nwrite `balance: round_robin`",
+                    ));
+                };
+                map.next_value::<serde::de::IgnoredAny>()?;
+                self.visit_str(&name)
             }
         }
         fn later<E: serde::de::Error>(what: &str) -> E {
