@@ -30,14 +30,12 @@ const MOST_PROBLEMS: usize = 200;
 
 /// Reads `node` as a `T`. Every problem goes to `report`; what had a problem is left out of the result, or
 /// has its default. When not even that is possible the result is `T::default()`.
-pub fn decode<T: DeserializeOwned + Default>(doc: &Document, node: &Node, report: &mut Report) -> T {
-    let _ = doc;
+pub fn decode<T: DeserializeOwned + Default>(_doc: &Document, node: &Node, report: &mut Report) -> T {
     read(node, report).0.unwrap_or_default()
 }
 
 /// Reads a node kept for later as a `T`; `None` when there was a problem, which is in `report`.
-pub fn decode_raw<T: DeserializeOwned>(doc: &Document, raw: &Raw, report: &mut Report) -> Option<T> {
-    let _ = doc;
+pub fn decode_raw<T: DeserializeOwned>(_doc: &Document, raw: &Raw, report: &mut Report) -> Option<T> {
     match read(raw.node(), report) {
         (value, 0) => value,
         (_, _) => None,

@@ -149,12 +149,15 @@ impl<'a> Place<'a> {
     }
 
     fn unknown_key(&self, key: &str, known: &'static [&'static str]) -> Words {
-        let meant =
-            suggest(key, known).map(|meant| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
+        const MANY: usize = 12;
+        let meant = suggest(key, known);
         let inside = self.outer.map(|outer| format!(" in \"{outer}\"")).unwrap_or_default();
-        let words = Words::new(Code::UnknownKey, format!("unknown key \"{key}\"{inside}{meant}"));
+        let question = meant.map(|meant| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
+        let words = Words::new(Code::UnknownKey, format!("unknown key \"{key}\"{inside}{question}"));
         if known.is_empty() {
             words.help("there are no keys here")
+        } else if meant.is_some() && known.len() > MANY {
+            words // the suggestion says more than a long list
         } else {
             words.help(list("known keys here", known))
         }

@@ -144,3 +144,31 @@ fn a_secret_over_several_lines_is_hidden() {
     assert!(sources.is_hidden(FileId(0), 2) && sources.is_hidden(FileId(0), 3));
     assert!(!sources.is_hidden(FileId(0), 1) && !sources.is_hidden(FileId(0), 5));
 }
+#[test]
+fn no_text_makes_the_reader_panic() {
+    let seeds = [
+        "a: 1\nb:\n  - \"x y\"\n  - { c: é, d: 'q' } # note\n",
+        "base: &b { x: 1 }\nuse:\n  <<: *b\n  y: !!str 3\n? [a]\n: |\n  z\n",
+        "%YAML 1.2\n---\na: >-\n  x\n\n  y\n...\n",
+        "secret: ${N} ${X:-y}\n\tq: \"\\u00e9\\\n  z\"\n",
+    ];
+    let alphabet: Vec<char> = "ab:-?[]{},&*!|>'\"%@`#\n\n\t  \\$01é\u{feff}\r\u{85}\0~.".chars().collect();
+    let mut rng = fastrand::Rng::with_seed(7);
+    for round in 0..4_000 {
+        let mut text: Vec<char> = seeds[round % seeds.len()].chars().collect();
+        for _ in 0..rng.usize(1..6) {
+            let at = rng.usize(0..text.len() + 1);
+            match rng.u8(0..3) {
+                0 if at < text.len() => text[at] = alphabet[rng.usize(0..alphabet.len())],
+                1 => text.truncate(at.max(1)),
+                _ => text.insert(at, alphabet[rng.usize(0..alphabet.len())]),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let done = std::panic::catch_unwind(|| {
+            let (_, report, sources) = tree(&text);
+            report.render_text(&sources)
+        });
+        assert!(done.is_ok(), "panics (round {round}): {text:?}");
+    }
+}
