@@ -26,6 +26,7 @@ mod http_client;
 mod load;
 mod net;
 mod program;
+mod raw_server;
 mod reply;
 mod tls;
 
@@ -36,6 +37,7 @@ pub use http_client::{Client, Request, Response};
 pub use load::Load;
 pub use net::{BlackHole, RefusedAddress, ServerAddress, free_address, own_loopback};
 pub use program::{Program, need_program};
+pub use raw_server::{RawServer, read_head};
 pub use reply::Reply;
 pub use tls::{Authority, ClientTls};
 
