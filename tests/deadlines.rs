@@ -86,7 +86,7 @@ fn dripped_h2_frames_end_the_connection() {
     let authority = Authority::new();
     let gate = secure(&authority, "header_timeout: 600ms, idle_timeout: 60s");
     let connect = || authority.client("localhost").alpn(&["h2"]).connect(gate.at("secure"));
-    let long_headers = frame(1, 0x5, 1, &h2_get_headers(&"x".repeat(200)));
+    let long_headers = frame(1, 0x5, 1, &h2_get_headers(&"x".repeat(120)));
 
     // The preface itself, byte by byte.
     connect().drip(&h2_opening().repeat(20), DRIP);

@@ -6,7 +6,7 @@
 
 mod harness;
 
-use harness::{Backend, Gate, Request};
+use harness::{Authority, Backend, Client, Gate, H2Client, Request, frame, h2_block, h2_opening};
 
 fn gate_before(api: &Backend) -> Gate {
     Gate::start(
@@ -206,4 +206,80 @@ fn a_body_waits_for_100_continue() {
     client.send("abc");
     assert_eq!(client.response().text(), "api");
     assert_eq!(api.last_request().body, b"abc");
+}
+
+/// Reads frames until the gate has said something about stream 1 or about the whole connection; the status
+/// that it answered, if it answered.
+fn verdict(client: &mut Client) -> &'static str {
+    while let Ok(head) = client.read_exactly(9) {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        if client.read_exactly(length as usize).is_err() {
+            break;
+        }
+        match head[3] {
+            1 => return "answered",
+            3 => return "reset",
+            7 => return "gone",
+            _ => {}
+        }
+    }
+    "closed"
+}
+
+#[test]
+fn fields_of_h2_cannot_become_lines_of_h1() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let builder = Gate::with(&[&api]);
+    authority.issue_into(builder.dir(), "a", &["localhost"]);
+    let gate = builder.start(
+        "listeners: [{ name: secure, address: $secure, tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] } }]
+routes: [{ path: /, upstream: api }]
+upstreams: { api: { servers: [$api] } }
+",
+    );
+    let pseudo = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "localhost")];
+    let with = |place: usize, name: &'static str, value: &'static str| {
+        let mut fields = pseudo.to_vec();
+        if place < 4 {
+            fields[place] = (name, value);
+        } else {
+            fields.push((name, value));
+        }
+        fields
+    };
+    for fields in [
+        with(4, "x-a", "b\r\nX-Smuggled: 1"),
+        with(4, "x-a", "b\nX-Smuggled: 1"),
+        with(4, "x-a", "b\0smuggled"),
+        with(4, "x-a: b\r\nx-smuggled", "1"),
+        with(4, "x smuggled", "1"),
+        with(4, "X-Smuggled", "1"),
+        with(4, "", "smuggled"),
+        with(4, "transfer-encoding", "chunked, smuggled"),
+        with(4, "connection", "smuggled"),
+        with(4, "upgrade", "smuggled"),
+        with(4, "content-length", "5"),
+        with(4, "host", "smuggled.test"),
+        with(0, ":method", "GET /smuggled HTTP/1.1\r\n\r\nGET"),
+        with(2, ":path", "/ HTTP/1.1\r\nX-Smuggled: 1\r\n\r\n"),
+        with(2, ":path", "/smuggled HTTP/1.1"),
+        with(2, ":path", "smuggled"),
+        with(2, ":path", ""),
+        with(3, ":authority", "localhost\r\nX-Smuggled: 1"),
+        with(3, ":authority", "smuggled@localhost"),
+        with(3, ":authority", "localhost/smuggled"),
+        with(4, ":path", "/smuggled"),
+        with(4, ":status", "200"),
+    ] {
+        let mut client = authority.client("localhost").alpn(&["h2"]).connect(gate.at("secure"));
+        client.send(h2_opening()).send(frame(1, 0x5, 1, &h2_block(&fields)));
+        let said = verdict(&mut client);
+        let reached: Vec<_> = api.requests().into_iter().map(|request| request.raw_head).collect();
+        assert!(
+            reached.iter().all(|head| !head.to_lowercase().contains("smuggled")),
+            "{fields:?} {said}: {reached:#?}"
+        );
+    }
+    let mut client = H2Client::connect(gate.at("secure"), &authority.client("localhost"));
+    assert_eq!(client.ask(&Request::get("/").host("localhost")).text(), "api");
 }

@@ -131,8 +131,21 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The HPACK block of `GET https://AUTHORITY/` (RFC 7541): indexed fields and one literal.
+/// An HPACK block that spells every field out (RFC 7541 §6.2.2), whatever it holds.
+pub fn h2_block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).ok().filter(|length| *length < 127).expect("a short field"));
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    block
+}
+
+/// The HPACK block of `GET https://AUTHORITY/`.
 pub fn h2_get_headers(authority: &str) -> Vec<u8> {
-    let length = u8::try_from(authority.len()).expect("a short authority");
-    [&[0x82, 0x87, 0x84, 0x41, length][..], authority.as_bytes()].concat()
+    let fields = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", authority)];
+    h2_block(&fields)
 }

@@ -32,7 +32,7 @@ mod tls;
 
 pub use backend::{Backend, Received};
 pub use gate::{Checked, Gate, GateBuilder, check, weirgate};
-pub use h2_client::{H2Client, frame, h2_get_headers, h2_opening};
+pub use h2_client::{H2Client, frame, h2_block, h2_get_headers, h2_opening};
 pub use http_client::{Client, Request, Response};
 pub use load::Load;
 pub use net::{BlackHole, RefusedAddress, ServerAddress, free_address, own_loopback};
