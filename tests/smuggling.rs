@@ -208,8 +208,8 @@ fn a_body_waits_for_100_continue() {
     assert_eq!(api.last_request().body, b"abc");
 }
 
-/// Reads frames until the gate has said something about stream 1 or about the whole connection; the status
-/// that it answered, if it answered.
+/// Reads frames until the gate has said something about stream 1 or about the whole connection, and says in a
+/// word what.
 fn verdict(client: &mut Client) -> &'static str {
     while let Ok(head) = client.read_exactly(9) {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
