@@ -1,0 +1,63 @@
+//! How a server is chosen: one file per algorithm, each a `BackendSelection` of Pingora's, and
+//! the switch between them. An algorithm offers usable servers only, best first, each once; what
+//! was tried already is for the caller to decline.
+
+pub mod round_robin;
+mod smooth;
+
+use super::endpoint::Changes;
+use crate::config::file::Balance;
+use pingora_load_balancing::Backend;
+use pingora_load_balancing::selection::{BackendIter, BackendSelection};
+use round_robin::RoundRobin;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a group tells its algorithm.
+#[derive(Debug, Clone, Default)]
+pub struct Shape {
+    pub balance: Balance,
+    /// Grows when a server of the group goes up or down.
+    pub changes: Arc<Changes>,
+}
+
+/// The algorithm of a group.
+pub enum Selection {
+    RoundRobin(Arc<RoundRobin>),
+}
+
+/// The servers that one request is offered.
+pub enum Offers {
+    RoundRobin(round_robin::Offers),
+}
+
+impl BackendSelection for Selection {
+    type Iter = Offers;
+    type Config = Shape;
+
+    fn build(backends: &BTreeSet<Backend>) -> Self {
+        Self::build_with_config(backends, &Shape::default())
+    }
+
+    fn build_with_config(backends: &BTreeSet<Backend>, shape: &Shape) -> Self {
+        match shape.balance {
+            Balance::RoundRobin => {
+                Selection::RoundRobin(Arc::new(RoundRobin::build_with_config(backends, shape)))
+            }
+        }
+    }
+
+    fn iter(self: &Arc<Self>, key: &[u8]) -> Offers {
+        match &**self {
+            Selection::RoundRobin(algorithm) => Offers::RoundRobin(algorithm.iter(key)),
+        }
+    }
+}
+
+impl BackendIter for Offers {
+    fn next(&mut self) -> Option<&Backend> {
+        match self {
+            Offers::RoundRobin(offers) => offers.next(),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The live state of one server: requests in flight, up or down. Kept in the
+//! [`Registry`](super::Registry); read by every choice of a server, written by requests that begin
+//! and end and by the health checks.
+
+use super::health::{Change, Tally, Thresholds};
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+/// A server as one group knows it. Shared by every configuration that names it in that group.
+#[derive(Debug)]
+pub struct Endpoint {
+    // what every request reads, and only a change of health writes
+    up: AtomicBool,
+    address: SocketAddr,
+    name: Box<str>,
+    changes: Arc<Changes>,
+    health: Mutex<Health>,
+    // what every request writes
+    in_flight: CacheLine<AtomicUsize>,
+}
+
+/// What is known about the health of a server, for people to look at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Health {
+    pub tally: Tally,
+    /// Why the last check that failed did so; it stays after the server has recovered.
+    pub last_failure: Option<Arc<str>>,
+    /// When it went up or down; for a server that never did, when it became known.
+    pub since: SystemTime,
+}
+
+impl Endpoint {
+    /// A server that is up until checks say otherwise.
+    pub(super) fn new(address: SocketAddr, changes: Arc<Changes>) -> Endpoint {
+        Endpoint {
+            up: AtomicBool::new(true),
+            address,
+            name: address.to_string().into_boxed_str(),
+            changes,
+            health: Mutex::new(Health {
+                tally: Tally::default(),
+                last_failure: None,
+                since: SystemTime::now(),
+            }),
+            in_flight: CacheLine(AtomicUsize::new(0)),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address as text, such as `127.0.0.1:3001`; for logs and `Host`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the health checks say. Whether a group heeds it is for [`Server::usable`](super::Server::usable).
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire)
+    }
+
+    pub fn health(&self) -> Health {
+        self.health.lock().clone()
+    }
+
+    /// Requests that are now with this server.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request as in flight here for as long as the guard lives.
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight { endpoint: self.clone() }
+    }
+
+    /// Takes in the result of a check; tells if it took the server up or down.
+    pub fn observe(&self, result: Result<(), &str>, limits: Thresholds, now: SystemTime) -> Option<Change> {
+        let mut health = self.health.lock();
+        if let Err(reason) = result {
+            health.last_failure = Some(Arc::from(reason));
+        }
+        let change = health.tally.observe(result.is_ok(), limits)?;
+        health.since = now;
+        self.up.store(health.tally.is_up(), Ordering::Release);
+        self.changes.bump();
+        Some(change)
+    }
+}
+
+/// A request in flight; the count goes down when this is dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    endpoint: Arc<Endpoint>,
+}
+
+impl InFlight {
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Grows whenever a server of a group goes up or down, so that whoever keeps something made from
+/// the healthy servers can tell with one load that it is out of date.
+#[derive(Debug, Default)]
+pub struct Changes(AtomicU64);
+
+impl Changes {
+    /// Ordered before what the caller reads next of the servers' state.
+    pub fn seen(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn bump(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// A value alone on its cache lines (two, as neighbours are fetched in pairs), so that writing it
+/// takes nothing else from other cores.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct CacheLine<T>(pub T);
+
+impl<T> Deref for CacheLine<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU16;
+
+    fn endpoint() -> Arc<Endpoint> {
+        Arc::new(Endpoint::new("127.0.0.1:3001".parse().unwrap(), Arc::default()))
+    }
+
+    #[test]
+    fn a_request_is_counted_while_its_guard_lives() {
+        let endpoint = endpoint();
+        let first = endpoint.begin();
+        let second = first.endpoint().begin();
+        assert_eq!(endpoint.in_flight(), 2);
+        drop(first);
+        assert_eq!(endpoint.in_flight(), 1);
+        drop(second);
+        assert_eq!(endpoint.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_change_of_health_is_seen_and_explained() {
+        let endpoint = endpoint();
+        let limits =
+            Thresholds { healthy_after: NonZeroU16::MIN, unhealthy_after: NonZeroU16::new(2).unwrap() };
+        let later = SystemTime::now() + std::time::Duration::from_secs(60);
+        assert_eq!(endpoint.observe(Err("first"), limits, later), None);
+        assert!(endpoint.is_up());
+        assert_eq!(endpoint.changes.seen(), 0);
+        assert_eq!(endpoint.observe(Err("second"), limits, later), Some(Change::Down { failed: 2 }));
+        assert!(!endpoint.is_up());
+        assert_eq!(endpoint.changes.seen(), 1);
+        let health = endpoint.health();
+        assert_eq!(health.last_failure.as_deref(), Some("second"));
+        assert_eq!(health.since, later);
+        assert_eq!(endpoint.observe(Ok(()), limits, later), Some(Change::Up { passed: 1 }));
+        assert!(endpoint.is_up());
+    }
+}

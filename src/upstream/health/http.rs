@@ -1,0 +1,154 @@
+//! `health_check: { http: ... }`: a GET whose status, and body where one is named, must be as
+//! expected. Called by the watch through Pingora's `HealthCheck`, which bounds the whole of it in time.
+//!
+//! It speaks through Pingora's HTTP/1 client, but is not Pingora's check of the same name: that one
+//! sends one `Host` to all servers of a group, takes an interim response for the answer, reads any
+//! body to its end whatever its length, and loads the root certificates twice for each check.
+
+use super::Thresholds;
+use super::reason::UNEXPECTED;
+use crate::config::file::HttpCheck;
+use crate::config::words::StatusRange;
+use crate::units::Size;
+use crate::upstream::Server;
+use async_trait::async_trait;
+use http::header;
+use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::{Error, ErrorType, OkOrErr, Result};
+use pingora_http::RequestHeader;
+use pingora_load_balancing::Backend;
+use pingora_load_balancing::health_check::HealthCheck;
+use std::io;
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
+
+const USER_AGENT: &str = concat!("weirgate-health/", env!("CARGO_PKG_VERSION"));
+
+/// A request that a healthy server answers as expected.
+pub struct HttpHealthCheck {
+    /// Without `Host` where that is the address of each server.
+    request: RequestHeader,
+    statuses: Vec<StatusRange>,
+    body: Option<Wanted>,
+    thresholds: Thresholds,
+}
+
+/// A text that the body must contain, near enough to its beginning.
+struct Wanted {
+    text: String,
+    within: Size,
+}
+
+impl HttpHealthCheck {
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn build(plan: &HttpCheck, thresholds: Thresholds) -> Result<HttpHealthCheck, String> {
+        let path = plan.path.value.as_str();
+        let refused = |_| format!("the health check cannot ask for path {path:?}");
+        let mut request = RequestHeader::build("GET", path.as_bytes(), None).map_err(refused)?;
+        if let Some(host) = &plan.host {
+            let refused = |_| format!("{host} cannot be sent as Host");
+            request.insert_header(header::HOST, host.0.as_str()).map_err(refused)?;
+        }
+        for (name, value) in
+            [(header::USER_AGENT, USER_AGENT), (header::ACCEPT, "*/*"), (header::CONNECTION, "close")]
+        {
+            request.insert_header(name, value).map_err(|error| error.to_string())?;
+        }
+        let body = plan.body.as_ref().filter(|text| !text.is_empty());
+        let body = body.map(|text| Wanted { text: text.clone(), within: plan.max_body_bytes });
+        Ok(HttpHealthCheck { request, statuses: plan.status.0.clone(), body, thresholds })
+    }
+
+    /// The request as one server gets it.
+    fn request(&self, backend: &Backend, address: SocketAddr) -> Result<Box<RequestHeader>> {
+        let mut request = Box::new(self.request.clone());
+        if !request.headers.contains_key(header::HOST) {
+            match Server::of(backend) {
+                Some(server) => request.insert_header(header::HOST, server.endpoint.name())?,
+                None => request.insert_header(header::HOST, address.to_string())?,
+            }
+        }
+        Ok(request)
+    }
+
+    fn judge_status(&self, status: u16) -> Result<()> {
+        if self.statuses.iter().any(|range| range.contains(status)) {
+            return Ok(());
+        }
+        let expected: Vec<String> = self.statuses.iter().map(StatusRange::to_string).collect();
+        Error::e_explain(UNEXPECTED, format!("status {status}, expected {}", expected.join(", ")))
+    }
+}
+
+#[async_trait]
+impl HealthCheck for HttpHealthCheck {
+    async fn check(&self, backend: &Backend) -> Result<()> {
+        let Some(address) = backend.addr.as_inet().copied() else {
+            return Error::e_explain(ErrorType::InternalError, "not an internet address");
+        };
+        let mut session = HttpSession::new(Box::new(connect(address).await?));
+        session.write_request_header(self.request(backend, address)?).await?;
+        session.finish_body().await?;
+        self.judge_status(final_status(&mut session).await?)?;
+        match &self.body {
+            Some(wanted) => wanted.find(&mut session).await,
+            // the connection is not used again, so the body need not be read
+            None => Ok(()),
+        }
+    }
+
+    fn health_threshold(&self, success: bool) -> usize {
+        let limit = if success { self.thresholds.healthy_after } else { self.thresholds.unhealthy_after };
+        usize::from(limit.get())
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<Stream> {
+    let stream = TcpStream::connect(address).await.map_err(|error| {
+        let etype = match error.kind() {
+            io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+            io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
+            _ => ErrorType::ConnectError,
+        };
+        Error::because(etype, "connecting", error)
+    })?;
+    Ok(Stream::from(stream))
+}
+
+/// The status of the answer; interim responses (RFC 9110 §15.2) are passed over.
+async fn final_status(session: &mut HttpSession) -> Result<u16> {
+    loop {
+        session.read_response().await?;
+        let status = session.get_status().or_err(ErrorType::InvalidHTTPHeader, "no status")?;
+        if !status.is_informational() || status == http::StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(status.as_u16());
+        }
+    }
+}
+
+impl Wanted {
+    /// Reads until the text was found, the body has ended or enough was read. Keeps no more of the
+    /// body than one piece and the length of the text.
+    async fn find(&self, session: &mut HttpSession) -> Result<()> {
+        let text = self.text.as_bytes();
+        let mut left = self.within.as_usize();
+        let mut window: Vec<u8> = Vec::new();
+        while let Some(piece) = session.read_body_ref().await? {
+            window.extend_from_slice(piece.get(..left).unwrap_or(piece));
+            if window.windows(text.len()).any(|part| part == text) {
+                return Ok(());
+            }
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                let why = format!("body does not contain {:?} in its first {}", self.text, self.within);
+                return Error::e_explain(UNEXPECTED, why);
+            }
+            // what is kept may be the beginning of the text
+            window.drain(..window.len().saturating_sub(text.len() - 1));
+        }
+        Error::e_explain(UNEXPECTED, format!("body does not contain {:?}", self.text))
+    }
+}

@@ -1,0 +1,18 @@
+//! The life of a server: discovered -> probed -> chosen.
+//!
+//! - [`registry`]: the live state of servers, kept by group and address; outlives reloads.
+//! - [`endpoint`]: that state: in flight, up or down.
+//! - [`group`]: a named group of servers, from which requests choose one. Built from the plan by
+//!   `run::snapshot`, asked by `http::forward`.
+//! - [`balance`]: the algorithms that choose, as Pingora's `BackendSelection`.
+//! - [`health`]: the checks that run in the background and mark servers up and down.
+
+pub mod balance;
+pub mod endpoint;
+pub mod group;
+pub mod health;
+pub mod registry;
+
+pub use endpoint::{Endpoint, InFlight};
+pub use group::{Group, Server, Tried};
+pub use registry::Registry;
