@@ -3,5 +3,7 @@
 pub mod config;
 pub mod filter;
 pub mod http;
+pub mod observe;
 pub mod template;
 pub mod units;
+pub mod upstream;
