@@ -1,0 +1,132 @@
+//! The id of a request, `X-Request-Id`: taken from a trusted proxy, or made here. Pure but for the
+//! clock and the dice. Called by `http::proxy` when a request head has arrived.
+
+use http::{HeaderMap, HeaderName};
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// `X-Request-Id`.
+pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is accepted.
+const LONGEST: usize = 128;
+
+/// The id of a request: of its own making, 32 hexadecimal digits, a UUID of version 7 (RFC 9562
+/// §5.7) without dashes, so that ids sort by the millisecond they were made in. Or as a trusted
+/// proxy gave it: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RequestId(Id);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Id {
+    Made([u8; 32]),
+    Given(Box<str>),
+}
+
+impl RequestId {
+    /// The id in `headers` when the client is `trusted` and sent exactly one that is well-formed;
+    /// otherwise a new one.
+    pub fn of(headers: &HeaderMap, trusted: bool) -> Self {
+        if !trusted {
+            return Self::new();
+        }
+        let mut ids = headers.get_all(&X_REQUEST_ID).into_iter();
+        match (ids.next(), ids.next()) {
+            (Some(id), None) => id.to_str().ok().and_then(Self::given).unwrap_or_else(Self::new),
+            _ => Self::new(),
+        }
+    }
+
+    /// A new id.
+    #[allow(clippy::new_without_default)] // no two are equal
+    pub fn new() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::made(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), fastrand::u128(..))
+    }
+
+    fn given(text: &str) -> Option<Self> {
+        let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        ((1..=LONGEST).contains(&text.len()) && text.bytes().all(word))
+            .then(|| RequestId(Id::Given(text.into())))
+    }
+
+    /// 48 bits of milliseconds since 1970, the version, 12 random bits, the variant, 62 random bits.
+    fn made(millis: u64, random: u128) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        const RANDOM: u128 = 0xfff << 64 | ((1 << 62) - 1);
+        let id = u128::from(millis) << 80 | 0x7 << 76 | 0b10 << 62 | random & RANDOM;
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(id.to_be_bytes()) {
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        RequestId(Id::Made(text))
+    }
+
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Id::Made(text) => std::str::from_utf8(text).unwrap_or_default(),
+            Id::Given(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({})", self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn headers(ids: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for id in ids {
+            headers.append(&X_REQUEST_ID, HeaderValue::from_bytes(id).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn the_layout_is_that_of_rfc_9562() {
+        // the timestamp of the example in appendix A.6
+        let id = RequestId::made(0x017F_22E2_79B0, u128::MAX);
+        assert_eq!(id.as_str(), "017f22e279b07fffbfffffffffffffff");
+        assert_eq!(RequestId::made(0x017F_22E2_79B0, 0).as_str(), "017f22e279b070008000000000000000");
+    }
+
+    #[test]
+    fn new_ids_differ_and_later_ones_sort_behind() {
+        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| RequestId::new().to_string()).collect();
+        assert_eq!(ids.len(), 10_000);
+        assert!(RequestId::made(1, u128::MAX).as_str() < RequestId::made(2, 0).as_str());
+        assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())));
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed() {
+        let given = headers(&[b"abc-DEF_1.2"]);
+        assert_eq!(RequestId::of(&given, true).as_str(), "abc-DEF_1.2");
+        assert_ne!(RequestId::of(&given, false).as_str(), "abc-DEF_1.2");
+    }
+
+    #[test]
+    fn what_is_malformed_is_replaced() {
+        let long = [b'a'; LONGEST + 1];
+        let given: [&[&[u8]]; 7] =
+            [&[], &[b""], &[b"a b"], &[b"a\"b"], &[b"\xff"], &[&long], &[b"one", b"two"]];
+        for ids in given {
+            let id = RequestId::of(&headers(ids), true);
+            assert_eq!(id.as_str().len(), 32, "{ids:?}");
+        }
+        assert_eq!(RequestId::of(&headers(&[&long[..LONGEST]]), true).as_str().len(), LONGEST);
+    }
+}

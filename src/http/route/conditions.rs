@@ -1,0 +1,125 @@
+//! Conditions of a route: whether they hold for a request, how many there are, and which follow
+//! from which.
+
+use super::RouteQuery;
+use crate::config::plan::{Matcher, ValueMatch};
+use crate::http::{cookie, query};
+use http::Method;
+
+/// How many conditions a route has, besides host and path.
+pub(super) fn count(matcher: &Matcher) -> usize {
+    let lists = [!matcher.listeners.is_empty(), !matcher.methods.is_empty(), !matcher.client.is_empty()];
+    let lists = lists.into_iter().filter(|present| *present).count();
+    lists + matcher.headers.len() + matcher.query.len() + matcher.cookies.len()
+}
+
+/// Whether all conditions hold, besides host and path.
+pub(super) fn hold(matcher: &Matcher, request: &RouteQuery<'_>) -> bool {
+    (matcher.listeners.is_empty() || matcher.listeners.contains(&request.listener))
+        && method_holds(&matcher.methods, request.method)
+        && (matcher.client.is_empty() || matcher.client.iter().any(|net| net.contains(&request.client)))
+        && matcher.headers.iter().all(|(name, wanted)| {
+            value_holds(wanted, request.headers.get_all(name).into_iter().map(|v| v.as_bytes()))
+        })
+        && matcher
+            .cookies
+            .iter()
+            .all(|(name, wanted)| value_holds(wanted, cookie::values(request.headers, name)))
+        && matcher
+            .query
+            .iter()
+            .all(|(name, wanted)| value_holds(wanted, query::values(request.query.unwrap_or_default(), name)))
+}
+
+fn method_holds(wanted: &[Method], method: &Method) -> bool {
+    wanted.is_empty() || wanted.contains(method) || (*method == Method::HEAD && wanted.contains(&Method::GET))
+}
+
+fn value_holds<V: AsBytes>(wanted: &ValueMatch, mut values: impl Iterator<Item = V>) -> bool {
+    match wanted {
+        ValueMatch::Is(text) => values.any(|v| v.bytes() == text.as_bytes()),
+        ValueMatch::Prefix(text) => values.any(|v| v.bytes().starts_with(text.as_bytes())),
+        // borrowed when it is UTF-8, as nearly all values are
+        ValueMatch::Regex(pattern) => values.any(|v| pattern.0.is_match(&String::from_utf8_lossy(v.bytes()))),
+        ValueMatch::Present(wanted) => values.next().is_some() == *wanted,
+    }
+}
+
+/// Headers and cookies come as bytes, query parameters as text.
+trait AsBytes {
+    fn bytes(&self) -> &[u8];
+}
+
+impl AsBytes for &[u8] {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsBytes for std::borrow::Cow<'_, str> {
+    fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+/// Whether every request that meets the conditions of `narrow` meets those of `wide`, host and path
+/// aside. A `false` may be wrong: what regular expressions match is not compared.
+pub(super) fn implied(wide: &Matcher, narrow: &Matcher) -> bool {
+    covers(&wide.listeners, &narrow.listeners, |wide, narrow| wide.contains(narrow))
+        && covers(&wide.methods, &narrow.methods, method_holds)
+        && covers(&wide.client, &narrow.client, |wide, narrow| wide.iter().any(|net| net.contains(narrow)))
+        && values_implied(&wide.headers, &narrow.headers)
+        && values_implied(&wide.query, &narrow.query)
+        && values_implied(&wide.cookies, &narrow.cookies)
+}
+
+/// Lists of alternatives; an empty one holds always.
+fn covers<T>(wide: &[T], narrow: &[T], accepts: impl Fn(&[T], &T) -> bool) -> bool {
+    wide.is_empty() || !narrow.is_empty() && narrow.iter().all(|alternative| accepts(wide, alternative))
+}
+
+fn values_implied<N: PartialEq>(wide: &[(N, ValueMatch)], narrow: &[(N, ValueMatch)]) -> bool {
+    wide.iter().all(|(name, wide)| narrow.iter().any(|(n, narrow)| n == name && value_implied(wide, narrow)))
+}
+
+fn value_implied(wide: &ValueMatch, narrow: &ValueMatch) -> bool {
+    match (wide, narrow) {
+        (ValueMatch::Present(true), ValueMatch::Is(_) | ValueMatch::Prefix(_) | ValueMatch::Regex(_)) => true,
+        (ValueMatch::Prefix(wide), ValueMatch::Is(narrow) | ValueMatch::Prefix(narrow)) => {
+            narrow.starts_with(wide)
+        }
+        (ValueMatch::Regex(wide), ValueMatch::Is(narrow)) => wide.0.is_match(narrow),
+        (wide, narrow) => wide == narrow,
+    }
+}
+
+/// Whether a request can meet the listeners and methods of both.
+pub(super) fn overlap(a: &Matcher, b: &Matcher) -> bool {
+    let listeners = a.listeners.is_empty()
+        || b.listeners.is_empty()
+        || a.listeners.iter().any(|listener| b.listeners.contains(listener));
+    let methods = a.methods.is_empty()
+        || b.methods.is_empty()
+        || a.methods.iter().any(|m| method_holds(&b.methods, m))
+        || b.methods.iter().any(|m| method_holds(&a.methods, m));
+    listeners && methods
+}
+
+/// Whether this client's address or anything it sends besides host, path and method matters.
+pub(super) fn selects(matcher: &Matcher) -> bool {
+    !matcher.client.is_empty()
+        || !matcher.headers.is_empty()
+        || !matcher.query.is_empty()
+        || !matcher.cookies.is_empty()
+}
+
+/// The same route without the conditions that [`selects`] is about.
+pub(super) fn relaxed(matcher: &Matcher) -> Matcher {
+    Matcher {
+        client: Vec::new(),
+        headers: Vec::new(),
+        query: Vec::new(),
+        cookies: Vec::new(),
+        ..matcher.clone()
+    }
+}
