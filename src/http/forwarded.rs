@@ -1,5 +1,5 @@
-//! Who the client is, and what servers are told about it: `X-Forwarded-For`, `-Proto`, `-Host`, and
-//! `Forwarded` (RFC 7239). Pure. [`resolve`] is called by `http::proxy` when a request head has
+//! Who the client is, and what servers are told about it: `X-Forwarded-For`, `-Proto`, `-Host`,
+//! `Forwarded` (RFC 7239) and `X-Request-Id`. Pure. [`resolve`] is called by `http::proxy` when a request head has
 //! arrived, [`apply`] for each head that is sent to a server.
 //!
 //! # Who is believed
@@ -16,6 +16,7 @@
 //! `X-Forwarded-`. From all: such names written with an underscore (`X_Forwarded_For`), which some
 //! servers take for the same.
 
+use super::request_id::X_REQUEST_ID;
 use crate::config::file::ProxyHeaders;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -31,9 +32,9 @@ static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host"
 /// Who sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
-    /// The peer of the connection, or whom trusted proxies name, then with port 0 unless they tell
-    /// it. IPv4 addresses that came in as IPv6 are IPv4 here.
-    pub addr: SocketAddr,
+    /// The peer of the connection, or whom trusted proxies name. IPv4 addresses that came in as IPv6
+    /// are IPv4 here.
+    pub addr: IpAddr,
     /// Whether the client used https, towards us or towards a trusted proxy.
     pub https: bool,
     /// The peer of the connection is a trusted proxy: its headers are believed and continued.
@@ -41,9 +42,9 @@ pub struct Client {
 }
 
 /// Who sent a request that came from `peer`, over TLS or not (`https_here`).
-pub fn resolve(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet], https_here: bool) -> Client {
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let is_trusted = |addr: SocketAddr| trusted.iter().any(|net| net.contains(&addr.ip()));
+pub fn resolve(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet], https_here: bool) -> Client {
+    let peer = peer.to_canonical();
+    let is_trusted = |addr: IpAddr| trusted.iter().any(|net| net.contains(&addr));
     let mut client = Client { addr: peer, https: https_here, trusted: is_trusted(peer) };
     if !client.trusted {
         return client;
@@ -57,11 +58,7 @@ pub fn resolve(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet], https_h
     client
 }
 
-fn walk_x_forwarded_for(
-    peer: SocketAddr,
-    headers: &HeaderMap,
-    is_trusted: impl Fn(SocketAddr) -> bool,
-) -> SocketAddr {
+fn walk_x_forwarded_for(peer: IpAddr, headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
     let mut addr = peer;
     for entry in from_the_right(headers, &X_FORWARDED_FOR) {
         let Some(named) = node(entry) else { break };
@@ -74,12 +71,12 @@ fn walk_x_forwarded_for(
 }
 
 struct Walked {
-    addr: SocketAddr,
+    addr: IpAddr,
     /// What the last proxy on the way that told it says.
     https: Option<bool>,
 }
 
-fn walk_forwarded(peer: SocketAddr, headers: &HeaderMap, is_trusted: impl Fn(SocketAddr) -> bool) -> Walked {
+fn walk_forwarded(peer: IpAddr, headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Walked {
     let mut walked = Walked { addr: peer, https: None };
     for element in from_the_right(headers, &header::FORWARDED) {
         walked.https = parameter(element, b"proto").and_then(scheme).or(walked.https);
@@ -139,17 +136,14 @@ fn parameter<'a>(element: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 /// An address, with or without port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`,
 /// `[2001:db8::1]:80`, and with the hidden ports of RFC 7239 §6.3 (`192.0.2.1:_hidden`).
-fn node(text: &[u8]) -> Option<SocketAddr> {
+fn node(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
-    let (text, port) = match text.rsplit_once(":_") {
-        Some((text, _)) => (text, None),
-        None => (text, text.parse::<SocketAddr>().ok()),
+    let text = text.rsplit_once(":_").map_or(text, |(address, _)| address);
+    let ip = match text.parse::<SocketAddr>() {
+        Ok(address) => address.ip(),
+        Err(_) => text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()?,
     };
-    let ip = match port {
-        Some(addr) => addr.ip(),
-        None => text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()?,
-    };
-    Some(SocketAddr::new(ip.to_canonical(), port.map_or(0, |addr| addr.port())))
+    Some(ip.to_canonical())
 }
 
 /// Whether the first `X-Forwarded-Proto`, which the outermost proxy wrote, says https.
@@ -169,9 +163,9 @@ fn scheme(text: &[u8]) -> Option<bool> {
     }
 }
 
-/// How a request came to us.
+/// What a server is told.
 #[derive(Debug, Clone, Copy)]
-pub struct Hop<'a> {
+pub struct Facts<'a> {
     /// The other end of the connection.
     pub peer: IpAddr,
     /// As [`resolve`] found.
@@ -180,38 +174,46 @@ pub struct Hop<'a> {
     pub https: bool,
     /// Whether the connection to us is TLS.
     pub https_here: bool,
-    /// The host asked for as it was written, with its port; empty when there was none.
-    pub host: &'a str,
+    /// The host asked for as it was written, with its port.
+    pub host: Option<&'a [u8]>,
+    pub request_id: &'a str,
 }
 
 /// Writes the headers that tell a server about the client, and removes what is not believed.
 ///
 /// What a trusted proxy said is continued: the peer is added to `X-Forwarded-For` and `Forwarded`;
 /// its `X-Forwarded-Proto` and `X-Forwarded-Host` are kept. A header that is switched off is left
-/// alone when it came from a trusted proxy.
+/// alone when it came from a trusted proxy. `X-Request-Id` is the one that this process uses.
 ///
 /// # Errors
 /// When a head holds more headers than it may.
-pub fn apply(head: &mut RequestHeader, hop: &Hop<'_>, config: &ProxyHeaders) -> pingora_core::Result<()> {
-    remove_claims(head, hop.trusted);
-    let hop = Hop { peer: hop.peer.to_canonical(), ..*hop };
+pub fn apply(head: &mut RequestHeader, facts: &Facts<'_>, config: &ProxyHeaders) -> pingora_core::Result<()> {
+    remove_claims(head, facts.trusted);
+    let peer = facts.peer.to_canonical();
     if config.x_forwarded {
         let mut list = continued(&head.headers, &X_FORWARDED_FOR);
         // writing to a Vec cannot fail
-        let _ = write!(list, "{}", hop.peer);
+        let _ = write!(list, "{peer}");
         insert(head, "X-Forwarded-For", list)?;
         if first_scheme(&head.headers).is_none() {
-            let scheme = HeaderValue::from_static(scheme_name(hop.https));
+            let scheme = HeaderValue::from_static(scheme_name(facts.https));
             head.insert_header("X-Forwarded-Proto", scheme)?;
         }
-        if !hop.host.is_empty() && !head.headers.contains_key(&X_FORWARDED_HOST) {
-            insert(head, "X-Forwarded-Host", hop.host.as_bytes().to_vec())?;
+        if let Some(host) = facts.host.filter(|h| !h.is_empty())
+            && !head.headers.contains_key(&X_FORWARDED_HOST)
+        {
+            insert(head, "X-Forwarded-Host", host.to_vec())?;
         }
     }
     if config.forwarded {
         let mut list = continued(&head.headers, &header::FORWARDED);
-        write_element(&mut list, &hop);
+        write_element(&mut list, peer, facts.https_here, facts.host.unwrap_or_default());
         insert(head, "Forwarded", list)?;
+    }
+    if config.request_id {
+        insert(head, "X-Request-Id", facts.request_id.as_bytes().to_vec())?;
+    } else if !facts.trusted {
+        head.remove_header(&X_REQUEST_ID);
     }
     Ok(())
 }
@@ -243,7 +245,8 @@ fn remove_claims(head: &mut RequestHeader, trusted: bool) {
 /// `name` is in lower case.
 fn is_claim(name: &str, trusted: bool) -> bool {
     let alike = |text: &str| {
-        name.len() >= text.len() && name.bytes().zip(text.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+        name.len() >= text.len()
+            && name.bytes().zip(text.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
     };
     let claim = match name.as_bytes().first() {
         Some(b'x') => alike("x-forwarded-") || (alike("x-real-ip") && name.len() == "x-real-ip".len()),
@@ -255,11 +258,11 @@ fn is_claim(name: &str, trusted: bool) -> bool {
 
 /// The list that came in, ready to be added to.
 fn continued(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
-    let before = headers.get_all(name).into_iter();
-    let length: usize = before.clone().map(|v| v.len() + 2).sum();
+    let before = headers.get_all(name);
+    let length: usize = before.iter().map(|v| v.len() + 2).sum();
     // room for an address, and in Forwarded for what stands around it
     let mut list = Vec::with_capacity(length + 96);
-    for value in before.filter(|v| !v.as_bytes().trim_ascii().is_empty()) {
+    for value in before.iter().filter(|v| !v.as_bytes().trim_ascii().is_empty()) {
         list.extend_from_slice(value.as_bytes());
         list.extend_from_slice(b", ");
     }
@@ -268,22 +271,21 @@ fn continued(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
 
 /// `for=192.0.2.1;proto=https;host=example.com`. IPv6 addresses stand in brackets and quotes (RFC
 /// 7239 §6), and so does a host that is no token.
-fn write_element(list: &mut Vec<u8>, hop: &Hop<'_>) {
+fn write_element(list: &mut Vec<u8>, peer: IpAddr, https: bool, host: &[u8]) {
     // writing to a Vec cannot fail
-    let _ = match hop.peer {
+    let _ = match peer {
         IpAddr::V4(ip) => write!(list, "for={ip}"),
         IpAddr::V6(ip) => write!(list, "for=\"[{ip}]\""),
     };
-    let _ = write!(list, ";proto={}", scheme_name(hop.https_here));
-    let host = hop.host;
-    if host.is_empty() || host.bytes().any(|b| !b.is_ascii_graphic() || matches!(b, b'"' | b'\\')) {
+    let _ = write!(list, ";proto={}", scheme_name(https));
+    if host.is_empty() || host.iter().any(|b| !b.is_ascii_graphic() || matches!(b, b'"' | b'\\')) {
         return;
     }
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    let _ = match host.bytes().all(is_token) {
-        true => write!(list, ";host={host}"),
-        false => write!(list, ";host=\"{host}\""),
-    };
+    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    let quote: &[u8] = if host.iter().all(is_token) { b"" } else { b"\"" };
+    for part in [b";host=", quote, host, quote] {
+        list.extend_from_slice(part);
+    }
 }
 
 #[cfg(test)]

@@ -129,7 +129,10 @@ pub fn forwarded(path: &[u8], normal: &str) -> Forward {
 /// Characters that a segment may hold as they are: `pchar` of RFC 3986 §3.3.
 const fn is_pchar(b: u8) -> bool {
     is_unreserved(b)
-        || matches!(b, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@')
+        || matches!(
+            b,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@'
+        )
 }
 
 /// RFC 3986 §2.3.
@@ -172,7 +175,9 @@ fn is_normal(path: &[u8]) -> bool {
         rest = match CLASS[usize::from(*byte)] {
             Class::Plain => tail,
             Class::Slash => match tail {
-                [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..] => return false,
+                [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..] => {
+                    return false;
+                }
                 _ => tail,
             },
             Class::Percent => match tail {

@@ -23,7 +23,8 @@ fn decode(value: &str) -> Cow<'_, str> {
         return Cow::Borrowed(value);
     }
     let bytes: Vec<u8> = Decoded(value.as_bytes()).collect();
-    let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+    let text =
+        String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
     Cow::Owned(text)
 }
 

@@ -100,7 +100,7 @@ fn other_escapes_stay_in_upper_case() {
     assert_eq!(norm("/café"), "/caf%C3%A9");
     assert_eq!(norm("/a%20b"), "/a%20b");
     assert_eq!(norm("/a b"), "/a%20b");
-    assert_eq!(norm("/a\"b|c"), "/a%22b%7C");
+    assert_eq!(norm("/a\"b|c"), "/a%22b%7Cc");
     assert_eq!(norm("/%3aa%40b%2b"), "/:a@b+");
     assert_eq!(normalise(b"/\xff\xfe").unwrap(), "/%FF%FE");
 }
@@ -137,9 +137,15 @@ fn what_servers_read_in_different_ways_is_refused() {
     for path in ["/a?b", "/a#b"] {
         assert_eq!(refused(path), BadPath::NotAPath, "{path}");
     }
-    for path in
-        ["/x/..;/admin", "/x/..;a=b/admin", "/x/.;/admin", "/;x/admin", "/x/..;", "/x/%2e%2E%3b/admin", "/x/;/y"]
-    {
+    for path in [
+        "/x/..;/admin",
+        "/x/..;a=b/admin",
+        "/x/.;/admin",
+        "/;x/admin",
+        "/x/..;",
+        "/x/%2e%2E%3b/admin",
+        "/x/;/y",
+    ] {
         assert_eq!(refused(path), BadPath::Parameters, "{path}");
     }
 }

@@ -59,8 +59,9 @@ fn hider<'a>(
     }
     let Path::Regex(pattern) = path else { return None };
     // prefixes are tried before patterns
-    prefixes(literal_start(pattern), usize::MAX)
-        .find_map(|prefix| groups.get(&(host, Path::Prefix(prefix)))?.iter().copied().find(|at| takes_all(at)))
+    prefixes(literal_start(pattern), usize::MAX).find_map(|prefix| {
+        groups.get(&(host, Path::Prefix(prefix)))?.iter().copied().find(|at| takes_all(at))
+    })
 }
 
 /// Pairs of positions in `routes`: a route that passes requests on only when a condition holds, and
@@ -83,7 +84,12 @@ pub fn falls_through(routes: &[Arc<Route>]) -> Vec<(usize, usize)> {
 }
 
 /// Where requests for `host` go that miss a condition of this route, if that is worth a warning.
-fn wider<'a>(routes: &'a [Arc<Route>], groups: &Groups<'a>, position: usize, host: Host<'a>) -> Option<usize> {
+fn wider<'a>(
+    routes: &'a [Arc<Route>],
+    groups: &Groups<'a>,
+    position: usize,
+    host: Host<'a>,
+) -> Option<usize> {
     let guarded = &routes.get(position)?.matcher;
     let open = relaxed(guarded);
     let path = path_of(guarded);

@@ -82,7 +82,12 @@ impl Router {
     /// The route that a request takes; `None` is answered with 404. Allocates nothing, but where a
     /// condition needs an encoded query parameter decoded, or a host has more than eight patterns.
     pub fn find(&self, request: &RouteQuery<'_>) -> Option<&Arc<Route>> {
-        self.routes.get(self.position(request)?)
+        self.route(self.position(request)?)
+    }
+
+    /// The route at this place among those given to [`Router::build`].
+    pub fn route(&self, position: usize) -> Option<&Arc<Route>> {
+        self.routes.get(position)
     }
 
     /// As [`Router::find`]: the place of the route among those given to [`Router::build`].

@@ -117,7 +117,8 @@ impl Ask {
         self
     }
     fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        self.headers
+            .append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         self
     }
     fn query(mut self, query: &str) -> Self {
@@ -243,8 +244,7 @@ fn most_conditions_then_file_order() {
 
 #[test]
 fn a_pattern_counts_from_its_first_place() {
-    let router =
-        router(vec![regex("/x.*"), regex("/.*"), regex("/x.*").header("v", is("2")), regex("/x1")]);
+    let router = router(vec![regex("/x.*"), regex("/.*"), regex("/x.*").header("v", is("2")), regex("/x1")]);
     assert_eq!(Ask::path("/x1").of(&router), Some(0));
     assert_eq!(Ask::path("/x1").header("v", "2").of(&router), Some(2));
     assert_eq!(Ask::path("/y").header("v", "2").of(&router), Some(1));
@@ -448,13 +448,7 @@ fn the_index_finds_what_a_scan_finds() {
             let expected = scan(&routes, &ask);
             found += usize::from(expected.is_some());
             let matchers: Vec<_> = routes.iter().map(|r| &r.matcher).collect();
-            assert_eq!(
-                ask.of(&router),
-                expected,
-                "seed {seed}: {} {} of {matchers:#?}",
-                ask.host,
-                ask.path
-            );
+            assert_eq!(ask.of(&router), expected, "seed {seed}: {} {} of {matchers:#?}", ask.host, ask.path);
         }
     }
     assert!(found > 1000, "only {found} requests had a route");
