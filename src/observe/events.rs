@@ -1,7 +1,119 @@
-//! What happens beside requests, told once: each event is a function that logs it.
+//! One function for each thing that can happen: it says it in the process log, once. Nobody
+//! else logs these. The targets (`weirgate::listener`, `weirgate::health`, ...) are for `RUST_LOG`.
+
+use super::throttle::Throttle;
+use std::fmt::Display;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The log target of health checks.
 pub const HEALTH: &str = "weirgate::health";
+const LISTENER: &str = "weirgate::listener";
+const LOG: &str = "weirgate::access_log";
+const PROCESS: &str = "weirgate";
+const UPSTREAM: &str = "weirgate::upstream";
+
+/// The process has read its configuration and begins.
+pub fn starting(config: &Path, workers: usize) {
+    let version = env!("CARGO_PKG_VERSION");
+    log::info!(target: PROCESS, "weirgate {version} starts with {} on {workers} workers", config.display());
+}
+
+/// A signal asked for the end; requests in flight have `grace`.
+pub fn draining(signal: &str, grace: Duration) {
+    let seconds = grace.as_secs();
+    log::info!(target: PROCESS, "{signal}: no new connections; requests in flight have {seconds} s to end");
+}
+
+/// Everything is done, or `left` connections were cut at the end of the grace period.
+pub fn stopped(left: usize) {
+    match left {
+        0 => log::info!(target: PROCESS, "stopped"),
+        1 => log::warn!(target: PROCESS, "stopped; 1 connection was cut at the end of the grace period"),
+        n => log::warn!(target: PROCESS, "stopped; {n} connections were cut at the end of the grace period"),
+    }
+}
+
+/// A listener accepts connections.
+pub fn listening(listener: &str, address: &dyn Display, tls: bool) {
+    let tls = if tls { " (TLS)" } else { "" };
+    log::info!(target: LISTENER, "listener {listener:?} listens on {address}{tls}");
+}
+
+/// A listener of a running process cannot be opened. (At the start the same words, of
+/// [`bind_words`], end the process and are printed by `cli`.)
+pub fn bind_failed(listener: &str, address: &dyn Display, error: &io::Error) {
+    log::error!(target: LISTENER, "{}", bind_words(listener, address, error));
+}
+
+/// Why an address cannot be listened on, and what to do about it.
+pub fn bind_words(listener: &str, address: &dyn Display, error: &io::Error) -> String {
+    let fix = match error.kind() {
+        io::ErrorKind::AddrInUse => ": stop the process that listens there, or choose another port",
+        io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+        io::ErrorKind::PermissionDenied => {
+            ": ports below 1024 need CAP_NET_BIND_SERVICE (setcap, or AmbientCapabilities in a systemd unit)"
+        }
+        _ => "",
+    };
+    format!("listener {listener:?} cannot listen on {address}: {error}{fix}")
+}
+
+/// `accept` failed: mostly too many open files. Said once a minute.
+pub fn accept_failed(throttle: &Throttle, listener: &str, error: &io::Error) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    let fix = match error.raw_os_error() {
+        Some(libc::EMFILE) => "; raise the limit of open files (ulimit -n, LimitNOFILE)",
+        Some(libc::ENFILE) => "; the machine's limit of open files is reached (fs.file-max)",
+        _ => "",
+    };
+    log::error!(target: LISTENER, "listener {listener:?} cannot accept a connection: {error}{fix}{}", and(more));
+}
+
+/// A connection was refused because `limits.connections` are open. Said once a minute.
+pub fn connections_full(throttle: &Throttle, listener: &str, limit: usize) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    log::warn!(
+        target: LISTENER,
+        "listener {listener:?} has {limit} connections and refuses more (limits.connections){}", and(more)
+    );
+}
+
+/// A client did not get through the TLS handshake. Anybody can cause it at will, so it is for
+/// those who debug.
+pub fn handshake_failed(listener: &str, client: Option<IpAddr>, why: &dyn Display) {
+    match client {
+        Some(client) => {
+            log::debug!(target: LISTENER, "listener {listener:?}: TLS handshake with {client}: {why}")
+        }
+        None => log::debug!(target: LISTENER, "listener {listener:?}: TLS handshake: {why}"),
+    }
+}
+
+/// The access log's sink fails. Said when it begins.
+pub(super) fn access_log_failing(name: &str, why: &io::Error) {
+    log::error!(target: LOG, "access log {name}: {why}; lines are lost until it can be written again");
+}
+
+/// The access log can be written again.
+pub(super) fn access_log_recovered(name: &str, dropped: u64) {
+    log::info!(target: LOG, "access log {name} is written again; {dropped} lines were lost so far");
+}
+
+/// The access log's sink is slower than the requests. Said once a minute.
+pub(super) fn access_log_behind(name: &str, dropped: u64) {
+    log::warn!(
+        target: LOG,
+        "access log {name} is read or written too slowly: {dropped} lines were dropped since this was last said"
+    );
+}
+
+/// The access log cannot be opened anew.
+pub(super) fn access_log_not_reopened(name: &str, why: &io::Error) {
+    log::error!(target: LOG, "access log {name} cannot be opened again: {why}; the old file is written on");
+}
 
 /// A server of a group went down, or up again. `reason` says why it went down, or what brought it back.
 pub fn health_changed(group: &str, server: &str, up: bool, reason: &str) {
@@ -9,5 +121,34 @@ pub fn health_changed(group: &str, server: &str, up: bool, reason: &str) {
         log::info!(target: HEALTH, "upstream {group:?}: server {server} is up again {reason}");
     } else {
         log::warn!(target: HEALTH, "upstream {group:?}: server {server} is down: {reason}");
+    }
+}
+
+/// A try of a request on a server failed. `retry`: it is tried elsewhere, and the client sees nothing of it.
+pub fn try_failed(group: &str, server: &str, error: &dyn Display, retry: bool) {
+    if retry {
+        log::info!(target: UPSTREAM, "upstream {group:?}: server {server} failed, trying another: {error}");
+    } else {
+        log::warn!(target: UPSTREAM, "upstream {group:?}: server {server} failed: {error}");
+    }
+}
+
+/// What a throttle kept back, as the end of a message.
+fn and(more: u64) -> String {
+    match more {
+        0 => String::new(),
+        n => format!("; {n} times more since this was last said"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_use_is_said_with_its_fix() {
+        let words = bind_words("web", &"127.0.0.1:80", &io::ErrorKind::AddrInUse.into());
+        assert!(words.starts_with("listener \"web\" cannot listen on 127.0.0.1:80: "), "{words}");
+        assert!(words.ends_with("stop the process that listens there, or choose another port"), "{words}");
     }
 }

@@ -1,0 +1,59 @@
+//! What a line of the access log says. Filled in by `http` at the end of a request (and by
+//! `edge` for a head that never became one), read by [`super::json`] and [`super::combined`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// A request that ended, borrowed from whoever knew it. Text that came from outside is bytes:
+/// nothing about it is assumed. `None` is "unknown" or "did not happen" and is left out of JSON.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Entry<'a> {
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The client as the gate believes it (after `trusted_proxies`); none on a unix socket.
+    pub client: Option<IpAddr>,
+    pub method: Option<&'a str>,
+    pub host: Option<&'a [u8]>,
+    /// The request target as the client wrote it, query included.
+    pub path: Option<&'a [u8]>,
+    /// `HTTP/1.1`, `HTTP/2.0`: see [`protocol`].
+    pub protocol: Option<&'a str>,
+    /// 0: the client went before there was an answer.
+    pub status: u16,
+    pub route: Option<&'a str>,
+    /// The group's name.
+    pub upstream: Option<&'a str>,
+    /// The server that gave the answer, or the last one that was tried.
+    pub server: Option<SocketAddr>,
+    /// Tries made on servers; 0 when none was needed.
+    pub attempts: u32,
+    /// Bytes of the request's body that were read.
+    pub request_bytes: u64,
+    /// Bytes of the response's body that were sent.
+    pub response_bytes: u64,
+    /// From the first byte of the head to the last of the answer.
+    pub duration: Duration,
+    /// To a connection with the server, TLS included; next to nothing for a kept one.
+    pub upstream_connect: Option<Duration>,
+    /// From the request's start upstream to the first byte of the server's answer.
+    pub upstream_response: Option<Duration>,
+    pub request_id: Option<&'a [u8]>,
+    /// `TLSv1.3`; none on plaintext.
+    pub tls: Option<&'a str>,
+    pub user_agent: Option<&'a [u8]>,
+    pub referer: Option<&'a [u8]>,
+    /// Why there was no proper answer, in a few words: `head deadline`, `no healthy server`.
+    pub error: Option<&'a str>,
+}
+
+/// The version in the words of access logs, which give HTTP/2 a minor number like nginx and Apache.
+pub fn protocol(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_09 => "HTTP/0.9",
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_2 => "HTTP/2.0",
+        http::Version::HTTP_3 => "HTTP/3.0",
+        // not our enum, and open to new versions
+        _ => "HTTP/1.1",
+    }
+}
