@@ -1,0 +1,219 @@
+//! HTTP/1 on a connection: wait for a head, check it, lend the connection to Pingora for the
+//! request, take it back. Called by `edge::connection`.
+//!
+//! While a connection waits, nothing of Pingora's is in memory.
+
+use crate::edge::conn::Conn;
+use crate::edge::frames::PREFACE;
+use crate::edge::head::{Head, Scanner};
+use crate::edge::timer::Timer;
+use crate::edge::{App, Listening, Shared, Stop};
+use crate::http::{Refusal, Reject};
+use bytes::BytesMut;
+use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+
+/// A read for a head; longer heads take several.
+const READ: usize = 8 * 1024;
+/// A connection that was accepted just before the shutdown may send its first request this long.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// Serves requests until the connection is closed. Returns it when its client speaks HTTP/2 with
+/// prior knowledge instead.
+pub async fn serve<A: App>(
+    shared: &Shared<A>,
+    listening: &Listening,
+    mut conn: Box<Conn>,
+    stop: &mut Stop<'_>,
+) -> Option<Box<Conn>> {
+    let mut timer = Timer::default();
+    let mut settings = None;
+    let mut fresh = true;
+    loop {
+        let mut waiting = Waiting::new(&mut conn, listening, fresh);
+        match poll_fn(|cx| waiting.poll(cx, &mut conn, &mut timer, stop)).await {
+            Next::Request(head) => {
+                let mut read = waiting.read;
+                if let Err(why) = conn.begin_body(&mut read, &head) {
+                    let refused = (Reject::BadRequest(why), read, Instant::now());
+                    Box::pin(refuse(shared, conn, refused)).await;
+                    return None;
+                }
+                let reused = process(shared, listening, conn, read, settings.take()).await?;
+                let (stream, persistent) = reused.consume();
+                conn = stream.into_any().downcast::<Conn>().ok()?;
+                settings = persistent;
+                fresh = false;
+                if !conn.body_done() {
+                    return None;
+                }
+            }
+            Next::Http2 => {
+                conn.unread(waiting.read);
+                return Some(conn);
+            }
+            Next::Refuse(reject, started) => {
+                Box::pin(refuse(shared, conn, (reject, waiting.read, started))).await;
+                return None;
+            }
+            Next::Close => {
+                if conn.is_tls() {
+                    let _ = Box::pin(conn.shutdown()).await;
+                }
+                return None;
+            }
+        }
+    }
+}
+
+/// Hands a request to the application. Not async, so that the session lives in Pingora's future
+/// only and not in that of the connection as well.
+fn process<'a, A: App>(
+    shared: &'a Shared<A>,
+    listening: &Listening,
+    conn: Box<Conn>,
+    read: BytesMut,
+    settings: Option<HttpPersistentSettings>,
+) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>> {
+    let limits = &listening.plan.limits;
+    let mut session = ServerSession::new_http1(conn);
+    if let Some(settings) = settings {
+        settings.apply_to_session(&mut session);
+    }
+    session.set_pipelined_prefix(read);
+    session.set_keepalive(Some(limits.idle_timeout.0.as_secs().max(1)));
+    session.set_read_timeout(Some(limits.body_timeout.0));
+    session.set_write_timeout(Some(limits.send_timeout.0));
+    session.set_total_drain_timeout(Some(limits.body_timeout.0));
+    shared.app.process_new_http(session, &shared.shutdown)
+}
+
+/// Answers a head that will not be served, and closes the connection so that the client can read
+/// the answer.
+async fn refuse<A: App>(shared: &Shared<A>, mut conn: Box<Conn>, refused: (Reject, BytesMut, Instant)) {
+    let (reject, read, started) = refused;
+    let refusal = Refusal { reject, connection: conn.facts(), head: &read, started };
+    let answer = shared.refuser.refuse(refusal);
+    if conn.write_all(&answer).await.is_ok() {
+        let _ = conn.shutdown().await;
+    }
+    conn.abandon();
+}
+
+/// What comes next on a connection.
+enum Next {
+    Request(Head),
+    Http2,
+    Refuse(Reject, Instant),
+    /// Idle for too long, gone, or not wanted any more.
+    Close,
+}
+
+/// Waiting for a head.
+struct Waiting<'a> {
+    listening: &'a Listening,
+    read: BytesMut,
+    scanner: Scanner,
+    /// There are bytes that have not been looked at.
+    news: bool,
+    since: Instant,
+    /// When the first byte of the head came.
+    started: Option<Instant>,
+    /// No request has come yet.
+    fresh: bool,
+    /// It may still turn out to be HTTP/2.
+    maybe_h2: bool,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(conn: &mut Conn, listening: &'a Listening, fresh: bool) -> Self {
+        let read = conn.begin_head();
+        Waiting {
+            listening,
+            news: !read.is_empty(),
+            read,
+            scanner: Scanner::default(),
+            since: Instant::now(),
+            started: None,
+            fresh,
+            maybe_h2: fresh && listening.plan.h2 && !conn.is_tls(),
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: &mut Conn,
+        timer: &mut Timer,
+        stop: &mut Stop<'_>,
+    ) -> Poll<Next> {
+        loop {
+            if std::mem::take(&mut self.news)
+                && let Some(next) = self.look()
+            {
+                return Poll::Ready(next);
+            }
+            match self.fill(cx, conn) {
+                Poll::Ready(Ok(true)) => self.news = true,
+                // without a whole head there is nothing to answer
+                Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Next::Close),
+                Poll::Pending => break,
+            }
+        }
+        conn.trim();
+        ready!(self.poll_deadline(cx, timer, stop));
+        Poll::Ready(match self.started {
+            Some(started) => Next::Refuse(Reject::RequestTimeout, started),
+            None => Next::Close,
+        })
+    }
+
+    /// Judges what has been read so far.
+    fn look(&mut self) -> Option<Next> {
+        let started = *self.started.get_or_insert_with(Instant::now);
+        if self.maybe_h2 {
+            let common = self.read.iter().zip(PREFACE).take_while(|(a, b)| a == b).count();
+            if common == PREFACE.len() {
+                return Some(Next::Http2);
+            }
+            if common == self.read.len() {
+                return None;
+            }
+            self.maybe_h2 = false;
+        }
+        match self.scanner.advance(&self.read, &self.listening.limits) {
+            Ok(head) => head.map(Next::Request),
+            Err(reject) => Some(Next::Refuse(reject, started)),
+        }
+    }
+
+    /// Reads what is there, on the stack first: an idle connection has no buffer. `false` at the end.
+    fn fill(&mut self, cx: &mut Context<'_>, conn: &mut Conn) -> Poll<std::io::Result<bool>> {
+        let mut stack = [const { MaybeUninit::uninit() }; READ];
+        let mut buf = ReadBuf::uninit(&mut stack);
+        ready!(Pin::new(conn).poll_read(cx, &mut buf))?;
+        if self.read.is_empty() {
+            // exactly as long as what was read: it becomes the storage of the request's headers
+            self.read = BytesMut::with_capacity(buf.filled().len());
+        }
+        self.read.extend_from_slice(buf.filled());
+        Poll::Ready(Ok(!buf.filled().is_empty()))
+    }
+
+    fn poll_deadline(&self, cx: &mut Context<'_>, timer: &mut Timer, stop: &mut Stop<'_>) -> Poll<()> {
+        let limits = &self.listening.plan.limits;
+        let deadline = match (self.started, stop.poll(cx)) {
+            (Some(started), _) => started + limits.header_timeout.0,
+            (None, None) => self.since + limits.idle_timeout.0,
+            (None, Some(stopped)) if self.fresh => stopped + LAST_CALL.min(limits.idle_timeout.0),
+            (None, Some(_)) => return Poll::Ready(()),
+        };
+        timer.poll(cx, deadline)
+    }
+}

@@ -1,0 +1,154 @@
+//! HTTP/2 on a connection: the handshake, then each stream to the application in a task of its
+//! own. Called by `edge::connection`, for TLS connections that agreed on it and for plaintext ones
+//! that began with its preface.
+
+use crate::config::file::ListenerLimits;
+use crate::edge::conn::Conn;
+use crate::edge::frames::FrameWatch;
+use crate::edge::timer::Timer;
+use crate::edge::{App, Listening, Shared, Stop};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{
+    H2Accept, H2Options, HttpSession, default_h2_options, handshake,
+};
+use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Ssl};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a client may send before it is told that it was received, on all streams together. More
+/// than the 64 KB of one stream, so that one slow request does not stop the others.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What is buffered for a stream whose client reads slowly.
+const SEND_BUFFER: usize = 128 * 1024;
+/// Requests that break the rules of HTTP/2, for the whole life of a connection.
+const MAX_MALFORMED: usize = 32;
+/// After the shutdown: how long a connection without streams may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Serves streams until the connection is closed.
+pub async fn serve<A: App>(
+    shared: &Arc<Shared<A>>,
+    listening: &Listening,
+    mut conn: Box<Conn>,
+    stop: &mut Stop<'_>,
+) {
+    let limits = &listening.plan.limits;
+    let header_timeout = limits.header_timeout.0;
+    let peer = conn.facts().peer;
+    conn.watch_frames(FrameWatch::new(Instant::now(), header_timeout, limits.body_timeout.0));
+    let digest = Arc::new(Digest {
+        ssl_digest: conn.get_ssl_digest(),
+        timing_digest: conn.get_timing_digest(),
+        proxy_digest: conn.get_proxy_digest(),
+        socket_digest: conn.get_socket_digest(),
+    });
+    let opening = tokio::time::timeout(header_timeout, handshake(conn, Some(options(limits))));
+    let mut h2 = match opening.await {
+        Ok(Ok(h2)) => h2,
+        Ok(Err(e)) => return log::debug!("{peer}: HTTP/2 handshake: {e}"),
+        Err(_) => return log::debug!("{peer}: HTTP/2 handshake not complete after {header_timeout:?}"),
+    };
+    let streams = Arc::new(Streams::new(shared.clone(), limits.send_timeout.0));
+    let mut timer = Timer::default();
+    let mut idle_timeout = limits.idle_timeout.0;
+    let mut draining = false;
+    let mut malformed = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.stopped(), if !draining => {
+                h2.graceful_shutdown();
+                draining = true;
+                idle_timeout = idle_timeout.min(GOODBYE);
+                streams.touch();
+                continue;
+            }
+            accepted = HttpSession::from_h2_conn(&mut h2, digest.clone()) => accepted,
+            () = poll_fn(|cx| timer.poll(cx, streams.idle_until(idle_timeout))) => {
+                return log::debug!("{peer}: HTTP/2 connection idle for {idle_timeout:?}");
+            }
+        };
+        match accepted {
+            Ok(Some(H2Accept::Session(session))) => streams.spawn(session),
+            Ok(Some(H2Accept::Rejected)) => {
+                malformed += 1;
+                if malformed >= MAX_MALFORMED {
+                    return log::info!("{peer}: closed: {malformed} malformed HTTP/2 requests");
+                }
+            }
+            Ok(None) => return,
+            Err(e) => return log::debug!("{peer}: HTTP/2: {e}"),
+        }
+    }
+}
+
+fn options(limits: &ListenerLimits) -> H2Options {
+    let mut options = default_h2_options();
+    options
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(u32::try_from(limits.max_header_bytes.as_usize()).unwrap_or(u32::MAX))
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER);
+    options
+}
+
+/// The streams of a connection that are being answered.
+struct Streams<A> {
+    shared: Arc<Shared<A>>,
+    send_timeout: Duration,
+    open: AtomicUsize,
+    begun: Instant,
+    /// Milliseconds after `begun` when the last stream ended.
+    idle_since: AtomicU64,
+}
+
+impl<A: App> Streams<A> {
+    fn new(shared: Arc<Shared<A>>, send_timeout: Duration) -> Self {
+        Streams {
+            shared,
+            send_timeout,
+            open: AtomicUsize::new(0),
+            begun: Instant::now(),
+            idle_since: AtomicU64::new(0),
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, session: HttpSession) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        let stream = OpenStream(self.clone());
+        tokio::spawn(async move {
+            let streams = &stream.0;
+            let mut session = ServerSession::new_http2(session);
+            session.set_write_timeout(Some(streams.send_timeout));
+            streams.shared.app.process_new_http(session, &streams.shared.shutdown).await;
+        });
+    }
+}
+
+impl<A> Streams<A> {
+    /// When the connection has been idle for too long. Moves on while streams are open; the timer
+    /// looks again when the old time has come.
+    fn idle_until(&self, timeout: Duration) -> Instant {
+        if self.open.load(Ordering::Acquire) > 0 {
+            return Instant::now() + timeout;
+        }
+        self.begun + Duration::from_millis(self.idle_since.load(Ordering::Acquire)) + timeout
+    }
+
+    fn touch(&self) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.idle_since.store(now, Ordering::Release);
+    }
+}
+
+/// Counts a stream as open until it is dropped, however its task ends.
+struct OpenStream<A>(Arc<Streams<A>>);
+
+impl<A> Drop for OpenStream<A> {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}

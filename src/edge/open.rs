@@ -1,0 +1,180 @@
+//! Who is connected: the count of open connections of each listener and of all, shared by the
+//! workers. `accept` asks here before it keeps a connection; the server waits here for the last one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// What keeps the process from ending: accept loops and connections.
+#[derive(Debug, Default)]
+pub struct Open {
+    busy: AtomicUsize,
+    connections: AtomicUsize,
+    last_one_left: Notify,
+}
+
+impl Open {
+    /// Connections open now, on all listeners.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Returns when nothing is accepted any more and the last connection is closed. Does not make
+    /// it so: that is what the shutdown signal of the workers is for.
+    pub async fn drained(&self) {
+        loop {
+            let left = self.last_one_left.notified();
+            tokio::pin!(left);
+            // registered before the count is read, so that no departure is missed
+            left.as_mut().enable();
+            if self.busy.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// Keeps [`Open::drained`] waiting until it is dropped.
+    pub(super) fn hold(self: &Arc<Self>) -> Hold {
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        Hold(self.clone())
+    }
+}
+
+/// A reason not to be drained.
+#[derive(Debug)]
+pub(super) struct Hold(Arc<Open>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.0.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.last_one_left.notify_waiters();
+        }
+    }
+}
+
+/// The open connections of one listener.
+#[derive(Debug)]
+pub struct Count {
+    all: Arc<Open>,
+    open: AtomicUsize,
+    limit: usize,
+    refused: AtomicU64,
+}
+
+impl Count {
+    pub(super) fn new(all: Arc<Open>, limit: usize) -> Arc<Count> {
+        Arc::new(Count { all, open: AtomicUsize::new(0), limit, refused: AtomicU64::new(0) })
+    }
+
+    /// A place for one more connection, kept until the [`Slot`] is dropped; `None` at the limit.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<Slot> {
+        if self.open.fetch_add(1, Ordering::AcqRel) >= self.limit {
+            self.open.fetch_sub(1, Ordering::AcqRel);
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        self.all.connections.fetch_add(1, Ordering::Relaxed);
+        Some(Slot { count: self.clone(), _hold: self.all.hold() })
+    }
+
+    pub(super) fn hold(&self) -> Hold {
+        self.all.hold()
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Connections closed at once because of the limit, since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+/// The place of one connection among the open ones.
+#[derive(Debug)]
+pub struct Slot {
+    count: Arc<Count>,
+    _hold: Hold,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.count.open.fetch_sub(1, Ordering::AcqRel);
+        self.count.all.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets one log line a minute through.
+#[derive(Debug)]
+pub(super) struct OncePerMinute {
+    since: Instant,
+    /// Seconds after `since` at which the next line may come.
+    next: AtomicU64,
+}
+
+impl Default for OncePerMinute {
+    fn default() -> Self {
+        OncePerMinute { since: Instant::now(), next: AtomicU64::new(0) }
+    }
+}
+
+impl OncePerMinute {
+    pub fn pass(&self, now: Instant) -> bool {
+        let seconds = now.saturating_duration_since(self.since).as_secs();
+        let next = self.next.load(Ordering::Relaxed);
+        seconds >= next
+            && self
+                .next
+                .compare_exchange(next, seconds + 60, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_limit_holds_and_places_come_back() {
+        let open = Arc::new(Open::default());
+        let count = Count::new(open.clone(), 2);
+        let (first, second) = (count.enter(), count.enter());
+        assert!(first.is_some() && second.is_some() && count.enter().is_none());
+        assert_eq!((count.open(), count.refused(), open.connections()), (2, 1, 2));
+        drop(first);
+        assert!(count.enter().is_some());
+        drop(second);
+        assert_eq!((count.open(), open.connections()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn drained_when_the_last_one_leaves() {
+        let open = Arc::new(Open::default());
+        open.drained().await;
+        let accepting = open.hold();
+        let connection = Count::new(open.clone(), 1).enter();
+        let waiting = tokio::spawn({
+            let open = open.clone();
+            async move { open.drained().await }
+        });
+        tokio::task::yield_now().await;
+        drop(accepting);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(connection);
+        waiting.await.unwrap();
+    }
+
+    #[test]
+    fn one_line_a_minute() {
+        let log = OncePerMinute::default();
+        let at = |s| log.since + Duration::from_secs(s);
+        let passed: Vec<u64> = [0, 1, 59, 60, 61, 200].into_iter().filter(|s| log.pass(at(*s))).collect();
+        assert_eq!(passed, [0, 60, 200]);
+    }
+}
