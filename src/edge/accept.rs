@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Accepts until the shutdown signal. `hold` keeps the process from being seen as drained.
-pub async fn run<A: App>(shared: Arc<Shared<A>>, socket: Socket, hold: Hold) {
+pub async fn run<A: App>(shared: Arc<Shared<A>>, hold: Hold, socket: Socket) {
     let Socket { listening, socket } = socket;
     let name = &listening.plan.name;
     let listener = match TcpListener::from_std(socket) {
@@ -95,4 +95,3 @@ fn is_of_the_client(e: &io::Error) -> bool {
         )
     )
 }
-

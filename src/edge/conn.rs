@@ -11,6 +11,7 @@ use crate::edge::head::{Framing, Head};
 use crate::edge::linger;
 use crate::edge::open::Slot;
 use crate::edge::timer::Timer;
+use crate::edge::transport::Transport;
 use crate::http::Connection;
 use bytes::{Buf, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -19,15 +20,11 @@ use pingora_core::protocols::{SocketDigest, TimingDigest};
 use pingora_http::ResponseHeader;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 mod io_parts;
 
@@ -35,25 +32,6 @@ mod io_parts;
 const WRITE_BUFFER: usize = 4096;
 /// How much of the following requests is read while one is being answered.
 const MAX_HELD: usize = 16 * 1024;
-
-/// The socket, with or without TLS.
-#[derive(Debug)]
-pub enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-    /// Taken out to be closed slowly.
-    Gone,
-}
-
-impl Transport {
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Transport::Plain(tcp) => tcp.local_addr().ok(),
-            Transport::Tls(tls) => tls.get_ref().0.local_addr().ok(),
-            Transport::Gone => None,
-        }
-    }
-}
 
 /// Which of the bytes that arrive the reader may have.
 #[derive(Debug)]
@@ -102,11 +80,7 @@ struct Digests {
 impl Conn {
     /// `facts` ride in the digest of every session on this connection.
     pub fn new(io: Transport, facts: Connection, slot: Slot) -> Result<Box<Conn>, String> {
-        let id = match &io {
-            Transport::Plain(tcp) => tcp.as_raw_fd(),
-            Transport::Tls(tls) => tls.get_ref().0.as_raw_fd(),
-            Transport::Gone => -1,
-        };
+        let id = io.id();
         let facts = Arc::new(facts);
         let socket = SocketDigest::from_raw_fd(id);
         // so that nobody asks the kernel again
@@ -208,11 +182,7 @@ impl Conn {
 
     /// Reads from the socket and notes when it is of no more use.
     fn poll_io(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let result = ready!(match &mut self.io {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Transport::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
-            Transport::Gone => Poll::Ready(Ok(())),
-        });
+        let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
         self.broken |= result.is_err();
         Poll::Ready(result)
     }
@@ -277,14 +247,9 @@ impl Conn {
     fn send<T>(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut dyn AsyncWrite>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let result = match &mut self.io {
-            Transport::Plain(tcp) => write(Pin::new(tcp), cx),
-            Transport::Tls(tls) => write(Pin::new(tls.as_mut()), cx),
-            Transport::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        };
-        match result {
+        match write(Pin::new(&mut self.io), cx) {
             Poll::Ready(result) => {
                 self.stalled = None;
                 self.broken |= result.is_err();
@@ -314,8 +279,8 @@ impl Conn {
                 *slot = slice;
                 count += 1;
             }
-            let result = self
-                .send(cx, |io, cx| io.poll_write_vectored(cx, slices.get(..count).unwrap_or_default()));
+            let result =
+                self.send(cx, |io, cx| io.poll_write_vectored(cx, slices.get(..count).unwrap_or_default()));
             self.write_buffer = buffer;
             let sent = ready!(result)?;
             if sent == 0 {
@@ -344,8 +309,7 @@ impl Conn {
         while !self.write_buffer.is_empty() {
             let buffer = std::mem::take(&mut self.write_buffer);
             let written = self.written;
-            let result =
-                self.send(cx, |io, cx| io.poll_write(cx, buffer.get(written..).unwrap_or_default()));
+            let result = self.send(cx, |io, cx| io.poll_write(cx, buffer.get(written..).unwrap_or_default()));
             self.write_buffer = buffer;
             let sent = ready!(result)?;
             if sent == 0 {

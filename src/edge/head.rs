@@ -252,7 +252,9 @@ fn method_of(line: &[u8]) -> Result<Option<(&[u8], &[u8])>, Reject> {
         return if line.len() > MAX_METHOD { Err(Reject::NotImplemented) } else { Ok(None) };
     };
     match (line.split_at_checked(end), line.get(end)) {
-        (Some((method, rest)), Some(b' ')) if end > 0 => Ok(Some((method, rest.get(1..).unwrap_or_default()))),
+        (Some((method, rest)), Some(b' ')) if end > 0 => {
+            Ok(Some((method, rest.get(1..).unwrap_or_default())))
+        }
         _ => Err(Reject::BadRequest("malformed request line")),
     }
 }

@@ -1,27 +1,16 @@
 //! Listening sockets: one per listener and worker, all bound before anything is accepted. Called
-//! by `run` at the start, while the process may still have the rights for low ports.
+//! by `edge::bind` at the start, while the process may still have the rights for low ports.
 
 use crate::config::plan;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
 
 /// Connections that the kernel keeps until they are accepted (limited by `net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// A listener whose sockets are bound and listen.
-#[derive(Debug)]
-pub struct Bound {
-    pub listener: Arc<plan::Listener>,
-    /// As configured, with the port the kernel chose for port 0.
-    pub address: SocketAddr,
-    /// One for each worker.
-    pub(super) sockets: Vec<TcpListener>,
-}
-
-/// All listeners that could not be bound, each with the fix.
+/// All listeners that could not be opened, each with the fix.
 #[derive(Debug)]
 pub struct BindError(pub Vec<String>);
 
@@ -33,23 +22,19 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// Binds every listener for `workers` workers, or none.
-pub fn bind(listeners: &[Arc<plan::Listener>], workers: usize) -> Result<Vec<Bound>, BindError> {
-    let mut bound = Vec::new();
-    let mut errors = Vec::new();
-    for listener in listeners {
-        match bind_one(listener.address, workers.max(1)) {
-            Ok((address, sockets)) => bound.push(Bound { listener: listener.clone(), address, sockets }),
-            Err(e) => errors.push(explain(listener, &e)),
-        }
-    }
-    if errors.is_empty() { Ok(bound) } else { Err(BindError(errors)) }
+/// The address, with the port that the kernel chose for port 0, and a socket for each worker. An
+/// error says what to do about it.
+pub fn listen_on(
+    listener: &plan::Listener,
+    workers: usize,
+) -> Result<(SocketAddr, Vec<TcpListener>), String> {
+    sockets(listener.address, workers.max(1)).map_err(|e| explain(listener, &e))
 }
 
 /// The first socket is bound and listens without `SO_REUSEPORT`: were it set, a second gate could
 /// bind the same address and silently take a share of the connections. It is set once the address
 /// is ours, for the sockets of the other workers.
-fn bind_one(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+fn sockets(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let first = match listen(address, false) {
         Err(e) if address.ip().is_unspecified() && address.is_ipv6() && no_ipv6(&e) => {
             // `*:80` on a machine without IPv6

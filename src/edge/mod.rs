@@ -2,10 +2,10 @@
 //! the application.
 //!
 //! In reading order:
-//! - [`listener`] binds the sockets, [`open`](fn@open) makes of them what the workers need;
-//! - `accept` takes connections off a socket, as many as [`open`](mod@open) allows;
-//! - [`connection`] is the story of one: [`tls`] opens it, [`http1`] reads its heads ([`head`]
-//!   judges them) or [`http2`] its streams (`frames` watches them);
+//! - [`bind`] opens the listening sockets (`listener`), [`serve`] starts a worker on its share;
+//! - `accept` takes connections off a socket, as many as [`open`] allows;
+//! - `connection` is the story of one: [`tls`] opens it, `http1` reads its heads (`head` judges
+//!   them) or `http2` its streams (`frames` watches them);
 //! - `conn` is the stream that Pingora reads the request from and writes the answer to;
 //! - `linger` closes it so that the client can read the last answer.
 //!
@@ -25,17 +25,19 @@ pub mod listener;
 pub mod open;
 mod timer;
 pub mod tls;
+mod transport;
 
 #[cfg(test)]
 mod tests;
 
-pub use listener::{BindError, Bound, bind};
+pub use listener::BindError;
 pub use open::{Count, Open};
 
 use crate::config::plan;
-use crate::edge::conn::{Conn, Transport};
+use crate::edge::conn::Conn;
 use crate::edge::head::HeadLimits;
 use crate::edge::open::{OncePerMinute, Slot};
+use crate::edge::transport::Transport;
 use crate::http::{Connection, HeadRefuser, TlsFacts};
 use pingora_core::apps::HttpServerApp;
 use pingora_core::server::ShutdownWatch;
@@ -51,38 +53,39 @@ use tokio_rustls::TlsAcceptor;
 pub trait App: HttpServerApp + Send + Sync + 'static {}
 impl<T: HttpServerApp + Send + Sync + 'static> App for T {}
 
-/// What a worker needs to serve: called with [`serve`] on its own runtime.
+/// What a worker needs to [`serve`] on its own runtime.
 pub struct Worker<A> {
     pub app: Arc<A>,
     /// Answers heads that are not fit for `app`.
     pub refuser: Arc<dyn HeadRefuser>,
+    /// Its share of every listener.
+    pub sockets: WorkerSockets,
     /// Turns true when the process is to end: nothing more is accepted, idle connections are
     /// closed, requests are finished.
     pub shutdown: ShutdownWatch,
-    /// Its share of every listener, from [`Opened::workers`].
-    pub sockets: Vec<Socket>,
 }
 
-/// A listening socket of one worker.
-pub struct Socket {
+/// A listening socket for each listener.
+pub struct WorkerSockets(Vec<Socket>);
+
+struct Socket {
     listening: Arc<Listening>,
     socket: std::net::TcpListener,
 }
 
-/// The listeners, ready to be served.
-pub struct Opened {
-    /// Who is connected; to be waited on at the end.
-    pub open: Arc<Open>,
-    /// Name, address and connections of each listener, in the order of the configuration.
-    pub listeners: Vec<Arc<Listening>>,
-    /// The sockets of each worker.
-    pub workers: Vec<Vec<Socket>>,
+/// Listeners whose sockets are bound; clients can connect, and wait to be accepted.
+pub struct Bound {
+    open: Arc<Open>,
+    listeners: Vec<Arc<Listening>>,
+    workers: Vec<WorkerSockets>,
 }
 
 /// A listener at work, shared by the workers.
 pub struct Listening {
     pub plan: Arc<plan::Listener>,
+    /// With the port that the kernel chose for port 0.
     pub address: SocketAddr,
+    /// Its connections.
     pub count: Arc<Count>,
     limits: HeadLimits,
     tls: Option<TlsAcceptor>,
@@ -91,20 +94,48 @@ pub struct Listening {
     trouble: OncePerMinute,
 }
 
-/// Makes bound sockets ready to be served. Fails on certificates that [`tls::server_config`] refuses.
-pub fn open(bound: Vec<Bound>) -> Result<Opened, String> {
+/// Opens every listener for this many workers, or none of them.
+///
+/// # Errors
+/// Every address that cannot be had and every certificate that cannot be used, with the fix.
+pub fn bind(listeners: &[Arc<plan::Listener>], workers: usize) -> Result<Bound, BindError> {
     let open = Arc::new(Open::default());
-    let mut listeners = Vec::new();
-    let mut workers: Vec<Vec<Socket>> = Vec::new();
-    for Bound { listener, address, sockets } in bound {
-        let listening = Arc::new(Listening::new(listener, address, open.clone())?);
-        workers.resize_with(workers.len().max(sockets.len()), Vec::new);
-        for (worker, socket) in workers.iter_mut().zip(sockets) {
-            worker.push(Socket { listening: listening.clone(), socket });
+    let mut bound = Bound { open, listeners: Vec::new(), workers: Vec::new() };
+    bound.workers.resize_with(workers.max(1), || WorkerSockets(Vec::new()));
+    let mut errors = Vec::new();
+    for plan in listeners {
+        match bound.add(plan) {
+            Ok(()) => {}
+            Err(e) => errors.push(e),
         }
-        listeners.push(listening);
     }
-    Ok(Opened { open, listeners, workers })
+    if errors.is_empty() { Ok(bound) } else { Err(BindError(errors)) }
+}
+
+impl Bound {
+    fn add(&mut self, plan: &Arc<plan::Listener>) -> Result<(), String> {
+        let (address, sockets) = listener::listen_on(plan, self.workers.len())?;
+        let listening = Arc::new(Listening::new(plan.clone(), address, self.open.clone())?);
+        for (worker, socket) in self.workers.iter_mut().zip(sockets) {
+            worker.0.push(Socket { listening: listening.clone(), socket });
+        }
+        self.listeners.push(listening);
+        Ok(())
+    }
+
+    /// Who is connected; to be waited on at the end.
+    pub fn open(&self) -> Arc<Open> {
+        self.open.clone()
+    }
+
+    /// In the order of the configuration.
+    pub fn listeners(&self) -> &[Arc<Listening>] {
+        &self.listeners
+    }
+
+    pub fn into_workers(self) -> Vec<WorkerSockets> {
+        self.workers
+    }
 }
 
 impl Listening {
@@ -141,14 +172,21 @@ struct Shared<A> {
     shutdown: ShutdownWatch,
 }
 
-/// Starts accepting on all sockets of the worker, in tasks of the runtime it is called on. They
-/// and the connections end after the shutdown signal; [`Open::drained`] tells when.
-pub fn serve<A: App>(worker: Worker<A>) {
-    let Worker { app, refuser, shutdown, sockets } = worker;
+/// Accepts and serves on the runtime it is called on, until the shutdown signal has been given and
+/// the last connection of the process is closed.
+pub async fn serve<A: App>(worker: Worker<A>) {
+    let Worker { app, refuser, sockets, shutdown } = worker;
+    let stop = stopping(shutdown.clone());
     let shared = Arc::new(Shared { app, refuser, shutdown });
-    for socket in sockets {
-        let hold = socket.listening.count.hold();
-        tokio::spawn(accept::run(shared.clone(), socket, hold));
+    let mut open = None;
+    for socket in sockets.0 {
+        let count = &socket.listening.count;
+        open = Some(count.all().clone());
+        tokio::spawn(accept::run(shared.clone(), count.all().hold(), socket));
+    }
+    stop.await;
+    if let Some(open) = open {
+        open.drained().await;
     }
 }
 
@@ -165,11 +203,7 @@ async fn connection<A: App>(
     let Some(conn) = wrap(io, &listening, peer, tls, slot) else { return };
     let stopped = std::pin::pin!(stopping(shared.shutdown.clone()));
     let mut stop = Stop { stopped, since: None };
-    let conn = if h2 {
-        Some(conn)
-    } else {
-        http1::serve(&shared, &listening, conn, &mut stop).await
-    };
+    let conn = if h2 { Some(conn) } else { http1::serve(&shared, &listening, conn, &mut stop).await };
     if let Some(conn) = conn {
         Box::pin(http2::serve(&shared, &listening, conn, &mut stop)).await;
     }

@@ -16,7 +16,7 @@ pub struct Open {
 
 impl Open {
     /// Connections open now, on all listeners.
-    pub fn connections(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
@@ -79,8 +79,8 @@ impl Count {
         Some(Slot { count: self.clone(), _hold: self.all.hold() })
     }
 
-    pub(super) fn hold(&self) -> Hold {
-        self.all.hold()
+    pub(super) fn all(&self) -> &Arc<Open> {
+        &self.all
     }
 
     /// Connections open now.
@@ -127,10 +127,7 @@ impl OncePerMinute {
         let seconds = now.saturating_duration_since(self.since).as_secs();
         let next = self.next.load(Ordering::Relaxed);
         seconds >= next
-            && self
-                .next
-                .compare_exchange(next, seconds + 60, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+            && self.next.compare_exchange(next, seconds + 60, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -145,11 +142,11 @@ mod tests {
         let count = Count::new(open.clone(), 2);
         let (first, second) = (count.enter(), count.enter());
         assert!(first.is_some() && second.is_some() && count.enter().is_none());
-        assert_eq!((count.open(), count.refused(), open.connections()), (2, 1, 2));
+        assert_eq!((count.open(), count.refused(), open.count()), (2, 1, 2));
         drop(first);
         assert!(count.enter().is_some());
         drop(second);
-        assert_eq!((count.open(), open.connections()), (0, 0));
+        assert_eq!((count.open(), open.count()), (0, 0));
     }
 
     #[tokio::test]

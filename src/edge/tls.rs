@@ -4,7 +4,7 @@
 use crate::config::file::TlsVersion;
 use crate::config::plan;
 use crate::config::words::HostPattern;
-use crate::edge::conn::Transport;
+use crate::edge::transport::Transport;
 use crate::http::TlsFacts;
 use ahash::AHashMap;
 use rustls::crypto::aws_lc_rs;
@@ -74,9 +74,8 @@ impl Certificates {
     /// Exact name, then wildcard, then the default. Of several for one name (an RSA and an ECDSA
     /// one) the first that the client can verify.
     fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let indexes = name.and_then(|name| {
-            self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1))
-        });
+        let indexes =
+            name.and_then(|name| self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1)));
         let candidates = || indexes.into_iter().flatten().filter_map(|index| self.all.get(*index));
         candidates()
             .find(|certified| certified.key.choose_scheme(schemes).is_some())

@@ -19,7 +19,8 @@ fn drip(head: &[u8]) -> Result<Option<Head>, Reject> {
 }
 
 fn complete(head: &str) -> Head {
-    let whole = scan(head).unwrap_or_else(|r| panic!("{head:?}: {r:?}")).unwrap_or_else(|| panic!("{head:?}"));
+    let whole =
+        scan(head).unwrap_or_else(|r| panic!("{head:?}: {r:?}")).unwrap_or_else(|| panic!("{head:?}"));
     assert_eq!(drip(head.as_bytes()), Ok(Some(whole)), "{head:?} byte by byte");
     whole
 }
@@ -33,10 +34,7 @@ fn refused(head: &str) -> Reject {
 #[test]
 fn sound_heads_pass() {
     let plain = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    assert_eq!(
-        complete(plain),
-        Head { start: 0, end: plain.len(), framing: Framing::None, upgrade: false }
-    );
+    assert_eq!(complete(plain), Head { start: 0, end: plain.len(), framing: Framing::None, upgrade: false });
     for head in [
         "GET / HTTP/1.0\r\n\r\n",
         "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",

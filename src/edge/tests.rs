@@ -1,0 +1,8 @@
+//! Whole connections over loopback, through the real accept loop, with a small application behind.
+
+mod http1;
+mod http2;
+mod limits;
+mod setup;
+mod shutdown;
+mod tls;

@@ -1,0 +1,200 @@
+//! A gate on a port of its own, and clients for it.
+
+use crate::config::file::ListenerLimits;
+use crate::config::plan::{self, ListenerId};
+use crate::edge::{Bound, Open, Worker, bind, serve};
+use crate::http::{Connection, HeadRefuser, Refusal};
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use pingora_http::ResponseHeader;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+/// No test waits longer than this for anything.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Answers `METHOD target body` with facts about the connection in headers. `/slow` waits to be
+/// released; `/early` answers before it has read the body.
+pub struct Echo {
+    pub release: Semaphore,
+    pub entered: Semaphore,
+}
+
+#[async_trait]
+impl HttpServerApp for Echo {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if !session.read_request().await.ok()? {
+            return None;
+        }
+        if *shutdown.borrow() {
+            session.set_keepalive(None);
+        }
+        let target = session.req_header().uri.path().to_string();
+        let mut text = format!("{} {target} ", session.req_header().method).into_bytes();
+        if session.req_header().headers.contains_key("expect") {
+            session.write_continue_response().await.ok()?;
+        }
+        if !target.starts_with("/early") {
+            while let Some(piece) = session.read_request_body().await.ok()? {
+                text.extend_from_slice(&piece);
+            }
+        }
+        if target.starts_with("/slow") {
+            self.entered.add_permits(1);
+            // as a proxy does: waits for its server and for the client to leave
+            tokio::select! {
+                permit = self.release.acquire() => permit.ok()?.forget(),
+                gone = session.read_body_or_idle(true), if !session.is_http2() => {
+                    gone.ok()?;
+                    return None;
+                }
+            }
+        }
+        if target.starts_with("/big") {
+            text.resize(3_000_000, b'x');
+        }
+        let connection = Connection::of(session.digest())?.clone();
+        let mut head = ResponseHeader::build(200, None).ok()?;
+        head.insert_header("content-length", text.len().to_string()).ok()?;
+        head.insert_header("x-listener", connection.listener.name.clone()).ok()?;
+        head.insert_header("x-peer", connection.peer.to_string()).ok()?;
+        if let Some(tls) = &connection.tls {
+            let sni = tls.sni.as_deref().unwrap_or("-");
+            head.insert_header("x-tls", format!("{} {} {sni}", tls.version, tls.cipher)).ok()?;
+        }
+        session.write_response_header(Box::new(head)).await.ok()?;
+        session.write_response_body(Bytes::from(text), true).await.ok()?;
+        let settings = HttpPersistentSettings::for_session(&session);
+        let reusable = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+    }
+}
+
+/// `Refused: STATUS reason` and how much of the head was read.
+struct Refuser;
+
+impl HeadRefuser for Refuser {
+    fn refuse(&self, refusal: Refusal<'_>) -> Vec<u8> {
+        let Refusal { reject, head, connection, .. } = refusal;
+        let body = format!("{} [{} bytes on {}]", reject.reason(), head.len(), connection.listener.name);
+        format!(
+            "HTTP/1.1 {} Refused\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            reject.status().as_u16(),
+            body.len()
+        )
+        .into_bytes()
+    }
+}
+
+/// A running gate.
+pub struct Gate {
+    pub address: SocketAddr,
+    pub app: Arc<Echo>,
+    pub open: Arc<Open>,
+    pub shutdown: watch::Sender<bool>,
+    pub worker: JoinHandle<()>,
+}
+
+pub fn listener() -> plan::Listener {
+    plan::Listener {
+        id: ListenerId(0),
+        name: "web".to_string(),
+        address: ([127, 0, 0, 1], 0).into(),
+        h1: true,
+        h2: false,
+        tls: None,
+        redirect_https: None,
+        limits: ListenerLimits::default(),
+        filters: Vec::new(),
+    }
+}
+
+impl Gate {
+    pub fn start(listener: plan::Listener) -> Gate {
+        let bound = bind(&[Arc::new(listener)], 1).unwrap();
+        Gate::serve(bound)
+    }
+
+    fn serve(bound: Bound) -> Gate {
+        let address = bound.listeners()[0].address;
+        let open = bound.open();
+        let app = Arc::new(Echo { release: Semaphore::new(0), entered: Semaphore::new(0) });
+        let (shutdown, watch) = watch::channel(false);
+        let sockets = bound.into_workers().remove(0);
+        let worker = Worker { app: app.clone(), refuser: Arc::new(Refuser), sockets, shutdown: watch };
+        Gate { address, app, open, shutdown, worker: tokio::spawn(serve(worker)) }
+    }
+
+    pub async fn connect(&self) -> Client<TcpStream> {
+        Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// Sends bytes on a new connection and reads until the gate closes it.
+    pub async fn exchange(&self, bytes: &[u8]) -> String {
+        let mut client = self.connect().await;
+        client.send(bytes).await;
+        client.rest().await
+    }
+}
+
+/// A client that speaks in bytes.
+pub struct Client<S>(pub S);
+
+impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Client<S> {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+        self.0.flush().await.unwrap();
+    }
+
+    /// Reads to the end of the connection.
+    pub async fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut bytes))
+            .await
+            .expect("the gate should have closed the connection")
+            .unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Reads one response with a Content-Length.
+    pub async fn response(&mut self) -> String {
+        tokio::time::timeout(PATIENCE, self.read_response()).await.expect("a response should have come")
+    }
+
+    async fn read_response(&mut self) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            bytes.push(self.0.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(bytes).unwrap();
+        let length = head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+            .map_or(0, |(_, value)| value.parse().unwrap());
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).await.unwrap();
+        head + &String::from_utf8(body).unwrap()
+    }
+
+    pub async fn get(&mut self, target: &str) -> String {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        self.response().await
+    }
+}
+
+pub fn millis(n: u64) -> crate::units::Time {
+    crate::units::Time(Duration::from_millis(n))
+}

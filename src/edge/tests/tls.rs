@@ -1,0 +1,155 @@
+use super::setup::{Client, Gate, PATIENCE, listener, millis};
+use crate::config::file::{ListenerLimits, TlsVersion};
+use crate::config::plan::{self, PrivateKey};
+use crate::edge::tls::server_config;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+pub fn certificate(names: &[&str]) -> plan::Certificate {
+    let plain: Vec<String> = names.iter().map(|name| name.replace('*', "any")).collect();
+    let made = rcgen::generate_simple_self_signed(plain).unwrap();
+    plan::Certificate {
+        cert_file: format!("{}.crt", names[0]).into(),
+        chain: vec![made.cert.der().clone()],
+        key: PrivateKey(Arc::new(made.signing_key.into())),
+        names: names.iter().map(|name| name.parse().unwrap()).collect(),
+    }
+}
+
+pub fn secure(h1: bool, h2: bool) -> plan::Listener {
+    let certificates = vec![certificate(&["one.example"]), certificate(&["*.two.example", "three.example"])];
+    let tls = plan::Tls { certificates, min_version: TlsVersion::V1_2 };
+    plan::Listener { name: "secure".to_string(), h1, h2, tls: Some(tls), ..listener() }
+}
+
+/// Accepts every certificate; the tests look at it themselves.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+pub async fn connect(gate: &Gate, sni: &str, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let tcp = TcpStream::connect(gate.address).await?;
+    let name = ServerName::try_from(sni.to_string()).unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+}
+
+#[tokio::test]
+async fn https_works_and_its_facts_are_known() {
+    let gate = Gate::start(secure(true, true));
+    for alpn in [&["http/1.1"][..], &[], &["http/1.1", "h3"]] {
+        let mut client = Client(connect(&gate, "one.example", alpn).await.unwrap());
+        for _ in 0..3 {
+            let answer = client.get("/x").await;
+            assert!(answer.contains("x-tls: TLSv1.3 TLS13_AES_"), "{answer}");
+            assert!(answer.contains(" one.example\r\n") && answer.ends_with("GET /x "), "{answer}");
+        }
+        assert!(client.get("/big").await.len() > 3_000_000);
+    }
+}
+
+#[tokio::test]
+async fn the_name_picks_the_certificate() {
+    let listener = secure(true, false);
+    let chains: Vec<_> =
+        listener.tls.iter().flat_map(|tls| &tls.certificates).map(|c| c.chain[0].clone()).collect();
+    let gate = Gate::start(listener);
+    for (sni, which) in [
+        ("one.example", 0),
+        ("ONE.example", 0),
+        ("a.two.example", 1),
+        ("three.example", 1),
+        ("two.example", 0),
+        ("a.b.two.example", 0),
+        ("unknown.example", 0),
+        ("127.0.0.1", 0),
+    ] {
+        let stream = connect(&gate, sni, &[]).await.unwrap();
+        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+        assert_eq!(shown, chains[which], "{sni}");
+    }
+}
+
+#[tokio::test]
+async fn protocols_that_are_not_offered_are_not_spoken() {
+    let gate = Gate::start(secure(true, false));
+    let error = connect(&gate, "one.example", &["h2"]).await.unwrap_err();
+    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+    // a request in the clear
+    let answer = gate.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_is_ended() {
+    let limits = ListenerLimits { tls_handshake_timeout: millis(300), ..ListenerLimits::default() };
+    let gate = Gate::start(plan::Listener { limits, ..secure(true, true) });
+    assert_eq!(gate.exchange(b"").await, "");
+    // a ClientHello that never gets on
+    assert_eq!(gate.exchange(b"\x16\x03\x01\x02\x00\x01").await, "");
+}
+
+#[tokio::test]
+async fn heads_are_refused_over_tls_too_and_shutdown_says_goodbye() {
+    let gate = Gate::start(secure(true, true));
+    let mut client = Client(connect(&gate, "one.example", &[]).await.unwrap());
+    client.send("GET / HTTP/1.1\r\n\r\n").await;
+    // read_to_end fails on a connection that is cut without close_notify
+    assert!(client.rest().await.starts_with("HTTP/1.1 400"));
+    let mut client = Client(connect(&gate, "one.example", &[]).await.unwrap());
+    assert!(client.get("/").await.starts_with("HTTP/1.1 200"));
+    gate.shutdown.send_replace(true);
+    assert_eq!(client.rest().await, "");
+    tokio::time::timeout(PATIENCE, gate.worker).await.expect("drained").unwrap();
+}
+
+#[test]
+fn a_key_of_another_certificate_is_refused() {
+    let mut wrong = certificate(&["one.example"]);
+    wrong.key = certificate(&["one.example"]).key;
+    let tls = plan::Tls { certificates: vec![wrong], min_version: TlsVersion::V1_2 };
+    let error = server_config(&tls, true, true).unwrap_err();
+    assert!(error.starts_with("one.example.crt: "), "{error}");
+}
