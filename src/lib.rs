@@ -1,10 +1,45 @@
-//! weirgate: a programmable edge proxy and load balancer built on Pingora.
+//! **weirgate** is a programmable edge proxy and load balancer built on Pingora: one binary, one
+//! YAML file. This crate is the whole of it, so that a program of your own can start a gate with
+//! filters of its own:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/own_filter.rs")]
+//! ```
+//!
+//! # The map, in reading order
+//!
+//! ```text
+//! main.rs      parse args, call cli, exit code
+//! cli.rs       run | check | schema
+//! gate.rs      the gate as a library: Gate::from_file(..).filter::<F>().run()
+//! config/      THE LIFE OF A CONFIGURATION   text -> File (as typed) -> Plan (resolved, immutable)
+//!   yaml, load, decode   files, includes, ${ENV}; every value with its place
+//!   file/                the YAML shape and its defaults
+//!   words.rs             the small words in it that mean more than text
+//!   check                cross-references; collects every problem
+//!   plan.rs              the resolved form
+//!   report               problems with file:line:column, caret, did-you-mean, stable code
+//! run/         A PLAN BECOMES A PROCESS      sockets, workers, services, signals
+//! edge/        THE LIFE OF A CONNECTION      socket -> limits -> TLS -> one whole head, or HTTP/2
+//! http/        THE LIFE OF A REQUEST         one impl ProxyHttp, callbacks in call order
+//! filter/      what happens to a request on its way in and to its response on the way out
+//! upstream/    THE LIFE OF A SERVER          probed -> chosen -> counted
+//! observe/     the access log, the process log, events
+//! units.rs, template.rs                      5s, 10MB, 20%; texts with {placeholders}
+//! ```
+//!
+//! Arrows run one way: `cli -> gate -> run -> edge -> http -> filter, upstream`; `observe` is called by all.
 
+pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod filter;
+mod gate;
 pub mod http;
 pub mod observe;
+pub mod run;
 pub mod template;
 pub mod units;
 pub mod upstream;
+
+pub use gate::{Error, Gate};

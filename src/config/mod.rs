@@ -4,6 +4,7 @@
 //! finds every problem on the way; [`file`](mod@file) is the shape, [`check`] holds it against itself and the world and
 //! makes the [`plan`]; [`report`] holds what was found and shows it.
 
+pub mod check;
 pub mod decode;
 pub mod file;
 pub mod load;
@@ -16,4 +17,5 @@ pub mod yaml;
 
 mod env;
 
+pub use check::{Checked, check_file};
 pub use schema::{print, schema_text};

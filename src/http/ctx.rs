@@ -5,8 +5,8 @@
 use super::refusal::Reject;
 use crate::config::plan;
 use crate::filter::{Chain, Exchange, RequestInfo};
-use crate::observe::access_log::AccessLog;
-use crate::upstream::{Endpoint, Group, InFlight, Tried};
+use crate::observe::AccessLog;
+use crate::upstream::{Group, InFlight, Tried};
 use pingora_proxy::Session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,8 +53,8 @@ pub struct Forward {
     pub attempts: u16,
     /// A try failed only because the server had closed an idle connection.
     pub stale: bool,
-    /// The server of the current try; the guard counts the request as in flight there.
-    pub endpoint: Option<(Arc<Endpoint>, InFlight)>,
+    /// The server of the current try, where the request counts as in flight.
+    pub endpoint: Option<InFlight>,
     /// When the current try began.
     pub try_started: Option<Instant>,
     /// From then until the connection stood.

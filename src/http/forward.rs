@@ -7,12 +7,13 @@ use super::{forwarded, path};
 use crate::config::file::UpstreamHost;
 use crate::filter::Phases;
 use crate::observe::events;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
-use std::time::{Duration, Instant};
+use std::borrow::Cow;
+use std::time::Instant;
 
 /// The server for the next try.
 ///
@@ -46,8 +47,7 @@ pub fn next_peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     forward.attempts += 1;
     forward.tried.push(&endpoint);
     // counted before connect, so that a slow dial weighs too
-    let in_flight = endpoint.begin();
-    forward.endpoint = Some((endpoint, in_flight));
+    forward.endpoint = Some(endpoint.begin());
     forward.try_started = Some(Instant::now());
     forward.connect = None;
     Ok(Box::new(peer))
@@ -71,19 +71,19 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
         return Ok(());
     };
     set_path(head, info.normalised_path.as_deref())?;
-    let original_host = head.headers.get(header::HOST).cloned();
+    let host = head.headers.get(header::HOST).cloned();
     set_host(head, &ctx.forward)?;
-    forwarded::apply(
-        head,
-        &forwarded::Facts {
-            peer: info.connection.peer.ip(),
-            trusted: headers.trusted,
-            https: info.https,
-            host: original_host.as_ref().map(HeaderValue::as_bytes),
-            request_id: info.request_id.as_str(),
-        },
-        &headers.config,
-    )?;
+    let hop = forwarded::Hop {
+        peer: info.connection.peer.ip(),
+        trusted: headers.trusted,
+        https: info.https,
+        https_here: info.connection.tls.is_some(),
+        host: host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or_default(),
+    };
+    forwarded::apply(head, &hop, &headers.config)?;
+    if headers.config.request_id {
+        head.insert_header("X-Request-Id", info.request_id.as_str())?;
+    }
     if let Some((chain, mut exchange)) = ctx.exchange(session)
         && chain.has(Phases::UPSTREAM_REQUEST)
     {
@@ -98,13 +98,14 @@ fn set_path(head: &mut RequestHeader, normalised: Option<&str>) -> Result<()> {
         (None, false) => return Ok(()),
         (normalised, _) => {
             let original = head.uri.path();
-            let path = match normalised {
-                Some(normal) => path::forwarded(original, normal),
-                None => original,
+            let path = match normalised.map(|normal| path::forwarded(original.as_bytes(), normal)) {
+                Some(path::Forward::Rewritten(path)) => Cow::Owned(path),
+                Some(path::Forward::Original) if !absolute => return Ok(()),
+                Some(path::Forward::Original) | None => Cow::Borrowed(original),
             };
             match head.uri.query() {
                 Some(query) => format!("{path}?{query}"),
-                None => path.to_string(),
+                None => path.into_owned(),
             }
         }
     };
@@ -118,7 +119,7 @@ fn set_host(head: &mut RequestHeader, forward: &Forward) -> Result<()> {
     match &group.plan().host {
         UpstreamHost::Preserve => Ok(()),
         UpstreamHost::Server => match &forward.endpoint {
-            Some((endpoint, _)) => head.insert_header(header::HOST, endpoint.name()),
+            Some(try_on) => head.insert_header(header::HOST, try_on.endpoint().name()),
             None => Ok(()),
         },
         UpstreamHost::Name(name) => head.insert_header(header::HOST, name.0.as_str()),
@@ -177,13 +178,7 @@ fn another_try(ctx: &Ctx) -> bool {
 
 fn report(ctx: &Ctx, error: &Error, retry: bool) {
     let forward = &ctx.forward;
-    let (Some(group), Some((endpoint, _))) = (&forward.group, &forward.endpoint) else {
-        return;
-    };
-    events::try_failed(&group.plan().name, endpoint.name(), error, retry);
-}
-
-/// Whole milliseconds and a fraction, for the log.
-pub fn millis(duration: Option<Duration>) -> Option<f64> {
-    duration.map(|d| d.as_secs_f64() * 1000.0)
+    if let (Some(group), Some(try_on)) = (&forward.group, &forward.endpoint) {
+        events::try_failed(group.name(), try_on.endpoint().name(), error, retry);
+    }
 }

@@ -39,8 +39,7 @@ pub async fn admit(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<
 /// filled in as far as it goes, so that it is logged in full.
 fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Connection>) -> Option<Reject> {
     let listener = connection.listener.clone();
-    let peer = connection.peer.ip();
-    let who = forwarded::resolve(peer, &head.headers, &site.trusted_proxies, connection.tls.is_some());
+    let who = forwarded::resolve(connection.peer, &head.headers, &site.trusted_proxies, connection.tls.is_some());
     let host = requested_host(head);
     let normal = path::normalise(head.uri.path().as_bytes());
     let refused = fits(head, &listener.limits).err().or(match (&host, &normal) {
@@ -49,33 +48,33 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
         (Ok(_), Ok(_)) => None,
     });
     let found = match (refused, &host, &normal) {
-        (None, Ok(host), Ok(path)) => site.router.find(&RouteQuery {
+        (None, Ok(host), Ok(path)) => site.router.position(&RouteQuery {
             listener: listener.id,
             host,
             path,
             method: &head.method,
             headers: &head.headers,
             query: head.uri.query(),
-            client: who.addr,
+            client: who.addr.ip(),
         }),
         _ => None,
     };
-    let route = found.map(|(_, route)| route.clone());
+    let route = found.and_then(|index| site.router.route(index)).cloned();
     let max_body = route.as_deref().and_then(|r| r.max_body_bytes);
     ctx.request = Some(Matched {
-        chain: site.chain(listener.id, found.map(|(index, _)| index)),
+        chain: site.chain(listener.id, found),
         headers: ProxyHeaders { config: site.proxy_headers, trusted: who.trusted },
         max_body_bytes: max_body.or(listener.limits.max_body_bytes.map(|size| size.0)),
         access_log: site.access_log.clone(),
         info: RequestInfo {
-            client: if who.addr == peer { connection.peer } else { (who.addr, 0).into() },
+            client: who.addr,
             https: who.https,
             host: host.map(Cow::into_owned).unwrap_or_default(),
             normalised_path: match normal {
                 Ok(Cow::Owned(path)) => Some(path),
                 Ok(Cow::Borrowed(_)) | Err(_) => None,
             },
-            request_id: RequestId::choose(&head.headers, who.trusted),
+            request_id: RequestId::of(&head.headers, who.trusted),
             route,
             started: Instant::now(),
             connection,

@@ -6,8 +6,8 @@ use super::reply::{self, Kind};
 use super::request_id::RequestId;
 use super::site::Live;
 use crate::filter::Phases;
-use crate::observe::access_log::Entry;
-use http::{HeaderMap, Version, header};
+use crate::observe::{Entry, protocol};
+use http::{HeaderMap, header};
 use pingora_core::{Error, ErrorSource};
 use pingora_proxy::Session;
 use std::sync::Arc;
@@ -33,25 +33,24 @@ fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
         return;
     };
     let (info, head, forward) = (&request.info, session.req_header(), &ctx.forward);
-    let millis = super::forward::millis;
     log.write(&Entry {
         listener: &info.connection.listener.name,
-        client: info.client.ip(),
-        method: head.method.as_str().as_bytes(),
-        host: info.host.as_bytes(),
-        path: head.raw_path(),
-        protocol: protocol(head.version),
+        client: Some(info.client.ip()),
+        method: Some(head.method.as_str()),
+        host: Some(info.host.as_bytes()).filter(|h| !h.is_empty()),
+        path: Some(head.raw_path()),
+        protocol: Some(protocol(head.version)),
         status: session.response_written().map_or(0, |r| r.status.as_u16()),
         route: info.route.as_deref().map(|r| r.name.as_str()),
         upstream: forward.group.as_deref().map(|g| g.plan().name.as_str()),
-        server: forward.endpoint.as_ref().map(|(e, _)| e.name()),
-        attempts: forward.attempts,
+        server: forward.endpoint.as_ref().map(|e| e.endpoint().address()),
+        attempts: u32::from(forward.attempts),
         request_bytes: session.body_bytes_read() as u64,
         response_bytes: session.body_bytes_sent() as u64,
-        duration_ms: info.started.elapsed().as_secs_f64() * 1000.0,
-        upstream_connect_ms: millis(forward.connect),
-        upstream_response_ms: millis(forward.first_byte),
-        request_id: info.request_id.as_str(),
+        duration: info.started.elapsed(),
+        upstream_connect: forward.connect,
+        upstream_response: forward.first_byte,
+        request_id: Some(info.request_id.as_str().as_bytes()),
         tls: info.connection.tls.as_ref().map(|t| t.version),
         user_agent: text(&head.headers, header::USER_AGENT),
         referer: text(&head.headers, header::REFERER),
@@ -73,15 +72,6 @@ fn why(ctx: &Ctx, error: Option<&Error>) -> Option<&'static str> {
     })
 }
 
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_11 => "HTTP/1.1",
-        Version::HTTP_2 => "HTTP/2.0",
-        _ => "HTTP",
-    }
-}
-
 /// Answers heads that never became a request, and logs them like one.
 pub struct Refuser {
     live: Arc<Live>,
@@ -95,7 +85,7 @@ impl Refuser {
 
 impl HeadRefuser for Refuser {
     fn refuse(&self, refusal: Refusal<'_>) -> Vec<u8> {
-        let id = RequestId::generate();
+        let id = RequestId::new();
         let seen = Seen::of(refusal.head);
         let kind = Kind::of_accept(seen.accept.iter().filter_map(|v| std::str::from_utf8(v).ok()));
         let bytes = reply::raw(refusal.reject, kind, id.as_str());
@@ -154,26 +144,19 @@ impl<'a> Seen<'a> {
     ) -> Entry<'a> {
         Entry {
             listener: &refusal.connection.listener.name,
-            client: refusal.connection.peer.ip(),
-            method: clip(self.method, 32),
-            host: clip(self.host, 255),
-            path: clip(self.target, 1024),
-            protocol: "HTTP/1.1",
+            client: Some(refusal.connection.peer.ip()),
+            method: std::str::from_utf8(clip(self.method, 32)).ok().filter(|m| !m.is_empty()),
+            host: Some(clip(self.host, 255)).filter(|h| !h.is_empty()),
+            path: Some(clip(self.target, 1024)).filter(|p| !p.is_empty()),
+            protocol: Some("HTTP/1.1"),
             status: refusal.reject.status().as_u16(),
-            route: None,
-            upstream: None,
-            server: None,
-            attempts: 0,
-            request_bytes: 0,
             response_bytes,
-            duration_ms: started.elapsed().as_secs_f64() * 1000.0,
-            upstream_connect_ms: None,
-            upstream_response_ms: None,
-            request_id,
+            duration: started.elapsed(),
+            request_id: Some(request_id.as_bytes()),
             tls: refusal.connection.tls.as_ref().map(|t| t.version),
             user_agent: self.user_agent.map(|v| clip(v, 255)),
-            referer: None,
             error: Some(refusal.reject.reason()),
+            ..Entry::default()
         }
     }
 }

@@ -1,15 +1,30 @@
-//! The life of a request.
+//! The life of a request: one `impl ProxyHttp`, its callbacks in call order, and the steps they
+//! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
+//!
+//! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `route` and `path`
+//! (pure), `split`, `forward` (which server, again?), `answer` and `reply` (what goes back), `journal`.
 
+pub mod answer;
 mod connection;
 pub mod cookie;
+pub mod ctx;
+mod forward;
 pub mod forwarded;
+mod intake;
+mod journal;
 pub mod path;
+mod proxy;
 pub mod query;
 mod refusal;
-pub mod reply;
+mod reply;
 mod request_id;
 pub mod route;
+mod site;
+mod split;
 
 pub use connection::{Connection, TlsFacts};
+pub use journal::Refuser;
+pub use proxy::Proxy;
 pub use refusal::{HeadRefuser, Refusal, Reject};
-pub use request_id::{RequestId, X_REQUEST_ID};
+pub use request_id::RequestId;
+pub use site::{Live, Site};

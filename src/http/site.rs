@@ -5,7 +5,7 @@ use super::route::Router;
 use crate::config::file::ProxyHeaders;
 use crate::config::plan::{self, ListenerId, UpstreamId};
 use crate::filter::Chain;
-use crate::observe::access_log::AccessLog;
+use crate::observe::AccessLog;
 use crate::upstream::Group;
 use ipnet::IpNet;
 use std::sync::Arc;

@@ -48,8 +48,10 @@ fn key_of<'a>(key: &Key, head: &'a RequestHeader, info: &'a RequestInfo) -> Opti
         })),
         Key::Host => Some(Cow::Borrowed(info.host.as_bytes())).filter(|h| !h.is_empty()),
         Key::Header(name) => head.headers.get(name.as_str()).map(|v| Cow::Borrowed(v.as_bytes())),
-        Key::Cookie(name) => cookie::get(&head.headers, name).map(|v| Cow::Borrowed(v.as_bytes())),
-        Key::Query(name) => query::get(head.uri.query()?, name).map(|v| Cow::Owned(v.as_bytes().to_vec())),
+        Key::Cookie(name) => cookie::values(&head.headers, name).next().map(Cow::Borrowed),
+        Key::Query(name) => {
+            query::values(head.uri.query()?, name).next().map(|v| Cow::Owned(v.into_owned().into_bytes()))
+        },
     }
 }
 

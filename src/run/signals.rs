@@ -3,6 +3,7 @@
 
 use crate::edge::Open;
 use async_trait::async_trait;
+use crate::observe::events;
 use log::{info, warn};
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl ShutdownSignalWatch for Signals {
 
 impl Signals {
     async fn end(&self, int: &mut Signal, name: &str) -> ShutdownSignal {
-        info!("{name}: no new connections; requests in flight have {}s to end", self.grace.as_secs());
+        events::draining(name, self.grace);
         self.drain.send_replace(true);
         tokio::select! {
             () = self.open.drained() => info!("all connections have ended"),

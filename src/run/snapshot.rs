@@ -2,7 +2,7 @@
 
 use crate::config::plan::Plan;
 use crate::http::{Live, Site};
-use crate::observe::access_log::AccessLog;
+use crate::observe::AccessLog;
 use crate::upstream::{Group, Registry};
 use std::sync::Arc;
 

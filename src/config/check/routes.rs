@@ -7,7 +7,6 @@ use crate::config::plan::{self, Action, ListenerId, Matcher, PathMatch, Pattern,
 use crate::config::report::{Code, Span};
 use crate::http::{path, route};
 use http::HeaderName;
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -128,9 +127,9 @@ impl<'a> Checker<'a> {
             );
             self.error(Code::InvalidValue, written.span, &message);
         }
-        match path::normalise(written.as_bytes()) {
-            Ok(Cow::Borrowed(path)) => path.to_string(),
-            Ok(Cow::Owned(path)) => {
+        match path::configured(&written.value) {
+            Ok(path) if path == written.value => path,
+            Ok(path) => {
                 let message = format!(
                     "`{}` of {who} never matches: requests are matched by their normalised path\nwrite {path}",
                     written.value

@@ -36,16 +36,16 @@ pub struct Listener {
 
     #[schemars(skip)]
     #[serde(default, skip_serializing)]
-    pub proxy_protocol: Option<Later>,
+    pub proxy_protocol: Later,
     #[schemars(skip)]
     #[serde(default, skip_serializing)]
-    pub ip: Option<Later>,
+    pub ip: Later,
     #[schemars(skip)]
     #[serde(default, skip_serializing)]
-    pub tcp: Option<Later>,
+    pub tcp: Later,
     #[schemars(skip)]
     #[serde(default, skip_serializing)]
-    pub udp: Option<Later>,
+    pub udp: Later,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -131,13 +131,13 @@ pub struct Tls {
 
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub client_auth: Option<Later>,
+    pub client_auth: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub passthrough: Option<Later>,
+    pub passthrough: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub unknown_names: Option<Later>,
+    pub unknown_names: Later,
 }
 
 /// A certificate chain and its private key, as PEM files.
@@ -154,10 +154,10 @@ pub struct Certificate {
 
     #[schemars(skip)]
     #[serde(default, skip_serializing)]
-    pub min_version: Option<Later>,
+    pub min_version: Later,
     #[schemars(skip)]
     #[serde(default, skip_serializing)]
-    pub client_auth: Option<Later>,
+    pub client_auth: Later,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Deserialize, Serialize, JsonSchema)]

@@ -51,32 +51,32 @@ pub struct File {
 
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub admin: Option<Later>,
+    pub admin: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub acme: Option<Later>,
+    pub acme: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub tracing: Option<Later>,
+    pub tracing: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub caches: Option<Later>,
+    pub caches: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub stores: Option<Later>,
+    pub stores: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub error_pages: Option<Later>,
+    pub error_pages: Later,
 }
 
 /// A key of the vocabulary that is not built yet: writing it is an error, never ignored.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Later;
 
 impl<'de> Deserialize<'de> for Later {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         serde::de::IgnoredAny::deserialize(d)?;
-        Err(serde::de::Error::custom("not supported yet\nremove it: this version would not act on it"))
+        Err(serde::de::Error::custom("not supported yet"))
     }
 }
 

@@ -45,37 +45,37 @@ pub struct Server {
 
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub upgrade_sock: Option<Later>,
+    pub upgrade_sock: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub ca_file: Option<Later>,
+    pub ca_file: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub upstream_debug_ssl_keylog: Option<Later>,
+    pub upstream_debug_ssl_keylog: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub work_stealing: Option<Inert>,
+    pub work_stealing: Inert,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub listener_tasks_per_fd: Option<Inert>,
+    pub listener_tasks_per_fd: Inert,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub runtime_enable_alt_timer: Option<Inert>,
+    pub runtime_enable_alt_timer: Inert,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub s2n_config_cache_size: Option<Inert>,
+    pub s2n_config_cache_size: Inert,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub downstream_tls_offload_threadpools: Option<Inert>,
+    pub downstream_tls_offload_threadpools: Inert,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub downstream_tls_offload_thread_per_pool: Option<Inert>,
+    pub downstream_tls_offload_thread_per_pool: Inert,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub upstream_connect_offload_threadpools: Option<Inert>,
+    pub upstream_connect_offload_threadpools: Inert,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub upstream_connect_offload_thread_per_pool: Option<Inert>,
+    pub upstream_connect_offload_thread_per_pool: Inert,
 }
 
 impl Default for Server {
@@ -96,24 +96,24 @@ impl Default for Server {
             max_retries: 16,
             max_blocking_threads: None,
             blocking_threads_ttl_seconds: None,
-            upgrade_sock: None,
-            ca_file: None,
-            upstream_debug_ssl_keylog: None,
-            work_stealing: None,
-            listener_tasks_per_fd: None,
-            runtime_enable_alt_timer: None,
-            s2n_config_cache_size: None,
-            downstream_tls_offload_threadpools: None,
-            downstream_tls_offload_thread_per_pool: None,
-            upstream_connect_offload_threadpools: None,
-            upstream_connect_offload_thread_per_pool: None,
+            upgrade_sock: Later,
+            ca_file: Later,
+            upstream_debug_ssl_keylog: Later,
+            work_stealing: Inert,
+            listener_tasks_per_fd: Inert,
+            runtime_enable_alt_timer: Inert,
+            s2n_config_cache_size: Inert,
+            downstream_tls_offload_threadpools: Inert,
+            downstream_tls_offload_thread_per_pool: Inert,
+            upstream_connect_offload_threadpools: Inert,
+            upstream_connect_offload_thread_per_pool: Inert,
         }
     }
 }
 
 /// A Pingora key that cannot act here, because weirgate has its own edge: each worker is one
 /// thread with its own runtime, listeners and connection pool.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Inert;
 
 impl<'de> Deserialize<'de> for Inert {

@@ -31,28 +31,28 @@ pub struct Upstream {
 
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub discover: Option<Later>,
+    pub discover: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub sticky: Option<Later>,
+    pub sticky: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub limits: Option<Later>,
+    pub limits: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub outlier: Option<Later>,
+    pub outlier: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub breaker: Option<Later>,
+    pub breaker: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub tls: Option<Later>,
+    pub tls: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub send_proxy: Option<Later>,
+    pub send_proxy: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub slow_start: Option<Later>,
+    pub slow_start: Later,
 }
 
 /// How a server is chosen.
@@ -124,10 +124,10 @@ impl<'de> Deserialize<'de> for Member {
             weight: Weight,
             #[serde(default)]
             #[allow(dead_code, reason = "deserialising it is what refuses it")]
-            priority: Option<Later>,
+            priority: Later,
             #[serde(default)]
             #[allow(dead_code, reason = "deserialising it is what refuses it")]
-            zone: Option<Later>,
+            zone: Later,
         }
         fn one() -> Weight {
             Weight(NonZeroU16::MIN)
@@ -199,7 +199,7 @@ pub struct HealthCheck {
 
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub grpc: Option<Later>,
+    pub grpc: Later,
 }
 
 impl Default for HealthCheck {
@@ -211,7 +211,7 @@ impl Default for HealthCheck {
             timeout: Time::secs(1),
             healthy_after: NonZeroU16::MIN.saturating_add(1),
             unhealthy_after: NonZeroU16::MIN.saturating_add(1),
-            grpc: None,
+            grpc: Later,
         }
     }
 }
@@ -260,7 +260,7 @@ pub struct Retry {
 
     #[schemars(skip)]
     #[serde(skip_serializing)]
-    pub budget: Option<Later>,
+    pub budget: Later,
 }
 
 impl Default for Retry {
@@ -268,7 +268,7 @@ impl Default for Retry {
         Retry {
             attempts: NonZeroU16::MIN.saturating_add(2),
             when: vec![RetryWhen::Connect, RetryWhen::Reset],
-            budget: None,
+            budget: Later,
         }
     }
 }
