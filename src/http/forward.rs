@@ -179,6 +179,6 @@ fn another_try(ctx: &Ctx) -> bool {
 fn report(ctx: &Ctx, error: &Error, retry: bool) {
     let forward = &ctx.forward;
     if let (Some(group), Some(try_on)) = (&forward.group, &forward.endpoint) {
-        events::try_failed(group.name(), try_on.endpoint().name(), error, retry);
+        events::try_failed(group.name(), try_on.endpoint().name(), &error, retry);
     }
 }

@@ -100,4 +100,4 @@ impl Probe {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
