@@ -115,7 +115,8 @@ pub fn of_route(session: &Session, ctx: &Ctx, route: &Route) -> Result<Option<Re
 }
 
 fn respond_with(head: &RequestHeader, info: &RequestInfo, respond: &plan::Respond) -> Reply {
-    let render = |t: &crate::template::Template| t.render(|placeholder, out| info.fill(head, placeholder, out));
+    let render =
+        |t: &crate::template::Template| t.render(|placeholder, out| info.fill(head, placeholder, out));
     let body = render(&respond.body);
     let mut headers: Vec<_> = respond
         .headers

@@ -136,7 +136,12 @@ pub fn connect_failed(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
 
 /// It broke after the connection stood. Tried elsewhere only when the server cannot have acted on
 /// it, or may act on it twice (RFC 9110 §9.2.2), and the client has seen nothing.
-pub fn exchange_failed(session: &mut Session, ctx: &mut Ctx, mut error: Box<Error>, reused: bool) -> Box<Error> {
+pub fn exchange_failed(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    mut error: Box<Error>,
+    reused: bool,
+) -> Box<Error> {
     let unseen = session.response_written().is_none_or(|r| r.status.is_informational());
     let replayable = !session.as_ref().retry_buffer_truncated();
     let safe = is_idempotent(&session.req_header().method);

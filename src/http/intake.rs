@@ -39,7 +39,8 @@ pub async fn admit(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<
 /// filled in as far as it goes, so that it is logged in full.
 fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Connection>) -> Option<Reject> {
     let listener = connection.listener.clone();
-    let who = forwarded::resolve(connection.peer, &head.headers, &site.trusted_proxies, connection.tls.is_some());
+    let who =
+        forwarded::resolve(connection.peer, &head.headers, &site.trusted_proxies, connection.tls.is_some());
     let host = requested_host(head);
     let normal = path::normalise(head.uri.path().as_bytes());
     let refused = fits(head, &listener.limits).err().or(match (&host, &normal) {

@@ -39,7 +39,7 @@ fn draw_by_key(key: &[u8], total: u32) -> u32 {
 }
 
 /// The bytes of the key in this request; `None` when it has none.
-fn key_of<'a>(key: &Key, head: &'a RequestHeader, info: &'a RequestInfo) -> Option<Cow<'a, [u8]>> {
+fn key_of<'a>(key: &'a Key, head: &'a RequestHeader, info: &'a RequestInfo) -> Option<Cow<'a, [u8]>> {
     match key {
         Key::Client => Some(Cow::Owned(client_key(info.client.ip()))),
         Key::Path => Some(Cow::Borrowed(match &info.normalised_path {
@@ -51,7 +51,7 @@ fn key_of<'a>(key: &Key, head: &'a RequestHeader, info: &'a RequestInfo) -> Opti
         Key::Cookie(name) => cookie::values(&head.headers, name).next().map(Cow::Borrowed),
         Key::Query(name) => {
             query::values(head.uri.query()?, name).next().map(|v| Cow::Owned(v.into_owned().into_bytes()))
-        },
+        }
     }
 }
 
@@ -71,7 +71,9 @@ mod tests {
     fn shares_follow_the_weights() {
         let split = Split { key: None, groups: vec![(95, UpstreamId(0)), (100, UpstreamId(1))], total: 100 };
         let canary = (0..10_000u32)
-            .filter(|i| pick(&split, draw_by_key(format!("user-{i}").as_bytes(), split.total)) == UpstreamId(1))
+            .filter(|i| {
+                pick(&split, draw_by_key(format!("user-{i}").as_bytes(), split.total)) == UpstreamId(1)
+            })
             .count();
         assert!((400..600).contains(&canary), "{canary} of 10000");
     }

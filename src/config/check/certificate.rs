@@ -17,7 +17,9 @@ impl Checker<'_> {
     /// `None` when a certificate cannot be used; that was reported.
     pub(super) fn tls(&mut self, who: &str, tls: &Located<Tls>) -> Option<plan::Tls> {
         if tls.certificates.is_empty() && self.whole {
-            let message = format!("{who} has tls without a certificate\nadd `certificates: [{{ cert: FILE, key: FILE }}]`");
+            let message = format!(
+                "{who} has tls without a certificate\nadd `certificates: [{{ cert: FILE, key: FILE }}]`"
+            );
             self.error(Code::MissingKey, tls.span, &message);
         }
         let all: Vec<_> = tls.certificates.iter().map(|c| self.certificate(c)).collect();
@@ -63,7 +65,9 @@ impl Checker<'_> {
         } else {
             return;
         };
-        self.report.warning(Code::CertificateDates, cert.span, message).help("renew it, or correct the clock");
+        self.report
+            .warning(Code::CertificateDates, cert.span, message)
+            .help("renew it, or correct the clock");
     }
 
     /// The names given, or those in the certificate.
@@ -139,7 +143,8 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
         ));
     }
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
-        let what = if contains(&text, b"BEGIN CERTIFICATE") { "it holds a certificate" } else { "it is not PEM" };
+        let what =
+            if contains(&text, b"BEGIN CERTIFICATE") { "it holds a certificate" } else { "it is not PEM" };
         format!(
             "`{}` holds no private key: {what}\ngive a PEM file with a PKCS#8, PKCS#1 or SEC1 key",
             path.display()

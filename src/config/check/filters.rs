@@ -46,7 +46,11 @@ impl<'a> Checker<'a> {
     fn one(&mut self, raw: &Raw, whose: &str, stack: &mut Vec<&'a str>) -> Vec<FilterPlan> {
         let Some((key, key_span, settings)) = raw.as_single_key_map() else {
             self.report
-                .error(Code::FilterShape, raw.span(), format!("a filter of {whose} is not one key with its settings"))
+                .error(
+                    Code::FilterShape,
+                    raw.span(),
+                    format!("a filter of {whose} is not one key with its settings"),
+                )
                 .help("write each filter as its own list item: `- headers: { ... }` or `- use: NAME`");
             return Vec::new();
         };
@@ -60,7 +64,11 @@ impl<'a> Checker<'a> {
                 let near = suggest(&key, keys.iter().copied());
                 let hint = near.map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
                 self.report
-                    .error(Code::UnknownFilter, key_span, format!("{whose} uses unknown filter \"{key}\"{hint}"))
+                    .error(
+                        Code::UnknownFilter,
+                        key_span,
+                        format!("{whose} uses unknown filter \"{key}\"{hint}"),
+                    )
                     .help(format!("filters are {}", keys.join(", ")));
                 Vec::new()
             }

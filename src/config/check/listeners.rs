@@ -48,7 +48,11 @@ impl<'a> Checker<'a> {
             let Some(name) = &listener.name else { continue };
             if let Some(first) = seen.insert(name.value.clone(), name.span) {
                 self.report
-                    .error(Code::DuplicateName, name.span, format!("two listeners are named \"{}\"", name.value))
+                    .error(
+                        Code::DuplicateName,
+                        name.span,
+                        format!("two listeners are named \"{}\"", name.value),
+                    )
                     .help("rename one of them")
                     .related(first, "the first is here");
             }
@@ -92,7 +96,9 @@ impl<'a> Checker<'a> {
             return None;
         }
         if listener.tls.is_some() {
-            let message = format!("{who} redirects to https and has tls itself, which would never end\nremove redirect_https");
+            let message = format!(
+                "{who} redirects to https and has tls itself, which would never end\nremove redirect_https"
+            );
             self.error(Code::Conflict, listener.span, &message);
             return None;
         }

@@ -101,7 +101,10 @@ impl<'a> Checker<'a> {
             trusted_proxies: self.file.trusted_proxies.iter().map(|c| c.0).collect(),
             proxy_headers: self.file.proxy_headers,
             log_level: self.file.log.level,
-            access_log: AccessLog { format: self.file.log.access.format, to: self.file.log.access.to.clone() },
+            access_log: AccessLog {
+                format: self.file.log.access.format,
+                to: self.file.log.access.to.clone(),
+            },
             listeners,
             routes,
             upstreams,

@@ -14,12 +14,15 @@ impl Checker<'_> {
     pub(super) fn process(&mut self) {
         let server = &self.file.server;
         if server.threads > MOST_THREADS {
-            let message =
-                format!("server.threads is {}\nuse 0 for one worker per core; at most {MOST_THREADS}", server.threads);
+            let message = format!(
+                "server.threads is {}\nuse 0 for one worker per core; at most {MOST_THREADS}",
+                server.threads
+            );
             self.error(Code::InvalidValue, Span::default(), &message);
         }
         if server.max_retries == 0 {
-            let message = "server.max_retries is 0, so that no request could be forwarded\nuse 1 for no retries at all";
+            let message =
+                "server.max_retries is 0, so that no request could be forwarded\nuse 1 for no retries at all";
             self.error(Code::InvalidValue, Span::default(), message);
         }
         if server.daemon {
@@ -89,8 +92,10 @@ impl Checker<'_> {
             let message = format!("{name}: `{}` is a directory\nname a file in it", path.display());
             self.error(Code::BadFile, Span::default(), &message);
         } else if !folder.is_dir() {
-            let message =
-                format!("{name}: there is no directory `{}`\ncreate it, or choose another path", folder.display());
+            let message = format!(
+                "{name}: there is no directory `{}`\ncreate it, or choose another path",
+                folder.display()
+            );
             self.error(Code::BadFile, Span::default(), &message);
         }
     }

@@ -64,7 +64,8 @@ impl<'a> Checker<'a> {
 
     fn matcher(&mut self, who: &str, route: &Located<Route>, listeners: &[Arc<plan::Listener>]) -> Matcher {
         let header = |name: &str| {
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is not the name of a header"))
+            HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| format!("`{name}` is not the name of a header"))
         };
         let text = |name: &str| Ok::<_, String>(name.to_string());
         Matcher {
@@ -88,7 +89,12 @@ impl<'a> Checker<'a> {
         let found = listeners.iter().find(|l| l.name == name.value);
         if found.is_none() {
             let names: Vec<&str> = listeners.iter().map(|l| l.name.as_str()).collect();
-            self.unknown_name(name.span, format!("{who} uses unknown listener"), &name.value, names.into_iter());
+            self.unknown_name(
+                name.span,
+                format!("{who} uses unknown listener"),
+                &name.value,
+                names.into_iter(),
+            );
         }
         found.map(|l| l.id)
     }
@@ -217,7 +223,12 @@ impl<'a> Checker<'a> {
             None => {
                 let file = self.file;
                 let names: Vec<&str> = file.upstreams.names().collect();
-                self.unknown_name(name.span, format!("{who} uses unknown upstream"), &name.value, names.into_iter());
+                self.unknown_name(
+                    name.span,
+                    format!("{who} uses unknown upstream"),
+                    &name.value,
+                    names.into_iter(),
+                );
             }
         }
         found
@@ -225,7 +236,9 @@ impl<'a> Checker<'a> {
 
     fn split(&mut self, who: &str, split: &Located<Split>) -> Option<plan::Split> {
         let Some(total) = file::total_weight(split) else {
-            let message = format!("the split of {who} has no group with a weight, or weights beyond 4294967295\ngive at least one group a weight");
+            let message = format!(
+                "the split of {who} has no group with a weight, or weights beyond 4294967295\ngive at least one group a weight"
+            );
             self.error(Code::InvalidValue, split.span, &message);
             return None;
         };
@@ -285,7 +298,11 @@ impl<'a> Checker<'a> {
         let at = |i: usize| spans.get(i).copied().unwrap_or_default();
         let name = |i: usize| routes.get(i).map_or("", |r| r.name.as_str());
         for (hidden, by) in route::hidden(routes) {
-            let message = format!("route \"{}\" can never be chosen: \"{}\" takes its requests", name(hidden), name(by));
+            let message = format!(
+                "route \"{}\" can never be chosen: \"{}\" takes its requests",
+                name(hidden),
+                name(by)
+            );
             self.report
                 .warning(Code::HiddenRoute, at(hidden), message)
                 .help("remove it, or give it a condition of its own")

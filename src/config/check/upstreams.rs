@@ -12,14 +12,24 @@ impl Checker<'_> {
     pub(super) fn upstreams(&mut self) -> Vec<Arc<plan::Upstream>> {
         let file = self.file;
         let all = file.upstreams.iter().enumerate();
-        all.map(|(i, (name, upstream))| Arc::new(self.upstream(plan::UpstreamId(i), name, upstream))).collect()
+        all.map(|(i, (name, upstream))| Arc::new(self.upstream(plan::UpstreamId(i), name, upstream)))
+            .collect()
     }
 
-    fn upstream(&mut self, id: plan::UpstreamId, name: &Located<String>, upstream: &Upstream) -> plan::Upstream {
+    fn upstream(
+        &mut self,
+        id: plan::UpstreamId,
+        name: &Located<String>,
+        upstream: &Upstream,
+    ) -> plan::Upstream {
         let who = format!("upstream \"{}\"", name.value);
         // servers that were cut out because of a mistake are not missing
         if upstream.servers.is_empty() && self.whole {
-            self.error(Code::NoServers, name.span, &format!("{who} has no servers\nadd `servers: [127.0.0.1:3001]`"));
+            self.error(
+                Code::NoServers,
+                name.span,
+                &format!("{who} has no servers\nadd `servers: [127.0.0.1:3001]`"),
+            );
         }
         self.repeated(&who, upstream);
         if let Some(check) = &upstream.health_check {
@@ -81,7 +91,8 @@ impl Checker<'_> {
         if let Some(http) = &check.http {
             let path = &http.path;
             if !path.starts_with('/') || path.bytes().any(|b| b <= b' ' || b >= 0x7f) {
-                let message = format!("the path of the health_check of {who} is not a path\nwrite it as /healthz");
+                let message =
+                    format!("the path of the health_check of {who} is not a path\nwrite it as /healthz");
                 self.error(Code::InvalidValue, path.span, &message);
             }
             if http.status.0.is_empty() {
