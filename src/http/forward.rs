@@ -73,17 +73,15 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
     set_path(head, info.normalised_path.as_deref())?;
     let host = head.headers.get(header::HOST).cloned();
     set_host(head, &ctx.forward)?;
-    let hop = forwarded::Hop {
+    let facts = forwarded::Facts {
         peer: info.connection.peer.ip(),
         trusted: headers.trusted,
         https: info.https,
         https_here: info.connection.tls.is_some(),
-        host: host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or_default(),
+        host: host.as_ref().map(|h| h.as_bytes()),
+        request_id: info.request_id.as_str(),
     };
-    forwarded::apply(head, &hop, &headers.config)?;
-    if headers.config.request_id {
-        head.insert_header("X-Request-Id", info.request_id.as_str())?;
-    }
+    forwarded::apply(head, &facts, &headers.config)?;
     if let Some((chain, mut exchange)) = ctx.exchange(session)
         && chain.has(Phases::UPSTREAM_REQUEST)
     {

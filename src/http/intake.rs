@@ -39,8 +39,8 @@ pub async fn admit(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<
 /// filled in as far as it goes, so that it is logged in full.
 fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Connection>) -> Option<Reject> {
     let listener = connection.listener.clone();
-    let who =
-        forwarded::resolve(connection.peer, &head.headers, &site.trusted_proxies, connection.tls.is_some());
+    let peer = connection.peer.ip().to_canonical();
+    let who = forwarded::resolve(peer, &head.headers, &site.trusted_proxies, connection.tls.is_some());
     let host = requested_host(head);
     let normal = path::normalise(head.uri.path().as_bytes());
     let refused = fits(head, &listener.limits).err().or(match (&host, &normal) {
@@ -56,7 +56,7 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
             method: &head.method,
             headers: &head.headers,
             query: head.uri.query(),
-            client: who.addr.ip(),
+            client: who.addr,
         }),
         _ => None,
     };
@@ -68,7 +68,7 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
         max_body_bytes: max_body.or(listener.limits.max_body_bytes.map(|size| size.0)),
         access_log: site.access_log.clone(),
         info: RequestInfo {
-            client: who.addr,
+            client: if who.addr == peer { connection.peer } else { (who.addr, 0).into() },
             https: who.https,
             host: host.map(Cow::into_owned).unwrap_or_default(),
             normalised_path: match normal {

@@ -90,11 +90,6 @@ impl Router {
         self.routes.get(position)
     }
 
-    /// The route at this place.
-    pub fn route(&self, position: usize) -> Option<&Arc<Route>> {
-        self.routes.get(position)
-    }
-
     /// As [`Router::find`]: the place of the route among those given to [`Router::build`].
     pub fn position(&self, request: &RouteQuery<'_>) -> Option<usize> {
         // an IPv4 client of an IPv6 socket is judged by its IPv4 address

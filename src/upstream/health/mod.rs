@@ -100,4 +100,4 @@ impl Probe {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -61,7 +61,7 @@ async fn watch_server(group: Arc<Group>, server: Arc<Server>) {
 async fn check_once(group: &Group, probe: &Probe, server: &Server, backend: &Backend) {
     let endpoint = &server.endpoint;
     let result = probe.check(backend).await;
-    let seen = result.as_ref().map(|()| ()).map_err(String::as_str);
+    let seen = result.as_ref().copied().map_err(String::as_str);
     let change = endpoint.observe(seen, probe.thresholds, SystemTime::now());
     match change {
         None => {}
@@ -92,9 +92,10 @@ mod tests {
     use super::*;
     use crate::config::file::{HealthCheck, HttpCheck};
     use crate::units::Time;
+    use crate::upstream::health::tests::head;
     use crate::upstream::{Endpoint, Registry, group};
     use std::sync::atomic::{AtomicBool, Ordering};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
     /// Waits for this, but not for ever.
@@ -126,7 +127,7 @@ mod tests {
             while let Ok((mut stream, _)) = changing.accept().await {
                 let answer = if says.load(Ordering::Relaxed) { "200 OK" } else { "500 Oh" };
                 let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
-                stream.read(&mut [0; 1024]).await.ok();
+                head(&mut stream).await;
                 stream.write_all(answer.as_bytes()).await.ok();
             }
         });
