@@ -30,16 +30,16 @@
 //!
 //! Arrows run one way: `cli -> gate -> run -> edge -> http -> filter, upstream`; `observe` is called by all.
 
-// pub mod cli;
+pub mod cli;
 pub mod config;
-// pub mod edge;
+pub mod edge;
 pub mod filter;
-// mod gate;
+mod gate;
 pub mod http;
 pub mod observe;
-// pub mod run;
+pub mod run;
 pub mod template;
 pub mod units;
 pub mod upstream;
 
-// pub use gate::{Error, Gate};
+pub use gate::{Error, Gate};

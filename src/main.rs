@@ -1,1 +1,10 @@
-fn main() {}
+//! The binary: parse the arguments, call `cli`, exit with its code.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ExitCode::from(weirgate::cli::run(std::env::args_os()))
+}

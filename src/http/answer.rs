@@ -7,7 +7,7 @@ use crate::config::plan::{self, Action, Route};
 use crate::filter::{Answer, Phases, RequestInfo};
 use crate::template::Placeholder;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, Session};
@@ -76,6 +76,10 @@ fn retry_after(ctx: &Ctx, reject: Reject) -> Option<u64> {
 pub fn response_head(session: &mut Session, ctx: &mut Ctx, head: &mut ResponseHeader) {
     if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
         return;
+    }
+    if session.req_header().version != Version::HTTP_2 {
+        // the version is that of our connection, whatever the server's is (RFC 9110 §6.2)
+        head.set_version(Version::HTTP_11);
     }
     if let Some(Matched { info, headers, .. }) = &ctx.request
         && headers.config.request_id

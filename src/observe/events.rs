@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 /// The log target of health checks.
 pub const HEALTH: &str = "weirgate::health";
 const LISTENER: &str = "weirgate::listener";
-pub const HEALTH: &str = "weirgate::health";
 const LOG: &str = "weirgate::access_log";
 const PROCESS: &str = "weirgate";
 const UPSTREAM: &str = "weirgate::upstream";
