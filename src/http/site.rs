@@ -37,7 +37,7 @@ impl Site {
             router: Router::build(&plan.routes),
             groups,
             trusted_proxies: plan.trusted_proxies.clone(),
-            proxy_headers: plan.proxy_headers.clone(),
+            proxy_headers: plan.proxy_headers,
             access_log,
             chains: Chains::build(plan),
         }

@@ -2,8 +2,8 @@
 //! but say so: without a handler it would end the process.
 
 use crate::edge::Open;
-use async_trait::async_trait;
 use crate::observe::events;
+use async_trait::async_trait;
 use log::{info, warn};
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use std::sync::Arc;

@@ -17,7 +17,11 @@ impl Snapshot {
     ///
     /// # Errors
     /// In words for the operator, when a group cannot be built.
-    pub fn build(plan: &Plan, registry: &Registry, access_log: Option<Arc<AccessLog>>) -> Result<Snapshot, String> {
+    pub fn build(
+        plan: &Plan,
+        registry: &Registry,
+        access_log: Option<Arc<AccessLog>>,
+    ) -> Result<Snapshot, String> {
         let groups: Vec<_> =
             plan.upstreams.iter().map(|u| Group::build(u.clone(), registry)).collect::<Result<_, _>>()?;
         let site = Site::build(plan, groups.clone(), access_log);

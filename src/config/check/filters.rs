@@ -57,11 +57,11 @@ impl<'a> Checker<'a> {
         if key == "use" {
             return self.used(&settings, whose, stack);
         }
-        match self.catalogue.get(&key) {
+        match self.catalogue.get(key) {
             Some(entry) => entry.decode(self.document, &settings, self.report).into_iter().collect(),
             None => {
                 let keys: Vec<_> = self.catalogue.keys().chain(["use"]).collect();
-                let near = suggest(&key, keys.iter().copied());
+                let near = suggest(key, keys.iter().copied());
                 let hint = near.map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
                 self.report
                     .error(
