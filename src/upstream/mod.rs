@@ -14,5 +14,5 @@ pub mod health;
 pub mod registry;
 
 pub use endpoint::{Endpoint, InFlight};
-pub use group::{Group, Server, Tried};
+pub use group::{Group, Server, Servers, Tried};
 pub use registry::Registry;

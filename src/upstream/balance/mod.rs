@@ -6,6 +6,7 @@ pub mod round_robin;
 mod smooth;
 
 use super::endpoint::Changes;
+use super::group::Servers;
 use crate::config::file::Balance;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
@@ -17,6 +18,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default)]
 pub struct Shape {
     pub balance: Balance,
+    /// What the backends of the group stand for.
+    pub servers: Servers,
     /// Grows when a server of the group goes up or down.
     pub changes: Arc<Changes>,
 }

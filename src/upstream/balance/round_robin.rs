@@ -7,7 +7,7 @@
 use super::{Shape, smooth};
 use crate::upstream::Server;
 use crate::upstream::endpoint::{CacheLine, Changes};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
@@ -55,8 +55,8 @@ impl BackendSelection for RoundRobin {
     }
 
     fn build_with_config(backends: &BTreeSet<Backend>, shape: &Shape) -> Self {
-        let mut members: Vec<_> =
-            backends.iter().filter_map(|b| Some((b.clone(), Server::of(b)?.clone()))).collect();
+        let known = |backend: &Backend| Some((backend.clone(), shape.servers.find(backend)?.clone()));
+        let mut members: Vec<_> = backends.iter().filter_map(known).collect();
         members.sort_by_key(|(_, server)| server.place);
         let members = members.into_boxed_slice();
         let schedule = Schedule::make(&members, shape.changes.seen());
@@ -77,21 +77,23 @@ impl BackendSelection for RoundRobin {
 impl RoundRobin {
     /// Takes the next turn: its number and the member it falls to.
     fn take_turn(&self) -> (usize, Option<usize>) {
-        self.reschedule_if_stale();
+        let schedule = self.schedule();
         let turn = self.turns.fetch_add(1, Ordering::Relaxed);
-        (turn, self.schedule.load().at(turn))
+        (turn, schedule.at(turn))
     }
 
-    fn reschedule_if_stale(&self) {
+    /// The schedule of the servers that are usable now.
+    fn schedule(&self) -> Guard<Arc<Schedule>> {
+        let schedule = self.schedule.load();
         let now = self.changes.seen();
-        if self.schedule.load().made_at == now {
-            return;
+        if schedule.made_at == now {
+            return schedule;
         }
         // one request makes the new schedule; those beside it use the old one, which is right but
         // for the shares, as what it offers is checked
-        if let Some(_guard) = self.rescheduling.try_lock() {
-            self.schedule.store(Arc::new(Schedule::make(&self.members, now)));
-        }
+        let Some(_guard) = self.rescheduling.try_lock() else { return schedule };
+        self.schedule.store(Arc::new(Schedule::make(&self.members, now)));
+        self.schedule.load()
     }
 
     /// A member that may be offered now.
@@ -103,15 +105,15 @@ impl RoundRobin {
 impl Schedule {
     /// `now` was read before the state of the servers is, so that a change in between is noticed.
     fn make(members: &[(Backend, Arc<Server>)], now: u64) -> Schedule {
-        let usable = || members.iter().enumerate().filter(|(_, (_, server))| server.usable());
-        let indices: Box<[u32]> = usable().filter_map(|(index, _)| u32::try_from(index).ok()).collect();
-        let weights: Vec<u16> = usable().map(|(_, (_, server))| server.weight.get()).collect();
+        let usable = (0u32..).zip(members).filter(|(_, (_, server))| server.usable());
+        let (indices, weights): (Vec<u32>, Vec<u16>) =
+            usable.map(|(index, (_, server))| (index, server.weight.get())).unzip();
         let order = match smooth::cycle(&weights) {
             Some(cycle) => {
                 let index = |turn: &u32| indices.get(usize::try_from(*turn).ok()?).copied();
                 Order::Cycle(cycle.iter().filter_map(index).collect())
             }
-            None => Order::Stepped { members: indices, smooth: Mutex::new(Smooth::new(&weights)) },
+            None => Order::Stepped { members: indices.into(), smooth: Mutex::new(Smooth::new(&weights)) },
         };
         Schedule { made_at: now, order }
     }
@@ -125,7 +127,7 @@ impl Schedule {
         usize::try_from(*index?).ok()
     }
 
-    /// Whose turn it will be, where that is known.
+    /// Whose turn it will be; `None` where that is not known.
     fn ahead(&self, turn: usize) -> Option<usize> {
         match &self.order {
             Order::Cycle(_) => self.at(turn),
@@ -166,8 +168,10 @@ impl Offers {
                 Some(candidate)
             }
             Stage::Ahead(turns) => {
-                self.stage = if turns < LOOK_AHEAD { Stage::Ahead(turns + 1) } else { Stage::Rest(0) };
-                Some(self.algorithm.schedule.load().ahead(self.turn.wrapping_add(turns)))
+                let candidate = self.algorithm.schedule.load().ahead(self.turn.wrapping_add(turns));
+                let further = candidate.is_some() && turns < LOOK_AHEAD;
+                self.stage = if further { Stage::Ahead(turns + 1) } else { Stage::Rest(0) };
+                Some(candidate)
             }
             Stage::Rest(past) if past < members => {
                 self.stage = Stage::Rest(past + 1);

@@ -10,7 +10,6 @@ use super::reason::UNEXPECTED;
 use crate::config::file::HttpCheck;
 use crate::config::words::StatusRange;
 use crate::units::Size;
-use crate::upstream::Server;
 use async_trait::async_trait;
 use http::header;
 use pingora_core::protocols::http::v1::client::HttpSession;
@@ -62,13 +61,10 @@ impl HttpHealthCheck {
     }
 
     /// The request as one server gets it.
-    fn request(&self, backend: &Backend, address: SocketAddr) -> Result<Box<RequestHeader>> {
+    fn request(&self, address: SocketAddr) -> Result<Box<RequestHeader>> {
         let mut request = Box::new(self.request.clone());
         if !request.headers.contains_key(header::HOST) {
-            match Server::of(backend) {
-                Some(server) => request.insert_header(header::HOST, server.endpoint.name())?,
-                None => request.insert_header(header::HOST, address.to_string())?,
-            }
+            request.insert_header(header::HOST, address.to_string())?;
         }
         Ok(request)
     }
@@ -89,7 +85,7 @@ impl HealthCheck for HttpHealthCheck {
             return Error::e_explain(ErrorType::InternalError, "not an internet address");
         };
         let mut session = HttpSession::new(Box::new(connect(address).await?));
-        session.write_request_header(self.request(backend, address)?).await?;
+        session.write_request_header(self.request(address)?).await?;
         session.finish_body().await?;
         self.judge_status(final_status(&mut session).await?)?;
         match &self.body {
