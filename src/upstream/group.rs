@@ -60,8 +60,8 @@ pub struct Servers(Arc<[Arc<Server>]>);
 impl Servers {
     /// The server that this backend stands for; `None` for a backend that is not of this group.
     ///
-    /// The backend itself could carry the server in its `ext`, but Pingora copies that, with three
-    /// allocations, for each server it offers: a third of the cost of choosing one.
+    /// The backend itself could carry the server in its `ext`, but Pingora copies that, a map on
+    /// the heap, for each server it offers.
     pub fn find(&self, backend: &Backend) -> Option<&Arc<Server>> {
         let server = self.0.get(backend.weight >> 16)?;
         (backend.addr.as_inet() == Some(&server.endpoint.address())).then_some(server)
