@@ -1,0 +1,133 @@
+//! What a request pays for its line in the access log: `cargo bench --bench access_log`.
+//! The first lines say how often the request thread allocated for ten thousand lines, once its
+//! buffers have grown: the answer should stay at zero.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+use weirgate::config::file::{AccessFormat, LogTarget};
+use weirgate::config::plan;
+use weirgate::observe::{AccessLog, Entry};
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: all work is the system allocator's; counting does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+fn count() {
+    // a thread that is ending counts no more
+    ALLOCATIONS.try_with(|n| n.set(n.get() + 1)).ok();
+}
+
+/// A request as a browser makes it.
+fn entry() -> Entry<'static> {
+    Entry {
+        listener: "secure",
+        client: Some([192, 0, 2, 7].into()),
+        method: Some("GET"),
+        host: Some(b"www.example.com"),
+        path: Some(b"/api/v1/customers/42/orders?state=open&page=2"),
+        protocol: Some("HTTP/2.0"),
+        status: 200,
+        route: Some("api"),
+        upstream: Some("api"),
+        server: Some(([10, 0, 3, 17], 3001).into()),
+        attempts: 1,
+        request_bytes: 0,
+        response_bytes: 4312,
+        duration: Duration::from_micros(12_345),
+        upstream_connect: Some(Duration::from_micros(250)),
+        upstream_response: Some(Duration::from_micros(11_042)),
+        request_id: Some(b"0123456789abcdef0123456789abcdef"),
+        tls: Some("TLSv1.3"),
+        user_agent: Some(
+            b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0",
+        ),
+        referer: Some(b"https://www.example.com/customers/42"),
+        error: None,
+    }
+}
+
+fn open(format: AccessFormat) -> AccessLog {
+    let to = LogTarget::File("/dev/null".into());
+    AccessLog::open(&plan::AccessLog { format, to }).ok().flatten().unwrap_or_else(|| std::process::exit(1))
+}
+
+fn lines(c: &mut Criterion) {
+    for (name, format) in [("json", AccessFormat::Json), ("combined", AccessFormat::Combined)] {
+        let log = open(format);
+        // measured in bursts with a flush between them: a loop without pause is faster than any
+        // sink, and would measure dropped lines
+        c.bench_function(&format!("access_log/{name}"), |b| {
+            b.iter_custom(|rounds| {
+                let (mut spent, mut left) = (Duration::ZERO, rounds);
+                while left > 0 {
+                    let burst = left.min(5000);
+                    let start = Instant::now();
+                    for _ in 0..burst {
+                        log.write(black_box(&entry()));
+                    }
+                    spent += start.elapsed();
+                    left -= burst;
+                    log.flush();
+                }
+                spent
+            })
+        });
+        if log.dropped() > 0 {
+            println!(
+                "access_log/{name}: not valid, {} lines were dropped, which costs nothing",
+                log.dropped()
+            );
+        }
+    }
+}
+
+fn allocations(_: &mut Criterion) {
+    for (name, format) in [("json", AccessFormat::Json), ("combined", AccessFormat::Combined)] {
+        let log = open(format);
+        let burst = || {
+            let before = ALLOCATIONS.get();
+            (0..1000).for_each(|_| log.write(&entry()));
+            let after = ALLOCATIONS.get();
+            log.flush();
+            after - before
+        };
+        // buffers grow, and change places with the writer's
+        let warm_up: u64 = (0..10).map(|_| burst()).sum();
+        let counted: u64 = (0..10).map(|_| burst()).sum();
+        println!(
+            "access_log/{name}: {counted} allocations for 10000 lines (before them, while growing: {warm_up})"
+        );
+    }
+}
+
+criterion_group!(benches, allocations, lines);
+criterion_main!(benches);
