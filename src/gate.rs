@@ -2,6 +2,7 @@
 
 use crate::config::{self, Checked};
 use crate::filter::{Catalogue, FilterSettings};
+use crate::observe::process_log;
 use crate::run;
 use std::path::{Path, PathBuf};
 
@@ -67,12 +68,13 @@ impl Gate {
     /// file cannot be had. Nothing was served then.
     pub fn run(self) -> Result<(), Error> {
         let checked = self.check();
+        let Some(plan) = &checked.plan else {
+            return Err(Error::Configuration(checked.report.render_text(&checked.sources)));
+        };
+        process_log::init(plan.log_level);
         for warning in checked.warnings() {
             log::warn!("{warning}");
         }
-        match checked.plan {
-            Some(ref plan) if !checked.report.has_errors() => run::run(plan).map_err(Error::Start),
-            _ => Err(Error::Configuration(checked.report.render_text(&checked.sources))),
-        }
+        run::run(plan).map_err(Error::Start)
     }
 }

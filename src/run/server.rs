@@ -7,7 +7,7 @@ use crate::config::file;
 use crate::config::plan::Plan;
 use crate::edge;
 use crate::http::{Live, Proxy, Refuser};
-use crate::observe::{AccessLog, process_log};
+use crate::observe::AccessLog;
 use crate::upstream::{Group, Registry, health};
 use async_trait::async_trait;
 use log::{error, info};
@@ -26,7 +26,6 @@ use tokio::sync::watch;
 /// # Errors
 /// In words for the operator: an address in use, a file that cannot be opened. Nothing was served then.
 pub fn run(plan: &Plan) -> Result<(), String> {
-    process_log::init(plan.log_level);
     install_crypto();
     let workers = workers(&plan.server);
     // sockets and files before anything is started: what fails, fails here, and as the user who started it

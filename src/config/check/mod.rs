@@ -95,7 +95,8 @@ impl<'a> Checker<'a> {
         let upstreams = self.upstreams();
         let listeners = self.listeners();
         let routes = self.routes(&listeners);
-        self.unused(&listeners, &routes);
+        self.nothing_to_serve();
+        self.unused();
         let plan = Plan {
             server: self.file.server.clone(),
             trusted_proxies: self.file.trusted_proxies.iter().map(|c| c.0).collect(),
@@ -112,12 +113,8 @@ impl<'a> Checker<'a> {
         Some(plan)
     }
 
-    /// What is defined and serves nothing.
-    fn unused(
-        &mut self,
-        listeners: &[std::sync::Arc<crate::config::plan::Listener>],
-        routes: &[std::sync::Arc<crate::config::plan::Route>],
-    ) {
+    fn nothing_to_serve(&mut self) {
+        let (listeners, routes) = (&self.file.listeners, &self.file.routes);
         if !self.whole {
             return;
         }
@@ -125,10 +122,18 @@ impl<'a> Checker<'a> {
             self.report
                 .error(Code::NothingToServe, Span::default(), "there is no listener")
                 .help("add `listeners: [{ address: 127.0.0.1:8080 }]`");
-        } else if routes.is_empty() && !listeners.iter().all(|l| l.redirect_https.is_some()) {
+        } else if routes.is_empty() && !listeners.iter().all(|l| l.redirect_https.enabled) {
             self.report
                 .error(Code::NothingToServe, Span::default(), "there is no route")
                 .help("add `routes: [{ path: /, upstream: NAME }]`, with the group under `upstreams`");
+        }
+    }
+
+    /// Warnings about what is defined and serves nothing. Where there are errors, the mistake may
+    /// be in what would have used it.
+    fn unused(&mut self) {
+        if self.report.has_errors() {
+            return;
         }
         for (name, _) in self.file.upstreams.iter() {
             let id = self.upstreams.get(name.value.as_str());
