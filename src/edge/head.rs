@@ -245,8 +245,11 @@ impl Scanner {
     }
 }
 
-/// Method and what follows it; `None` while the method may go on.
-fn method_of(line: &[u8]) -> Result<Option<(&[u8], &[u8])>, Reject> {
+/// Two parts of a line.
+type Cut<'a> = (&'a [u8], &'a [u8]);
+
+/// Method and what follows the space after it; `None` while the method may go on.
+fn method_of(line: &[u8]) -> Result<Option<Cut<'_>>, Reject> {
     let end = line.iter().take(MAX_METHOD + 1).position(|b| !is(*b, TOKEN));
     let Some(end) = end else {
         return if line.len() > MAX_METHOD { Err(Reject::NotImplemented) } else { Ok(None) };
