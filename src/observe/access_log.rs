@@ -26,8 +26,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// The longest that a process waits for its last lines.
-pub(super) const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a flush or a drop waits. After a flush that waited in vain the drop waits no longer
+/// than one look of the writer, so that an end with both takes a second at most.
+pub(super) const GOODBYE: Duration = Duration::from_millis(800);
 
 /// How much is held back, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +83,7 @@ impl AccessLog {
             dropped: AtomicU64::new(0),
             idle: AtomicBool::new(true),
             stop: AtomicBool::new(false),
+            waited_in_vain: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
             flush_asked: AtomicU64::new(0),
             progress: Mutex::new(Progress::default()),
@@ -122,7 +124,7 @@ impl AccessLog {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until the lines of every `write` that has returned are with the sink, for a second
+    /// Waits until the lines of every `write` that has returned are with the sink, for 800 ms
     /// at most. Whether they are.
     pub fn flush(&self) -> bool {
         if self.shared.writer.get().is_none() {
@@ -130,7 +132,9 @@ impl AccessLog {
         }
         let ticket = self.shared.flush_asked.fetch_add(1, Ordering::AcqRel) + 1;
         self.shared.wake();
-        self.shared.wait_until(|progress| progress.written_up_to >= ticket || progress.finished)
+        let done = self.shared.wait_until(|progress| progress.written_up_to >= ticket || progress.finished);
+        self.shared.waited_in_vain.store(!done, Ordering::Release);
+        done
     }
 
     /// Opens the file anew before the next line is written: a rotation has moved it away. A
@@ -193,6 +197,8 @@ pub(super) struct Shared {
     /// The writer sleeps until it is woken. True before it is started.
     pub(super) idle: AtomicBool,
     pub(super) stop: AtomicBool,
+    /// The last flush ran out of time: the sink had its chance.
+    pub(super) waited_in_vain: AtomicBool,
     pub(super) reopen: AtomicBool,
     pub(super) flush_asked: AtomicU64,
     progress: Mutex<Progress>,

@@ -14,7 +14,7 @@ const KEPT_CAPACITY: usize = 1024 * 1024;
 
 /// How long the rest is offered to a slow sink after the end was announced: less than
 /// [`super::access_log::GOODBYE`], so that the lines that stay behind can be counted.
-const LAST_CALL: Duration = Duration::from_millis(700);
+const LAST_CALL: Duration = Duration::from_millis(600);
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -138,7 +138,8 @@ impl Writer {
             return false;
         }
         let now = Instant::now();
-        now >= *self.give_up_at.get_or_insert(now + LAST_CALL)
+        self.shared.waited_in_vain.load(Ordering::Acquire)
+            || now >= *self.give_up_at.get_or_insert(now + LAST_CALL)
     }
 
     fn lose(&mut self, rest: &[u8], why: &io::Error) {
