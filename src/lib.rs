@@ -43,3 +43,8 @@ pub mod units;
 pub mod upstream;
 
 pub use gate::{Error, Gate};
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
