@@ -202,3 +202,21 @@ upstreams: { api: { servers: [$api] } }
     );
     assert_eq!(gate.get("/").text(), "late");
 }
+
+#[test]
+fn a_client_that_does_not_read_is_closed() {
+    let api = Backend::start("api");
+    api.answers(Reply::ok("x".repeat(30_000_000)));
+    let gate = Gate::start(
+        "listeners: [{ name: web, address: $web, limits: { send_timeout: 500ms } }]
+routes: [{ path: /, upstream: api }]
+upstreams: { api: { servers: [$api] } }
+",
+        &[&api],
+    );
+    let mut deaf = gate.connect();
+    deaf.send(Request::get("/large").bytes());
+    let line = gate.logged_path("/large");
+    assert!(line["response_bytes"].as_u64().is_some_and(|bytes| bytes < 30_000_000), "{line}");
+    assert!(line["error"].is_string(), "{line}");
+}
