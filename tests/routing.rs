@@ -79,7 +79,7 @@ fn exact_goes_before_prefix_and_prefix_before_regex() {
             ("/files/other.png", "first"),
             ("/files/other.gif", "second"),
             ("/x/files/other.gif", "root"),
-            ("/files/pngs/one.png?query=counts#not", "exact"),
+            ("/files/pngs/one.png?query=counts-not", "exact"),
         ],
     );
 }

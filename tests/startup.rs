@@ -172,7 +172,7 @@ fn an_access_log_that_cannot_be_written_is_found_before_serving() {
         .launch(&format!("log: {{ access: {{ to: {{ file: /nonexistent/dir/access.log }} }} }}\n{SIMPLE}"));
     let code = gate.exit().code();
     assert!(matches!(code, Some(1 | 64)), "{code:?}: {}", gate.stderr());
-    assert!(gate.stderr().contains("/nonexistent/dir/access.log"), "{}", gate.stderr());
+    assert!(gate.stderr().contains("/nonexistent/dir"), "{}", gate.stderr());
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn environment_and_includes_are_read() {
             "include: more.yaml
 listeners: [{ name: web, address: $web }]
 routes:
-  - { exact: /env, respond: { body: \"${GATE_WORD} ${GATE_MISSING:-and a default} $${kept}\" } }
+  - { exact: /env, respond: { body: \"${GATE_WORD} ${GATE_MISSING:-and a default} $${{kept}}\" } }
 ",
         );
     eventually("the gate to listen", || std::net::TcpStream::connect(address).is_ok());

@@ -4,7 +4,7 @@
 use super::net::{ServerAddress, own_loopback};
 use super::reply::Reply;
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -255,6 +255,9 @@ fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> io::Res
 }
 
 fn read_body(reader: &mut BufReader<TcpStream>, request: &Received) -> io::Result<Vec<u8>> {
+    if request.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
+        reader.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
     if request.header("transfer-encoding").is_some() {
         return super::http_client::read_chunked(reader);
     }
