@@ -188,7 +188,8 @@ pub struct Split {
 pub struct Respond {
     pub status: u16,
     pub body: Template,
-    pub headers: Vec<(http::HeaderName, Template)>,
+    /// Names as they were written; each is a token.
+    pub headers: Vec<(bytes::Bytes, Template)>,
 }
 
 /// A named group of servers.

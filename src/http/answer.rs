@@ -12,16 +12,23 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, Session};
 
+const CONTENT_TYPE: Bytes = Bytes::from_static(b"Content-Type");
+
 /// A response made here.
 pub struct Reply {
     pub status: StatusCode,
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Names as they are written on HTTP/1.
+    pub headers: Vec<(Bytes, HeaderValue)>,
     pub body: Bytes,
 }
 
 impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
-        Reply { status: answer.status, headers: answer.headers, body: answer.body }
+        let named = |(name, value): (HeaderName, HeaderValue)| {
+            (Bytes::copy_from_slice(name.as_str().as_bytes()), value)
+        };
+        let headers = answer.headers.into_iter().map(named).collect();
+        Reply { status: answer.status, headers, body: answer.body }
     }
 }
 
@@ -54,11 +61,11 @@ pub async fn refuse(session: &mut Session, ctx: &mut Ctx, reject: Reject) -> Res
     let id = ctx.request.as_ref().map_or("-", |r| r.info.request_id.as_str());
     let body = reply::body(reject, kind, id);
     let mut headers = vec![
-        (header::CONTENT_TYPE, HeaderValue::from_static(kind.content_type())),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (CONTENT_TYPE, HeaderValue::from_static(kind.content_type())),
+        (Bytes::from_static(b"Cache-Control"), HeaderValue::from_static("no-store")),
     ];
     if let Some(seconds) = retry_after(ctx, reject) {
-        headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        headers.push((Bytes::from_static(b"Retry-After"), HeaderValue::from(seconds)));
     }
     send(session, ctx, Reply { status: reject.status(), headers, body: body.into() }).await
 }
@@ -127,8 +134,8 @@ fn respond_with(head: &RequestHeader, info: &RequestInfo, respond: &plan::Respon
         .iter()
         .filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_str(&render(value)).ok()?)))
         .collect();
-    if !body.is_empty() && !headers.iter().any(|(name, _)| name == header::CONTENT_TYPE) {
-        headers.push((header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")));
+    if !body.is_empty() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(&CONTENT_TYPE)) {
+        headers.push((CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")));
     }
     let status = StatusCode::from_u16(respond.status).unwrap_or(StatusCode::OK);
     Reply { status, headers, body: body.into() }
@@ -155,7 +162,7 @@ fn redirect(status: u16, to: &str) -> Result<Reply, Reject> {
     let location = HeaderValue::from_str(to).map_err(|_| Reject::BadRequest("bad redirect target"))?;
     Ok(Reply {
         status: StatusCode::from_u16(status).unwrap_or(StatusCode::PERMANENT_REDIRECT),
-        headers: vec![(header::LOCATION, location)],
+        headers: vec![(Bytes::from_static(b"Location"), location)],
         body: Bytes::new(),
     })
 }

@@ -5,15 +5,17 @@ use super::ctx::{Ctx, Forward, Matched};
 use super::refusal::Reject;
 use super::{forwarded, path};
 use crate::config::file::UpstreamHost;
+use crate::config::plan::UpstreamTimeouts;
 use crate::filter::Phases;
 use crate::observe::events;
+use crate::upstream::reason;
 use http::{Method, StatusCode, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The server for the next try.
 ///
@@ -25,7 +27,6 @@ pub fn next_peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let Some(group) = forward.group.clone() else {
         return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
     };
-    forward.endpoint = None;
     let mut chosen = group.select(&forward.tried);
     if chosen.is_none() && std::mem::take(&mut forward.stale) {
         // nobody else is left, and the last server only closed an idle connection: ask it again
@@ -128,7 +129,7 @@ fn set_host(head: &mut RequestHeader, forward: &Forward) -> Result<()> {
 pub fn connect_failed(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
     let retry = ctx.forward.retry.is_some_and(|r| r.on_connect) && another_try(ctx);
     error.set_retry(retry);
-    report(ctx, &error, retry);
+    report(ctx, &error, retry, |group| group.connect);
     error
 }
 
@@ -156,7 +157,7 @@ pub fn exchange_failed(
     ctx.forward.stale |= stale;
     error.set_retry(retry);
     if *error.esource() == ErrorSource::Upstream && !stale {
-        report(ctx, &error, retry);
+        report(ctx, &error, retry, |group| group.response);
     }
     error
 }
@@ -179,9 +180,10 @@ fn another_try(ctx: &Ctx) -> bool {
     forward.retry.is_some_and(|r| forward.attempts < r.attempts)
 }
 
-fn report(ctx: &Ctx, error: &Error, retry: bool) {
+fn report(ctx: &Ctx, error: &Error, retry: bool, allowed: fn(&UpstreamTimeouts) -> Duration) {
     let forward = &ctx.forward;
     if let (Some(group), Some(try_on)) = (&forward.group, &forward.endpoint) {
-        events::try_failed(group.name(), try_on.endpoint().name(), &error, retry);
+        let why = reason::words(error, allowed(&group.plan().timeouts));
+        events::try_failed(group.name(), try_on.endpoint().name(), &why, retry);
     }
 }

@@ -124,10 +124,10 @@ pub fn health_changed(group: &str, server: &str, up: bool, reason: &str) {
     }
 }
 
-/// A try of a request on a server failed. `retry`: it is tried elsewhere, and the client sees nothing of it.
+/// A try of a request on a server failed. `retry`: it is tried elsewhere if another server is up.
 pub fn try_failed(group: &str, server: &str, error: &dyn Display, retry: bool) {
     if retry {
-        log::info!(target: UPSTREAM, "upstream {group:?}: server {server} failed, trying another: {error}");
+        log::info!(target: UPSTREAM, "upstream {group:?}: server {server} failed, to be tried elsewhere: {error}");
     } else {
         log::warn!(target: UPSTREAM, "upstream {group:?}: server {server} failed: {error}");
     }

@@ -5,12 +5,14 @@
 //! - [`group`]: a named group of servers, from which requests choose one. Built from the plan by
 //!   `run::snapshot`, asked by `http::forward`.
 //! - [`balance`]: the algorithms that choose, as Pingora's `BackendSelection`.
+//! - [`reason`]: what is wrong with a server, in plain words.
 //! - [`health`]: the checks that run in the background and mark servers up and down.
 
 pub mod balance;
 pub mod endpoint;
 pub mod group;
 pub mod health;
+pub mod reason;
 pub mod registry;
 
 pub use endpoint::{Endpoint, InFlight};

@@ -274,7 +274,7 @@ impl<'a> Checker<'a> {
             let fine = value.as_text().is_none_or(|text| http::HeaderValue::from_str(text).is_ok());
             match parsed {
                 Ok(parsed) if fine && parsed != http::header::CONTENT_LENGTH => {
-                    headers.push((parsed, value.value.clone()));
+                    headers.push((bytes::Bytes::copy_from_slice(name.value.as_bytes()), value.value.clone()));
                 }
                 Ok(_) if fine => {
                     let message = "content-length follows from the body\nremove it";

@@ -6,10 +6,10 @@
 //! body to its end whatever its length, and loads the root certificates twice for each check.
 
 use super::Thresholds;
-use super::reason::UNEXPECTED;
 use crate::config::file::HttpCheck;
 use crate::config::words::StatusRange;
 use crate::units::Size;
+use crate::upstream::reason::UNEXPECTED;
 use async_trait::async_trait;
 use http::header;
 use pingora_core::protocols::http::v1::client::HttpSession;

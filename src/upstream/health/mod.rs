@@ -5,12 +5,11 @@
 //! forgets it when a weight changes.
 
 pub mod http;
-mod reason;
 mod watch;
 
 pub use watch::watch;
 
-use super::registry::Registry;
+use super::{reason, registry::Registry};
 use crate::config::file;
 use http::HttpHealthCheck;
 use pingora_load_balancing::Backend;

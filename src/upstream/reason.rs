@@ -1,4 +1,4 @@
-//! What is wrong with a server, in plain words. Called by [`Probe::check`](super::Probe::check).
+//! What is wrong with a server, in plain words. Called by health checks and by `http::forward`.
 
 use crate::units::Time;
 use pingora_core::{Error, ErrorType};
@@ -13,7 +13,7 @@ pub fn no_answer(timeout: Duration) -> String {
     format!("no answer within {}", Time(timeout))
 }
 
-/// The reason of a failed check. `timeout` is what the check was allowed.
+/// The reason of a failed check or try. `timeout` is what it was allowed.
 pub fn words(error: &Error, timeout: Duration) -> String {
     let root = root(error);
     match root.etype() {
