@@ -60,7 +60,8 @@ pub struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    pub(crate) fn new(
+    /// Made by the gate for every phase of a request; open to benchmarks and to tests of filters.
+    pub fn new(
         session: &'a mut Session,
         info: &'a RequestInfo,
         state: &'a mut http::Extensions,
