@@ -2,10 +2,11 @@
 
 use crate::edge::open::Hold;
 use crate::edge::{App, Listening, Shared, Socket, connection, stopping};
+use crate::observe::events;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 /// How long to wait when the process has no file descriptors left for a connection.
@@ -31,14 +32,7 @@ pub async fn run<A: App>(shared: Arc<Shared<A>>, hold: Hold, socket: Socket) {
             // the client has gone again, or the network has trouble: not ours
             Err(e) if is_of_the_client(&e) => {}
             Err(e) => {
-                if listening.trouble.pass(Instant::now()) {
-                    let fix = if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
-                        "; raise the limit of open files (ulimit -n) or lower limits.connections"
-                    } else {
-                        ""
-                    };
-                    log::error!("listener `{name}`: cannot accept connections: {e}{fix}");
-                }
+                events::accept_failed(&listening.trouble, name, &e);
                 tokio::time::sleep(BACK_OFF).await;
             }
         }
@@ -62,15 +56,7 @@ fn last_ones<A: App>(shared: &Arc<Shared<A>>, listening: &Arc<Listening>, listen
 /// Starts the life of a connection, unless there are too many.
 fn admit<A: App>(shared: &Arc<Shared<A>>, listening: &Arc<Listening>, tcp: TcpStream, peer: SocketAddr) {
     let Some(slot) = listening.count.enter() else {
-        if listening.full.pass(Instant::now()) {
-            log::warn!(
-                "listener `{}`: {} connections are open, the limit (limits.connections); \
-                 more are closed as they come ({} so far)",
-                listening.plan.name,
-                listening.count.open(),
-                listening.count.refused()
-            );
-        }
+        events::connections_full(&listening.full, &listening.plan.name, listening.plan.limits.connections);
         return;
     };
     tokio::spawn(connection(shared.clone(), listening.clone(), tcp, peer, slot));

@@ -36,9 +36,10 @@ pub use open::{Count, Open};
 use crate::config::plan;
 use crate::edge::conn::Conn;
 use crate::edge::head::HeadLimits;
-use crate::edge::open::{OncePerMinute, Slot};
+use crate::edge::open::Slot;
 use crate::edge::transport::Transport;
 use crate::http::{Connection, HeadRefuser, TlsFacts};
+use crate::observe::{Throttle, events};
 use pingora_core::apps::HttpServerApp;
 use pingora_core::server::ShutdownWatch;
 use std::net::SocketAddr;
@@ -90,8 +91,8 @@ pub struct Listening {
     limits: HeadLimits,
     tls: Option<TlsAcceptor>,
     /// Log lines that must not become a flood.
-    full: OncePerMinute,
-    trouble: OncePerMinute,
+    full: Throttle,
+    trouble: Throttle,
 }
 
 /// Opens every listener for this many workers, or none of them.
@@ -159,8 +160,8 @@ impl Listening {
             address,
             limits,
             tls,
-            full: OncePerMinute::default(),
-            trouble: OncePerMinute::default(),
+            full: Throttle::every_minute(),
+            trouble: Throttle::every_minute(),
         })
     }
 }
@@ -224,7 +225,7 @@ async fn handshake(
     match Box::pin(tls::accept(tls, tcp, limit)).await {
         Ok(accepted) => Some((accepted.io, Some(accepted.facts), accepted.h2 || h2_only)),
         Err(why) => {
-            log::debug!("{peer}: TLS handshake on `{}` failed: {why}", listening.plan.name);
+            events::handshake_failed(&listening.plan.name, peer.ip(), &why);
             None
         }
     }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 use tokio::sync::Notify;
 
 /// What keeps the process from ending: accept loops and connections.
@@ -108,33 +107,9 @@ impl Drop for Slot {
     }
 }
 
-/// Lets one log line a minute through.
-#[derive(Debug)]
-pub(super) struct OncePerMinute {
-    since: Instant,
-    /// Seconds after `since` at which the next line may come.
-    next: AtomicU64,
-}
-
-impl Default for OncePerMinute {
-    fn default() -> Self {
-        OncePerMinute { since: Instant::now(), next: AtomicU64::new(0) }
-    }
-}
-
-impl OncePerMinute {
-    pub fn pass(&self, now: Instant) -> bool {
-        let seconds = now.saturating_duration_since(self.since).as_secs();
-        let next = self.next.load(Ordering::Relaxed);
-        seconds >= next
-            && self.next.compare_exchange(next, seconds + 60, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn the_limit_holds_and_places_come_back() {
@@ -165,13 +140,5 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(connection);
         waiting.await.unwrap();
-    }
-
-    #[test]
-    fn one_line_a_minute() {
-        let log = OncePerMinute::default();
-        let at = |s| log.since + Duration::from_secs(s);
-        let passed: Vec<u64> = [0, 1, 59, 60, 61, 200].into_iter().filter(|s| log.pass(at(*s))).collect();
-        assert_eq!(passed, [0, 60, 200]);
     }
 }

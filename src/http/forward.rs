@@ -184,6 +184,7 @@ fn report(ctx: &Ctx, error: &Error, retry: bool, allowed: fn(&UpstreamTimeouts) 
     let forward = &ctx.forward;
     if let (Some(group), Some(try_on)) = (&forward.group, &forward.endpoint) {
         let why = reason::words(error, allowed(&group.plan().timeouts));
-        events::try_failed(group.name(), try_on.endpoint().name(), &why, retry);
+        let endpoint = try_on.endpoint();
+        events::try_failed(endpoint.failures(), group.name(), endpoint.name(), &why, retry);
     }
 }

@@ -5,7 +5,6 @@ use super::throttle::Throttle;
 use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The log target of health checks.
@@ -15,10 +14,11 @@ const LOG: &str = "weirgate::access_log";
 const PROCESS: &str = "weirgate";
 const UPSTREAM: &str = "weirgate::upstream";
 
-/// The process has read its configuration and begins.
-pub fn starting(config: &Path, workers: usize) {
+/// The sockets are open and the workers begin.
+pub fn starting(workers: usize) {
     let version = env!("CARGO_PKG_VERSION");
-    log::info!(target: PROCESS, "weirgate {version} starts with {} on {workers} workers", config.display());
+    let plural = if workers == 1 { "" } else { "s" };
+    log::info!(target: PROCESS, "weirgate {version} serves with {workers} worker{plural}");
 }
 
 /// A signal asked for the end; requests in flight have `grace`.
@@ -40,25 +40,6 @@ pub fn stopped(left: usize) {
 pub fn listening(listener: &str, address: &dyn Display, tls: bool) {
     let tls = if tls { " (TLS)" } else { "" };
     log::info!(target: LISTENER, "listener {listener:?} listens on {address}{tls}");
-}
-
-/// A listener of a running process cannot be opened. (At the start the same words, of
-/// [`bind_words`], end the process and are printed by `cli`.)
-pub fn bind_failed(listener: &str, address: &dyn Display, error: &io::Error) {
-    log::error!(target: LISTENER, "{}", bind_words(listener, address, error));
-}
-
-/// Why an address cannot be listened on, and what to do about it.
-pub fn bind_words(listener: &str, address: &dyn Display, error: &io::Error) -> String {
-    let fix = match error.kind() {
-        io::ErrorKind::AddrInUse => ": stop the process that listens there, or choose another port",
-        io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
-        io::ErrorKind::PermissionDenied => {
-            ": ports below 1024 need CAP_NET_BIND_SERVICE (setcap, or AmbientCapabilities in a systemd unit)"
-        }
-        _ => "",
-    };
-    format!("listener {listener:?} cannot listen on {address}: {error}{fix}")
 }
 
 /// `accept` failed: mostly too many open files. Said once a minute.
@@ -83,13 +64,8 @@ pub fn connections_full(throttle: &Throttle, listener: &str, limit: usize) {
 
 /// A client did not get through the TLS handshake. Anybody can cause it at will, so it is for
 /// those who debug.
-pub fn handshake_failed(listener: &str, client: Option<IpAddr>, why: &dyn Display) {
-    match client {
-        Some(client) => {
-            log::debug!(target: LISTENER, "listener {listener:?}: TLS handshake with {client}: {why}")
-        }
-        None => log::debug!(target: LISTENER, "listener {listener:?}: TLS handshake: {why}"),
-    }
+pub fn handshake_failed(listener: &str, client: IpAddr, why: &dyn Display) {
+    log::debug!(target: LISTENER, "listener {listener:?}: TLS handshake with {client}: {why}");
 }
 
 /// The access log's sink fails. Said when it begins.
@@ -125,11 +101,14 @@ pub fn health_changed(group: &str, server: &str, up: bool, reason: &str) {
 }
 
 /// A try of a request on a server failed. `retry`: it is tried elsewhere if another server is up.
-pub fn try_failed(group: &str, server: &str, error: &dyn Display, retry: bool) {
+/// Said every ten seconds for a server; the access log has every request.
+pub fn try_failed(throttle: &Throttle, group: &str, server: &str, error: &dyn Display, retry: bool) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    let more = and(more);
     if retry {
-        log::info!(target: UPSTREAM, "upstream {group:?}: server {server} failed, to be tried elsewhere: {error}");
+        log::info!(target: UPSTREAM, "upstream {group:?}: server {server} failed, to be tried elsewhere: {error}{more}");
     } else {
-        log::warn!(target: UPSTREAM, "upstream {group:?}: server {server} failed: {error}");
+        log::warn!(target: UPSTREAM, "upstream {group:?}: server {server} failed: {error}{more}");
     }
 }
 
@@ -138,17 +117,5 @@ fn and(more: u64) -> String {
     match more {
         0 => String::new(),
         n => format!("; {n} times more since this was last said"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_in_use_is_said_with_its_fix() {
-        let words = bind_words("web", &"127.0.0.1:80", &io::ErrorKind::AddrInUse.into());
-        assert!(words.starts_with("listener \"web\" cannot listen on 127.0.0.1:80: "), "{words}");
-        assert!(words.ends_with("stop the process that listens there, or choose another port"), "{words}");
     }
 }

@@ -7,10 +7,10 @@ use crate::config::file;
 use crate::config::plan::Plan;
 use crate::edge;
 use crate::http::{Live, Proxy, Refuser};
-use crate::observe::AccessLog;
+use crate::observe::{AccessLog, events};
 use crate::upstream::{Group, Registry, health};
 use async_trait::async_trait;
-use log::{error, info};
+use log::error;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::Service;
@@ -36,6 +36,9 @@ pub fn run(plan: &Plan) -> Result<(), String> {
 
     let (drain, draining) = watch::channel(false);
     let open = bound.open();
+    for listening in bound.listeners() {
+        events::listening(&listening.plan.name, &listening.address, listening.plan.tls.is_some());
+    }
     let edge = EdgeService {
         bound: Some(bound),
         workers,
@@ -50,14 +53,14 @@ pub fn run(plan: &Plan) -> Result<(), String> {
     server.add_service(edge);
     server.add_service(HealthService { groups: snapshot.groups });
     let grace = Duration::from_secs(plan.server.grace_period_seconds);
-    server.run(RunArgs { shutdown_signal: Box::new(Signals { drain, open, grace }) });
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { drain, open: open.clone(), grace }) });
 
     join(&threads, Duration::from_secs(plan.server.graceful_shutdown_timeout_seconds));
     if let Some(log) = &access_log {
         log.flush();
     }
     drop(pid_file);
-    info!("stopped");
+    events::stopped(open.count());
     Ok(())
 }
 
@@ -123,7 +126,7 @@ impl Service for EdgeService {
                 Err(why) => error!("worker {index} could not be started: {why}"),
             }
         }
-        info!("{} workers serve", self.workers);
+        events::starting(self.workers);
         stop.changed().await.ok();
     }
 

@@ -51,10 +51,8 @@ impl Signals {
         events::draining(name, self.grace);
         self.drain.send_replace(true);
         tokio::select! {
-            () = self.open.drained() => info!("all connections have ended"),
-            () = tokio::time::sleep(self.grace) => {
-                warn!("{} connections did not end in time and are closed", self.open.count());
-            }
+            () = self.open.drained() => {}
+            () = tokio::time::sleep(self.grace) => {}
             _ = int.recv() => {
                 warn!("SIGINT: {} connections are closed at once", self.open.count());
                 return ShutdownSignal::FastShutdown;

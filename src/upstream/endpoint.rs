@@ -3,12 +3,16 @@
 //! and end and by the health checks.
 
 use super::health::{Change, Tally, Thresholds};
+use crate::observe::Throttle;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// A server that is down fails every request that is sent to it; the process log says it this often.
+const FAILURE_LINES: Duration = Duration::from_secs(10);
 
 /// A server as one group knows it. Shared by every configuration that names it in that group.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ pub struct Endpoint {
     name: Box<str>,
     changes: Arc<Changes>,
     health: Mutex<Health>,
+    failures: Throttle,
     // what every request writes
     in_flight: CacheLine<AtomicUsize>,
 }
@@ -46,6 +51,7 @@ impl Endpoint {
                 last_failure: None,
                 since: SystemTime::now(),
             }),
+            failures: Throttle::new(FAILURE_LINES),
             in_flight: CacheLine(AtomicUsize::new(0)),
         }
     }
@@ -57,6 +63,11 @@ impl Endpoint {
     /// The address as text, such as `127.0.0.1:3001`; for logs and `Host`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How often tries that failed here are said in the process log.
+    pub fn failures(&self) -> &Throttle {
+        &self.failures
     }
 
     /// What the health checks say. Whether a group heeds it is for [`Server::usable`](super::Server::usable).
