@@ -61,11 +61,7 @@ pub struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     /// Made by the gate for every phase of a request; open to benchmarks and to tests of filters.
-    pub fn new(
-        session: &'a mut Session,
-        info: &'a RequestInfo,
-        state: &'a mut http::Extensions,
-    ) -> Self {
+    pub fn new(session: &'a mut Session, info: &'a RequestInfo, state: &'a mut http::Extensions) -> Self {
         Exchange { session, info, state }
     }
 
