@@ -52,6 +52,13 @@ impl Table {
         let pairs = find(kind)?.rounds.iter().zip(&find(base)?.rounds);
         Some(median(pairs.map(|(ours, theirs)| ours.total() / theirs.total()).collect()))
     }
+
+    /// The same for the best round of each: disturbance only ever adds, so on a busy machine this is nearer the
+    /// truth, if there were enough rounds for both to be left alone once.
+    fn best_ratio(&self, kind: Kind, base: Kind) -> Option<f64> {
+        let best = |kind| Some(self.measured.iter().find(|measured| measured.kind == kind)?.spread().0);
+        Some(best(kind)? / best(base)?)
+    }
 }
 
 const COLUMNS: [&str; 14] = [
@@ -190,13 +197,16 @@ impl Report {
         let mut lines = String::new();
         for table in &self.tables {
             for kind in table.measured.iter().map(|measured| measured.kind) {
-                let (Some(target), Some(ratio)) = (kind.target(), table.ratio(kind, Kind::MinimalPingora))
+                let base = Kind::MinimalPingora;
+                let (Some(target), Some(ratio), Some(best)) =
+                    (kind.target(), table.ratio(kind, base), table.best_ratio(kind, base))
                 else {
                     continue;
                 };
                 let verdict = if ratio <= target { "met" } else { "MISSED" };
                 lines.push_str(&format!(
-                    "- {}, {}: {ratio:.3}x minimal Pingora, target {target:.2}x: {verdict}\n",
+                    "- {}, {}: {ratio:.3}x minimal Pingora (best rounds {best:.3}x), target {target:.2}x: \
+                     {verdict}\n",
                     table.workload.name(),
                     kind.name(),
                 ));
