@@ -22,14 +22,14 @@ demo: setup
 	$(CARGO) build --locked --bin weirgate --example demo
 	@$(CARGO) run --quiet --locked --example demo
 
-# Clippy and doc share what they compile of the dependencies. The tests come last, so that the last
-# line of the output is theirs.
+# Clippy and doc share what they compile of the dependencies. The tests come last, so that the last line of the
+# output is theirs, and go on after a failure, so that one run tells all.
 test:
 	@scripts/setup.sh test
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked
-	$(CARGO) test --locked
+	$(CARGO) test --locked --no-fail-fast
 
 bench: setup
 	$(CARGO) bench --locked
