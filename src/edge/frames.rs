@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEADER: usize = 9;
-/// PING, SETTINGS, PRIORITY and empty DATA frames in one second. Measuring clients send one
+/// PING, SETTINGS, PRIORITY, unknown and empty DATA frames in one second. Measuring clients send one
 /// PING a round trip; above this it is a flood (CVE-2019-9512, -9515, -9518).
 const MAX_CONTROL_PER_SECOND: u32 = 1000;
 
@@ -137,7 +137,8 @@ impl FrameWatch {
         self.opening = false;
         match frame.kind {
             HEADERS | PUSH_PROMISE | CONTINUATION => self.in_head = frame.flags & END_HEADERS == 0,
-            PING | SETTINGS | PRIORITY => self.count_control(now)?,
+            // frames of unknown types are ignored, but they have to be read
+            PING | SETTINGS | PRIORITY | 10.. => self.count_control(now)?,
             DATA if frame.length == 0 && frame.flags & END_STREAM == 0 => self.count_control(now)?,
             _ => {}
         }
@@ -251,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_control_frames_ends_the_connection() {
-        for kind in [PING, SETTINGS, PRIORITY, DATA] {
+        for kind in [PING, SETTINGS, PRIORITY, DATA, 200] {
             let start = Instant::now();
             let mut watch = opened(start);
             let one = frame(kind, 0, if kind == DATA { 0 } else { 8 });

@@ -5,7 +5,7 @@
 
 use crate::edge::conn::Conn;
 use crate::edge::frames::PREFACE;
-use crate::edge::head::{Head, Scanner};
+use crate::edge::head::{Framing, Head, Scanner};
 use crate::edge::timer::Timer;
 use crate::edge::{App, Listening, Shared, Stop};
 use crate::http::{Refusal, Reject};
@@ -45,7 +45,8 @@ pub async fn serve<A: App>(
                     Box::pin(refuse(shared, conn, refused)).await;
                     return None;
                 }
-                let reused = process(shared, listening, conn, read, settings.take()).await?;
+                let request = Arrived { read, head, settings: settings.take() };
+                let reused = process(shared, listening, conn, request).await?;
                 let (stream, persistent) = reused.consume();
                 conn = stream.into_any().downcast::<Conn>().ok()?;
                 settings = persistent;
@@ -72,25 +73,36 @@ pub async fn serve<A: App>(
     }
 }
 
+/// A request whose head is sound.
+struct Arrived {
+    /// The head, and what came with it of the body.
+    read: BytesMut,
+    head: Head,
+    /// What the application keeps from one request of the connection to the next.
+    settings: Option<HttpPersistentSettings>,
+}
+
 /// Hands a request to the application. Not async, so that the session lives in Pingora's future
 /// only and not in that of the connection as well.
 fn process<'a, A: App>(
     shared: &'a Shared<A>,
     listening: &Listening,
     conn: Box<Conn>,
-    read: BytesMut,
-    settings: Option<HttpPersistentSettings>,
+    request: Arrived,
 ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>> {
     let limits = &listening.plan.limits;
+    let Arrived { read, head, settings } = request;
+    // a WebSocket may be silent for as long as it likes; a body may not
+    let body_timeout = (head.framing != Framing::None || !head.upgrade).then_some(limits.body_timeout.0);
     let mut session = ServerSession::new_http1(conn);
     if let Some(settings) = settings {
         settings.apply_to_session(&mut session);
     }
     session.set_pipelined_prefix(read);
     session.set_keepalive(Some(limits.idle_timeout.0.as_secs().max(1)));
-    session.set_read_timeout(Some(limits.body_timeout.0));
+    session.set_read_timeout(body_timeout);
     session.set_write_timeout(Some(limits.send_timeout.0));
-    session.set_total_drain_timeout(Some(limits.body_timeout.0));
+    session.set_total_drain_timeout(body_timeout);
     shared.app.process_new_http(session, &shared.shutdown)
 }
 

@@ -186,6 +186,12 @@ pub async fn failed(session: &mut Session, ctx: &mut Ctx, error: &Error) -> Fail
     FailToProxy { error_code: reject.status().as_u16(), can_reuse_downstream: false }
 }
 
+/// The edge checks chunked bodies as they pass; the client is there and waits for the answer.
+fn refused_by_edge(error: &Error) -> bool {
+    let io = error.root_cause().downcast_ref::<std::io::Error>();
+    io.is_some_and(|e| e.kind() == std::io::ErrorKind::InvalidData)
+}
+
 /// Which reply an error of Pingora's means; `None` when there is nobody to reply to.
 fn reject_for(error: &Error) -> Option<Reject> {
     use ErrorType::{ConnectTimedout, HTTPStatus, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
@@ -195,6 +201,9 @@ fn reject_for(error: &Error) -> Option<Reject> {
         }
         (ErrorSource::Upstream, _) => Some(Reject::BadGateway),
         (ErrorSource::Downstream, ReadTimedout) => Some(Reject::RequestTimeout),
+        (ErrorSource::Downstream, ErrorType::ReadError) if refused_by_edge(error) => {
+            Some(Reject::BadRequest("malformed chunked body"))
+        }
         (
             ErrorSource::Downstream,
             ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | WriteTimedout,
