@@ -33,6 +33,8 @@ const WRITE_BUFFER: usize = 4096;
 /// How much of the following requests is read while one is being answered.
 const MAX_HELD: usize = 16 * 1024;
 
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// Which of the bytes that arrive the reader may have.
 #[derive(Debug)]
 enum Gate {
@@ -56,6 +58,8 @@ pub struct Conn {
     ended: bool,
     /// Nothing can be sent any more.
     broken: bool,
+    /// The client waits to be told that its body is wanted.
+    owes_continue: bool,
     joins_writes: bool,
     write_buffer: Vec<u8>,
     written: usize,
@@ -104,6 +108,7 @@ impl Conn {
             held: BytesMut::new(),
             ended: false,
             broken: false,
+            owes_continue: false,
             joins_writes: true,
             write_buffer: Vec::new(),
             written: 0,
@@ -137,6 +142,8 @@ impl Conn {
             Framing::Chunked => Gate::Chunked(Chunked::default()),
         };
         let end = head.end + self.gate.admit(read.get(head.end..).unwrap_or_default())?;
+        // a client that has sent some of it does not wait
+        self.owes_continue = head.expects_continue && end == head.end;
         if end < read.len() {
             self.held = read.split_off(end);
         }
@@ -215,6 +222,7 @@ impl Conn {
 
     /// The rest of a body; what is read beyond it is held back.
     fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.send_continue(cx)?;
         let before = buf.filled().len();
         ready!(self.poll_io(cx, buf))?;
         let new = buf.filled().get(before..).unwrap_or_default();
@@ -226,6 +234,23 @@ impl Conn {
             }
             Err(why) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why))),
         }
+    }
+
+    /// The body is wanted: that is when the client is told, and not when the request has been
+    /// answered without it.
+    fn send_continue(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.owes_continue {
+            self.owes_continue = false;
+            self.join(CONTINUE);
+            // what the socket does not take now goes before the answer
+            if let Poll::Ready(result) = self.poll_flush_buffer(cx) {
+                result?;
+            }
+            if let Poll::Ready(result) = self.send(cx, |io, cx| io.poll_flush(cx)) {
+                result?;
+            }
+        }
+        Ok(())
     }
 
     /// Nothing is left of the request, but Pingora reads on to learn that the client has gone.

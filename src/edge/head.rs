@@ -39,6 +39,8 @@ pub struct Head {
     pub framing: Framing,
     /// It has an `Upgrade` header: what follows may be another protocol.
     pub upgrade: bool,
+    /// The client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+    pub expects_continue: bool,
 }
 
 /// Scans a head that grows; every byte is checked once.
@@ -55,6 +57,7 @@ pub struct Scanner {
     content_length: Option<u64>,
     transfer_encoding: bool,
     upgrade: bool,
+    expects_continue: bool,
 }
 
 /// What the rest of the head is judged by.
@@ -165,6 +168,10 @@ impl Scanner {
         }
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(trim(value), buf, request),
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects_continue = request.http_11 && trim(value).eq_ignore_ascii_case(b"100-continue");
+                Ok(())
+            }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.upgrade = true;
                 Ok(())
@@ -241,7 +248,8 @@ impl Scanner {
             (false, Some(0)) | (false, None) => Framing::None,
             (false, Some(length)) => Framing::Length(length),
         };
-        Ok(Head { start: self.start, end, framing, upgrade: self.upgrade })
+        let expects_continue = self.expects_continue && framing != Framing::None;
+        Ok(Head { start: self.start, end, framing, upgrade: self.upgrade, expects_continue })
     }
 }
 

@@ -72,6 +72,8 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
         return Ok(());
     };
     set_path(head, info.normalised_path.as_deref())?;
+    // the edge has told the client to go on, or will
+    head.remove_header(&header::EXPECT);
     let host = head.headers.get(header::HOST).cloned();
     set_host(head, &ctx.forward)?;
     let facts = forwarded::Facts {

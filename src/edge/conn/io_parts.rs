@@ -30,6 +30,7 @@ impl AsyncRead for Conn {
 
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.owes_continue = false;
         if self.joins_writes && self.write_buffer.len() + buf.len() <= WRITE_BUFFER {
             self.join(buf);
             return Poll::Ready(Ok(buf.len()));
@@ -42,6 +43,7 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.owes_continue = false;
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         if self.joins_writes && self.write_buffer.len() + total <= WRITE_BUFFER {
             for buf in bufs {

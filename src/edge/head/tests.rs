@@ -34,7 +34,10 @@ fn refused(head: &str) -> Reject {
 #[test]
 fn sound_heads_pass() {
     let plain = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    assert_eq!(complete(plain), Head { start: 0, end: plain.len(), framing: Framing::None, upgrade: false });
+    assert_eq!(
+        complete(plain),
+        Head { start: 0, end: plain.len(), framing: Framing::None, upgrade: false, expects_continue: false }
+    );
     for head in [
         "GET / HTTP/1.0\r\n\r\n",
         "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -65,6 +68,9 @@ fn the_framing_of_the_body_is_read() {
     assert_eq!(with("content-length:0\r\n").framing, Framing::None);
     assert_eq!(with("Transfer-Encoding: Chunked\r\n").framing, Framing::Chunked);
     assert!(with("Connection: upgrade\r\nUpgrade: websocket\r\n").upgrade);
+    assert!(with("Content-Length: 1\r\nExpect: 100-Continue\r\n").expects_continue);
+    assert!(!with("Expect: 100-continue\r\n").expects_continue);
+    assert!(!with("Content-Length: 1\r\nExpect: something\r\n").expects_continue);
 }
 
 #[test]

@@ -130,13 +130,24 @@ async fn a_malformed_chunked_body_never_becomes_a_request() {
 }
 
 #[tokio::test]
-async fn expect_100_continue_is_answered_before_the_body() {
+async fn expect_100_continue_is_answered_when_the_body_is_wanted() {
     let gate = Gate::start(listener());
     let mut client = gate.connect().await;
-    client.send("POST /e HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").await;
-    assert!(client.response().await.starts_with("HTTP/1.1 100"));
-    client.send("ok").await;
+    let head = |path| {
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    };
+    for _ in 0..2 {
+        client.send(head("/e")).await;
+        assert!(client.response().await.starts_with("HTTP/1.1 100"));
+        client.send("ok").await;
+        assert!(client.response().await.ends_with("POST /e ok"));
+    }
+    // it did not wait
+    client.send(head("/e") + "ok").await;
     assert!(client.response().await.ends_with("POST /e ok"));
+    // answered without it
+    client.send(head("/early")).await;
+    assert!(client.response().await.starts_with("HTTP/1.1 200"));
 }
 
 /// The answer must reach a client that is still sending, though nobody reads the rest.

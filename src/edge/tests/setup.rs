@@ -43,9 +43,6 @@ impl HttpServerApp for Echo {
         }
         let target = session.req_header().uri.path().to_string();
         let mut text = format!("{} {target} ", session.req_header().method).into_bytes();
-        if session.req_header().headers.contains_key("expect") {
-            session.write_continue_response().await.ok()?;
-        }
         if !target.starts_with("/early") {
             while let Some(piece) = session.read_request_body().await.ok()? {
                 text.extend_from_slice(&piece);
