@@ -84,6 +84,12 @@ pub fn response_head(session: &mut Session, ctx: &mut Ctx, head: &mut ResponseHe
     if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
+    if session.req_header().version == Version::HTTP_10
+        && head.remove_header(&header::TRANSFER_ENCODING).is_some()
+    {
+        // HTTP/1.0 has no chunks: the body ends with the connection (RFC 9112 §6.1)
+        session.set_keepalive(None);
+    }
     if session.req_header().version != Version::HTTP_2 {
         // the version is that of our connection, whatever the server's is (RFC 9110 §6.2)
         head.set_version(Version::HTTP_11);
