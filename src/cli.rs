@@ -106,7 +106,7 @@ fn text(config: &ConfigFile, checked: &Checked, print: bool) {
         return;
     }
     if print {
-        out(&config::print(&checked.file));
+        out(&config::print(checked));
     } else {
         out(&format!("{}: ok\n", config.file.display()));
     }
@@ -115,7 +115,7 @@ fn text(config: &ConfigFile, checked: &Checked, print: bool) {
 fn json(checked: &Checked, print: bool) {
     let mut value = checked.report.render_json(&checked.sources);
     if print && !checked.report.has_errors() {
-        let resolved = serde_json::to_value(&checked.file).unwrap_or_default();
+        let resolved = config::resolved(checked);
         value = serde_json::json!({ "problems": value, "resolved": resolved });
     }
     out(&format!("{value:#}\n"));

@@ -159,8 +159,8 @@ upstreams: { api: { servers: [$api] } }
 fn the_pid_file_names_the_process_and_is_removed_at_the_end() {
     let gate = Gate::start(&format!("server: {{ pid_file: $dir/gate.pid }}\n{SIMPLE}"), &[]);
     let file = gate.dir().join("gate.pid");
-    let id = std::fs::read_to_string(&file).expect("a pid file");
-    assert_eq!(id.trim(), gate.id().to_string());
+    let id = gate.id().to_string();
+    eventually("the pid file", || std::fs::read_to_string(&file).is_ok_and(|text| text.trim() == id));
     gate.terminate();
     assert_eq!(gate.exit().code(), Some(0));
     assert!(!file.exists());

@@ -18,4 +18,4 @@ pub mod yaml;
 mod env;
 
 pub use check::{Checked, check_file};
-pub use schema::{print, schema_text};
+pub use schema::{print, resolved, schema_text};

@@ -100,6 +100,11 @@ impl Report {
         }
     }
 
+    /// What is never rendered, and what stands in its place.
+    pub fn concealed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.concealed.iter().map(|(value, shown)| (value.as_str(), shown.as_str()))
+    }
+
     /// Ordered by file and place, each problem once.
     fn sorted(&self) -> Vec<&Diagnostic> {
         let mut all: Vec<&Diagnostic> = self.diagnostics.iter().collect();

@@ -1,7 +1,9 @@
 //! The JSON Schema of the configuration, for editors, and the resolved configuration as YAML.
 //! Both come from the same types as the parser. `conf/schema.json` is this, committed.
 
+use crate::config::check::Checked;
 use crate::config::file::File;
+use crate::config::secret::{MASK, is_key_material, is_secret_key};
 use crate::filter::Catalogue;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -48,6 +50,40 @@ fn single_key(key: &str, schema: Value) -> Value {
 }
 
 /// The configuration with all defaults, secrets hidden, as YAML.
-pub fn print(file: &File) -> String {
-    serde_yaml::to_string(file).unwrap_or_else(|e| format!("# cannot be shown: {e}\n"))
+pub fn print(checked: &Checked) -> String {
+    serde_yaml::to_string(&resolved(checked)).unwrap_or_else(|e| format!("# cannot be shown: {e}\n"))
+}
+
+/// The configuration with all defaults, secrets hidden. By way of JSON, in which an enum is a map of one key, as
+/// it is written in the file; YAML proper would write tags.
+pub fn resolved(checked: &Checked) -> Value {
+    let mut value = serde_json::to_value(&checked.file).unwrap_or_default();
+    let secrets: Vec<_> = checked.report.concealed().filter(|(_, shown)| names_secret(shown)).collect();
+    hide(&mut value, false, &secrets);
+    value
+}
+
+/// Whether the variable in `${VAR}` is named like a secret.
+fn names_secret(shown: &str) -> bool {
+    let name = shown.trim_start_matches("${").split([':', '}']).next().unwrap_or_default();
+    is_secret_key(name)
+}
+
+/// Masks what stands under the key of a secret, key material, and values of variables named like secrets.
+fn hide(value: &mut Value, secret: bool, variables: &[(&str, &str)]) {
+    match value {
+        Value::Null | Value::Bool(_) => {}
+        Value::Number(_) if secret => *value = MASK.into(),
+        Value::Number(_) => {}
+        Value::String(text) if secret || is_key_material(text) => MASK.clone_into(text),
+        Value::String(text) => {
+            for (hidden, shown) in variables.iter().filter(|(hidden, _)| !hidden.is_empty()) {
+                *text = text.replace(hidden, shown);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| hide(item, secret, variables)),
+        Value::Object(map) => {
+            map.iter_mut().for_each(|(key, value)| hide(value, secret || is_secret_key(key), variables));
+        }
+    }
 }

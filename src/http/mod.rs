@@ -10,6 +10,7 @@ pub mod cookie;
 pub mod ctx;
 mod forward;
 pub mod forwarded;
+mod hop;
 mod intake;
 mod journal;
 pub mod path;

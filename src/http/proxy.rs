@@ -3,7 +3,7 @@
 
 use super::ctx::Ctx;
 use super::site::Live;
-use super::{answer, forward, intake, journal};
+use super::{answer, forward, hop, intake, journal};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::modules::http::HttpModules;
@@ -82,6 +82,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         forward::answered(ctx, head);
+        hop::end(session, head);
         answer::response_head(session, ctx, head);
         Ok(())
     }

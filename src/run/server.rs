@@ -1,7 +1,7 @@
 //! The process: sockets first, then Pingora's server with our two services on it, the edge (a
 //! thread per worker) and the health checks.
 
-use super::signals::Signals;
+use super::signals::{self, Signals};
 use super::snapshot::Snapshot;
 use crate::config::file;
 use crate::config::plan::Plan;
@@ -27,6 +27,7 @@ use tokio::sync::watch;
 /// In words for the operator: an address in use, a file that cannot be opened. Nothing was served then.
 pub fn run(plan: &Plan) -> Result<(), String> {
     install_crypto();
+    let _held = signals::hold();
     let workers = workers(&plan.server);
     // sockets and files before anything is started: what fails, fails here, and as the user who started it
     let bound = edge::bind(&plan.listeners, workers).map_err(|e| e.to_string())?;

@@ -31,6 +31,7 @@ impl ShutdownSignalWatch for Signals {
             warn!("signals cannot be handled here: only kill -9 will stop this process");
             return std::future::pending().await;
         };
+        mask(libc::SIG_UNBLOCK);
         loop {
             tokio::select! {
                 _ = term.recv() => return self.end(&mut int, "SIGTERM").await,
@@ -59,5 +60,34 @@ impl Signals {
             }
         }
         ShutdownSignal::GracefulTerminate
+    }
+}
+
+/// Keeps signals waiting from before the first socket is bound until [`Signals`] listens for them, so that one that
+/// comes in between ends the process as it should and not at once. Threads started meanwhile leave them to ours.
+pub fn hold() -> Held {
+    mask(libc::SIG_BLOCK);
+    Held
+}
+
+/// Signals are handled as before when this goes.
+pub struct Held;
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        mask(libc::SIG_UNBLOCK);
+    }
+}
+
+fn mask(how: libc::c_int) {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is initialised by sigemptyset before it is used, and outlives the calls.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in [libc::SIGTERM, libc::SIGQUIT, libc::SIGINT, libc::SIGHUP] {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        // fails only for an unknown `how`
+        libc::pthread_sigmask(how, set.as_ptr(), std::ptr::null_mut());
     }
 }

@@ -68,7 +68,7 @@ impl<'a> Checker<'a> {
                 let message = if earlier.address.value == address.value {
                     format!("two listeners are on address {}", address.value)
                 } else {
-                    format!("address {} is covered by {} already", address.value, earlier.address.value)
+                    format!("addresses {} and {} overlap", address.value, earlier.address.value)
                 };
                 self.report
                     .error(Code::AddressConflict, address.span, message)

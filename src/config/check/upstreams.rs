@@ -79,7 +79,7 @@ impl Checker<'_> {
             (None, None) => self.error(
                 Code::MissingKey,
                 check.span,
-                &format!("health_check of {who} says not what to check\nadd `tcp: {{}}` or `http: {{ path: /healthz }}`"),
+                &format!("health_check of {who} does not say what to check\nadd `tcp: {{}}` or `http: {{ path: /healthz }}`"),
             ),
             (Some(_), Some(_)) => self.error(
                 Code::Conflict,

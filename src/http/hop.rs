@@ -1,0 +1,68 @@
+//! What of a server's answer was meant for the gate alone, and what a client of HTTP/1.0 cannot read. Called by the
+//! switchboard for every response head of a server.
+
+use http::{HeaderName, Version, header};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+/// Takes out what ends at this hop, before any filter sees the head.
+pub fn end(session: &mut Session, head: &mut ResponseHeader) {
+    if head.status.is_informational() {
+        return;
+    }
+    strip(head);
+    let unbounded = !head.headers.contains_key(header::CONTENT_LENGTH);
+    if session.req_header().version < Version::HTTP_11 && unbounded {
+        // no chunks in HTTP/1.0: the body ends with the connection (RFC 9112 §6.1, §6.3)
+        head.remove_header(&header::TRANSFER_ENCODING);
+        session.set_keepalive(None);
+    }
+}
+
+/// Removes the headers that concern one connection: those that `Connection` names, and the two that old servers
+/// send without naming them (RFC 9110 §7.6.1). `Connection` itself is written anew by Pingora.
+fn strip(head: &mut ResponseHeader) {
+    let named: Vec<HeaderName> = head
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| !frames(name))
+        .collect();
+    for name in &named {
+        head.remove_header(name);
+    }
+    head.remove_header("keep-alive");
+    head.remove_header("proxy-connection");
+}
+
+/// Where the body ends is not for `Connection` to take away.
+fn frames(name: &HeaderName) -> bool {
+    *name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_connection_names_is_removed_but_not_the_framing() {
+        let mut head = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("Connection", "X-Back, close"),
+            ("connection", "content-length"),
+            ("X-Back", "1"),
+            ("Keep-Alive", "timeout=5"),
+            ("Content-Length", "3"),
+            ("X-Stays", "1"),
+        ] {
+            head.append_header(name, value).unwrap();
+        }
+        strip(&mut head);
+        let mut left: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["connection", "content-length", "x-stays"]);
+    }
+}
