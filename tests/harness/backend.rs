@@ -2,6 +2,7 @@
 //! be stopped and brought back on the same address.
 
 use super::net::{ServerAddress, own_loopback};
+use super::program::no_process_starting;
 use super::reply::Reply;
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -136,6 +137,7 @@ impl Backend {
     /// Closes the listening socket and every connection: from now on connecting is refused.
     pub fn stop(&self) {
         if let Some(accepting) = self.accepting.lock().unwrap().take() {
+            let _starting = no_process_starting();
             accepting.stop.store(true, Ordering::SeqCst);
             accepting.thread.join().expect("the accept loop ends");
         }

@@ -2,6 +2,7 @@
 
 use super::http_client::{Client, Request, Response};
 use super::net::{ServerAddress, free_address, own_loopback};
+use super::program::spawn;
 use super::{PATIENCE, eventually};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -56,7 +57,8 @@ pub fn check(config: &str) -> Checked {
 impl Checked {
     #[track_caller]
     pub fn of(command: &mut Command) -> Self {
-        let output = command.output().expect("run weirgate");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = spawn(command).and_then(Child::wait_with_output).expect("run weirgate");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let checked =
             Self { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) };
@@ -203,13 +205,12 @@ impl GateBuilder {
         let (config, listeners) = self.write(config);
         let output = |name: &str| File::create(self.dir.path().join(name)).expect("a file for output");
         let mut command = self.program.map_or_else(|| weirgate(&["run", "-c"]), Command::new);
-        let child = command
+        command
             .arg(self.dir.path().join("weirgate.yaml"))
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdout(output("stdout"))
-            .stderr(output("stderr"))
-            .spawn()
-            .expect("start weirgate");
+            .stderr(output("stderr"));
+        let child = spawn(&mut command).expect("start weirgate");
         Gate { dir: self.dir, config, listeners, child: Mutex::new(child) }
     }
 

@@ -1,5 +1,6 @@
 //! Addresses: a loopback address per gate and per backend, and addresses that do not answer.
 
+use super::program::no_process_starting;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,6 +23,7 @@ pub fn own_loopback() -> Ipv4Addr {
 
 /// A port on `ip` that was free a moment ago. On an address of our own nobody else takes it meanwhile.
 pub fn free_address(ip: Ipv4Addr) -> SocketAddr {
+    let _starting = no_process_starting();
     TcpListener::bind((ip, 0)).and_then(|socket| socket.local_addr()).expect("a free port on loopback")
 }
 

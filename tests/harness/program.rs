@@ -1,6 +1,23 @@
 //! Programs that a test needs and a user may not have.
 
+use std::io;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held while a process is started. Between fork and exec a child has copies of this program's sockets: an address
+/// would seem taken, or a stopped server alive, for as long as the machine lets the child wait.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Waits until no process is being started, and lets none start while the guard lives.
+pub(super) fn no_process_starting() -> MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a process; returns once it is running its own program.
+pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
+    let _starting = no_process_starting();
+    command.spawn()
+}
 
 /// Set in CI, where everything is installed: a missing program fails the test instead of skipping it.
 const NO_SKIP: &str = "WEIRGATE_TEST_NO_SKIP";
@@ -12,8 +29,8 @@ const NO_SKIP: &str = "WEIRGATE_TEST_NO_SKIP";
 /// ```
 #[track_caller]
 pub fn need_program(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if found.is_ok() {
+    let found = spawn(Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()));
+    if found.and_then(|mut child| child.wait()).is_ok() {
         return true;
     }
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
@@ -29,7 +46,7 @@ pub struct Program(Child);
 impl Program {
     #[track_caller]
     pub fn start(command: &mut Command) -> Self {
-        Self(command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}")))
+        Self(spawn(command).unwrap_or_else(|error| panic!("start {command:?}: {error}")))
     }
 
     pub fn id(&self) -> u32 {
