@@ -1,27 +1,16 @@
-//! What of a server's answer was meant for the gate alone, and what a client of HTTP/1.0 cannot read. Called by the
-//! switchboard for every response head of a server.
+//! What of a server's answer was meant for the gate alone. Called by the switchboard for every response head of a
+//! server, before any filter sees it.
 
-use http::{HeaderName, Version, header};
+use http::{HeaderName, header};
 use pingora_http::ResponseHeader;
-use pingora_proxy::Session;
 
-/// Takes out what ends at this hop, before any filter sees the head.
-pub fn end(session: &mut Session, head: &mut ResponseHeader) {
+/// Removes the headers that concern one connection: those that `Connection` names, and the two that old servers
+/// send without naming them (RFC 9110 §7.6.1). `Connection` itself is written anew by Pingora; with a switch of
+/// protocols it is what the client waits for.
+pub fn strip(head: &mut ResponseHeader) {
     if head.status.is_informational() {
         return;
     }
-    strip(head);
-    let unbounded = !head.headers.contains_key(header::CONTENT_LENGTH);
-    if session.req_header().version < Version::HTTP_11 && unbounded {
-        // no chunks in HTTP/1.0: the body ends with the connection (RFC 9112 §6.1, §6.3)
-        head.remove_header(&header::TRANSFER_ENCODING);
-        session.set_keepalive(None);
-    }
-}
-
-/// Removes the headers that concern one connection: those that `Connection` names, and the two that old servers
-/// send without naming them (RFC 9110 §7.6.1). `Connection` itself is written anew by Pingora.
-fn strip(head: &mut ResponseHeader) {
     let named: Vec<HeaderName> = head
         .headers
         .get_all(header::CONNECTION)

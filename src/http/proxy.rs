@@ -82,7 +82,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         forward::answered(ctx, head);
-        hop::end(session, head);
+        hop::strip(head);
         answer::response_head(session, ctx, head);
         Ok(())
     }
