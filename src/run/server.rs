@@ -8,9 +8,10 @@ use crate::config::plan::Plan;
 use crate::edge;
 use crate::http::{Live, Proxy, Refuser};
 use crate::observe::{AccessLog, events};
-use crate::upstream::{Group, Registry, health};
+use crate::upstream::{self, Registry, health};
 use async_trait::async_trait;
 use log::error;
+use nix::unistd::{Group, User};
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::Service;
@@ -78,6 +79,15 @@ fn workers(server: &file::Server) -> usize {
     }
 }
 
+/// The group given, or that of the user: a daemon that gives up root gives up its group as well.
+fn group(server: &file::Server) -> Option<String> {
+    if let Some(group) = &server.group {
+        return Some(group.value.clone());
+    }
+    let user = User::from_name(&server.user.as_ref()?.value).ok()??;
+    Group::from_gid(user.gid).ok()?.map(|group| group.name)
+}
+
 /// Our keys as Pingora's. The grace period is ours: Pingora would sleep through all of it.
 fn server_conf(server: &file::Server) -> ServerConf {
     let path = |p: &Path| p.to_string_lossy().into_owned();
@@ -88,7 +98,7 @@ fn server_conf(server: &file::Server) -> ServerConf {
         error_log: server.error_log.as_deref().map(path),
         pid_file: server.pid_file.as_deref().map(path).unwrap_or_default(),
         user: server.user.as_ref().map(|u| u.value.clone()),
-        group: server.group.as_ref().map(|g| g.value.clone()),
+        group: group(server),
         working_directory: server.working_directory.as_ref().map(|w| w.value.clone()),
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(server.graceful_shutdown_timeout_seconds),
@@ -168,7 +178,7 @@ fn join(threads: &Threads, patience: Duration) {
 
 /// The health checks of all groups.
 struct HealthService {
-    groups: Vec<Arc<Group>>,
+    groups: Vec<Arc<upstream::Group>>,
 }
 
 #[async_trait]

@@ -1,10 +1,9 @@
 //! Checks of `server` and `log`: what the process itself needs.
 
 use super::Checker;
-use crate::config::decode::Located;
 use crate::config::file::LogTarget;
 use crate::config::report::{Code, Span};
-use std::ffi::CString;
+use nix::unistd::{Group, User};
 use std::path::Path;
 
 /// The most workers that make sense on any machine.
@@ -48,13 +47,13 @@ impl Checker<'_> {
             self.error(Code::Conflict, Span::default(), message);
         }
         if let Some(user) = &server.user
-            && !exists(user, |name| unsafe { libc::getpwnam(name).is_null() })
+            && !matches!(User::from_name(&user.value), Ok(Some(_)))
         {
             let message = format!("there is no user \"{}\" on this machine", user.value);
             self.error(Code::InvalidValue, user.span, &message);
         }
         if let Some(group) = &server.group
-            && !exists(group, |name| unsafe { libc::getgrnam(name).is_null() })
+            && !matches!(Group::from_name(&group.value), Ok(Some(_)))
         {
             let message = format!("there is no group \"{}\" on this machine", group.value);
             self.error(Code::InvalidValue, group.span, &message);
@@ -99,10 +98,4 @@ impl Checker<'_> {
             self.error(Code::BadFile, Span::default(), &message);
         }
     }
-}
-
-/// Looks a name up in the user or group database.
-fn exists(name: &Located<String>, missing: impl Fn(*const libc::c_char) -> bool) -> bool {
-    // a name with a NUL byte is nobody's
-    CString::new(name.value.as_str()).is_ok_and(|name| !missing(name.as_ptr()))
 }
