@@ -156,6 +156,56 @@ upstreams: { api: { servers: [$api] } }
 }
 
 #[test]
+fn sigint_waits_for_nobody() {
+    let api = Backend::start("api");
+    api.answers(Reply::hang());
+    let gate = Gate::start(
+        "server: { grace_period_seconds: 600, graceful_shutdown_timeout_seconds: 600 }
+listeners: [{ name: web, address: $web }]
+routes: [{ path: /, upstream: api }]
+upstreams: { api: { servers: [$api] } }
+",
+        &[&api],
+    );
+    let mut client = gate.connect();
+    client.send(Request::get("/").bytes());
+    eventually("the request to reach the server", || !api.requests().is_empty());
+    gate.interrupt();
+    assert_eq!(gate.exit().code(), Some(0), "{}", gate.stderr());
+}
+
+#[test]
+fn a_daemon_serves_and_has_given_up_root_altogether() {
+    // SAFETY: asks the kernel, and cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    let user = if root { ", user: nobody" } else { "" };
+    let gate = Gate::with(&[]).launch(&format!(
+        "server: {{ threads: 1, daemon: true, pid_file: $dir/gate.pid, error_log: $dir/error.log{user} }}\n\
+         log: {{ access: {{ to: off }} }}\n{SIMPLE}"
+    ));
+    assert_eq!(gate.exit().code(), Some(0), "the process that was started: {}", gate.stderr());
+    let file = gate.dir().join("gate.pid");
+    let mut daemon = None;
+    eventually("the pid file", || {
+        daemon = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i32>().ok());
+        daemon.is_some()
+    });
+    let daemon = daemon.expect("a process id");
+    eventually("the daemon to serve", || std::net::TcpStream::connect(gate.at("web")).is_ok());
+    let answer = gate.get("/").text();
+    let status = std::fs::read_to_string(format!("/proc/{daemon}/status")).unwrap_or_default();
+    // SAFETY: the daemon that this test started, named by its own pid file.
+    unsafe { libc::kill(daemon, libc::SIGTERM) };
+    eventually("the daemon to end", || !std::path::Path::new(&format!("/proc/{daemon}")).exists());
+    assert_eq!(answer, "here");
+    if root && !status.is_empty() {
+        for ids in status.lines().filter(|line| line.starts_with("Uid:") || line.starts_with("Gid:")) {
+            assert!(!ids.split_whitespace().skip(1).any(|id| id == "0"), "{ids}");
+        }
+    }
+}
+
+#[test]
 fn the_pid_file_names_the_process_and_is_removed_at_the_end() {
     let gate = Gate::start(&format!("server: {{ pid_file: $dir/gate.pid }}\n{SIMPLE}"), &[]);
     let file = gate.dir().join("gate.pid");

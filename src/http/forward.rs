@@ -9,7 +9,7 @@ use crate::config::plan::UpstreamTimeouts;
 use crate::filter::Phases;
 use crate::observe::events;
 use crate::upstream::reason;
-use http::{Method, StatusCode, header};
+use http::{StatusCode, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -145,7 +145,7 @@ pub fn exchange_failed(
 ) -> Box<Error> {
     let unseen = session.response_written().is_none_or(|r| r.status.is_informational());
     let replayable = !session.as_ref().retry_buffer_truncated();
-    let safe = is_idempotent(&session.req_header().method);
+    let safe = session.req_header().method.is_idempotent();
     let reset = *error.esource() == ErrorSource::Upstream && is_reset(error.etype());
     let retry = ctx.reject.is_none()
         && unseen
@@ -162,14 +162,6 @@ pub fn exchange_failed(
         report(ctx, &error, retry, |group| group.response);
     }
     error
-}
-
-/// RFC 9110 §9.2.2. `CONNECT` and unknown methods are not.
-fn is_idempotent(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS | Method::TRACE
-    )
 }
 
 /// The connection ended, as against a server that is slow or speaks nonsense.

@@ -18,6 +18,7 @@ use pingora_core::services::Service;
 use pingora_proxy::HttpProxy;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -55,9 +56,13 @@ pub fn run(plan: &Plan) -> Result<(), String> {
     server.add_service(edge);
     server.add_service(HealthService { groups: snapshot.groups });
     let grace = Duration::from_secs(plan.server.grace_period_seconds);
-    server.run(RunArgs { shutdown_signal: Box::new(Signals { drain, open: open.clone(), grace }) });
+    let at_once = Arc::new(AtomicBool::new(false));
+    let signals = Signals { drain, open: open.clone(), grace, at_once: at_once.clone() };
+    server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
-    join(&threads, Duration::from_secs(plan.server.graceful_shutdown_timeout_seconds));
+    if !at_once.load(Ordering::Acquire) {
+        join(&threads, Duration::from_secs(plan.server.graceful_shutdown_timeout_seconds));
+    }
     if let Some(log) = &access_log {
         log.flush();
     }

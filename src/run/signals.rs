@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use log::{info, warn};
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -17,6 +18,8 @@ pub struct Signals {
     pub open: Arc<Open>,
     /// How long requests in flight may take to end.
     pub grace: Duration,
+    /// Set when nothing is to be waited for any more.
+    pub at_once: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -38,8 +41,7 @@ impl ShutdownSignalWatch for Signals {
                 _ = quit.recv() => return self.end(&mut int, "SIGQUIT").await,
                 _ = int.recv() => {
                     info!("SIGINT: stopping at once");
-                    self.drain.send_replace(true);
-                    return ShutdownSignal::FastShutdown;
+                    return self.fast();
                 }
                 _ = hup.recv() => warn!("SIGHUP: reloading is not supported yet; restart to change the configuration"),
             }
@@ -56,10 +58,16 @@ impl Signals {
             () = tokio::time::sleep(self.grace) => {}
             _ = int.recv() => {
                 warn!("SIGINT: {} connections are closed at once", self.open.count());
-                return ShutdownSignal::FastShutdown;
+                return self.fast();
             }
         }
         ShutdownSignal::GracefulTerminate
+    }
+
+    fn fast(&self) -> ShutdownSignal {
+        self.at_once.store(true, Ordering::Release);
+        self.drain.send_replace(true);
+        ShutdownSignal::FastShutdown
     }
 }
 

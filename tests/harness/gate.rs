@@ -135,7 +135,12 @@ impl Gate {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        terminate(&self.child.lock().unwrap());
+        send(&self.child.lock().unwrap(), libc::SIGTERM);
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        send(&self.child.lock().unwrap(), libc::SIGINT);
     }
 
     /// Waits until the process has left and returns how.
@@ -257,10 +262,10 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
 }
 
-fn terminate(child: &Child) {
+fn send(child: &Child, signal: libc::c_int) {
     let id = i32::try_from(child.id()).expect("a process id");
     // SAFETY: the child has not been waited for, so its id is still its own.
-    unsafe { libc::kill(id, libc::SIGTERM) };
+    unsafe { libc::kill(id, signal) };
 }
 
 impl Drop for Gate {
@@ -285,7 +290,7 @@ fn stop(child: &mut Child) {
     if let Ok(Some(_)) = child.try_wait() {
         return;
     }
-    terminate(child);
+    send(child, libc::SIGTERM);
     let deadline = Instant::now() + LEAVE;
     while Instant::now() < deadline {
         if let Ok(Some(_)) = child.try_wait() {
