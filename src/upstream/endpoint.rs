@@ -8,17 +8,21 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// A server that is down fails every request that is sent to it; the process log says it this often.
 const FAILURE_LINES: Duration = Duration::from_secs(10);
+
+/// The [`Endpoint::warmth`] of a server that takes its whole share.
+pub const FULL_WARMTH: u16 = 256;
 
 /// A server as one group knows it. Shared by every configuration that names it in that group.
 #[derive(Debug)]
 pub struct Endpoint {
     // what every request reads, and only a change of health writes
     up: AtomicBool,
+    warmth: AtomicU16,
     address: SocketAddr,
     name: Box<str>,
     changes: Arc<Changes>,
@@ -43,6 +47,7 @@ impl Endpoint {
     pub(super) fn new(address: SocketAddr, changes: Arc<Changes>) -> Endpoint {
         Endpoint {
             up: AtomicBool::new(true),
+            warmth: AtomicU16::new(FULL_WARMTH),
             address,
             name: address.to_string().into_boxed_str(),
             changes,
@@ -73,6 +78,12 @@ impl Endpoint {
     /// What the health checks say. Whether a group heeds it is for [`Server::usable`](super::Server::usable).
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::Acquire)
+    }
+
+    /// How much of its share the server takes, from 1 to [`FULL_WARMTH`]: less than all while it is
+    /// warming up.
+    pub fn warmth(&self) -> u16 {
+        self.warmth.load(Ordering::Relaxed)
     }
 
     pub fn health(&self) -> Health {

@@ -5,13 +5,11 @@ use super::balance::{Selection, Shape};
 use super::endpoint::Endpoint;
 use super::health::Probe;
 use super::registry::Registry;
+use super::server::{Server, Servers};
 use crate::config::plan;
-use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
-use pingora_load_balancing::{Backend, Backends, Extensions, LoadBalancer, discovery};
+use pingora_load_balancing::{Backend, Backends, LoadBalancer, discovery};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::num::NonZeroU16;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -21,58 +19,6 @@ pub struct Group {
     servers: Servers,
     balancer: LoadBalancer<Selection>,
     probe: Option<Probe>,
-}
-
-/// A server's part in one group.
-#[derive(Debug)]
-pub struct Server {
-    pub endpoint: Arc<Endpoint>,
-    pub weight: NonZeroU16,
-    /// The position in the file, which decides between equals.
-    pub place: usize,
-    /// Whether this group checks the health of its servers.
-    pub watched: bool,
-}
-
-impl Server {
-    /// Whether requests may be sent to it. A group without checks does not believe what the checks
-    /// of an earlier configuration found.
-    pub fn usable(&self) -> bool {
-        !self.watched || self.endpoint.is_up()
-    }
-
-    /// The backend that stands for this server in Pingora's sets, which tell backends apart by
-    /// address and weight and take no notice when another one has come with the same. Its `weight`
-    /// is therefore whatever makes a difference to the choice of a server, rolled into a number.
-    pub fn backend(&self) -> Backend {
-        Backend {
-            addr: PingoraAddress::Inet(self.endpoint.address()),
-            weight: self.place << 16 | usize::from(self.weight.get()),
-            ext: Extensions::new(),
-        }
-    }
-}
-
-/// The servers of a group, in file order.
-#[derive(Debug, Clone, Default)]
-pub struct Servers(Arc<[Arc<Server>]>);
-
-impl Servers {
-    /// The server that this backend stands for; `None` for a backend that is not of this group.
-    ///
-    /// The backend itself could carry the server in its `ext`, but Pingora copies that, a map on
-    /// the heap, for each server it offers.
-    pub fn find(&self, backend: &Backend) -> Option<&Arc<Server>> {
-        let server = self.0.get(backend.weight >> 16)?;
-        (backend.addr.as_inet() == Some(&server.endpoint.address())).then_some(server)
-    }
-}
-
-impl Deref for Servers {
-    type Target = [Arc<Server>];
-    fn deref(&self) -> &[Arc<Server>] {
-        &self.0
-    }
 }
 
 impl Group {
@@ -87,15 +33,10 @@ impl Group {
             .iter()
             .enumerate()
             .map(|(place, member)| {
-                Arc::new(Server {
-                    endpoint: registry.endpoint(&plan.name, member.address),
-                    weight: member.weight,
-                    place,
-                    watched: probe.is_some(),
-                })
+                let endpoint = registry.endpoint(&plan.name, member.address);
+                Arc::new(Server::new(endpoint, member.weight, place, probe.is_some()))
             })
-            .collect();
-        let servers = Servers(servers);
+            .collect::<Servers>();
         let changes = registry.changes(&plan.name);
         let shape = Shape { balance: plan.balance.clone(), servers: servers.clone(), changes };
         let balancer = balancer(shape)?;
@@ -145,7 +86,7 @@ impl Group {
 
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group").field("name", &self.name()).field("servers", &self.servers.0).finish()
+        f.debug_struct("Group").field("name", &self.name()).field("servers", &self.servers).finish()
     }
 }
 

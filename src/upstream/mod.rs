@@ -2,6 +2,7 @@
 //!
 //! - [`registry`]: the live state of servers, kept by group and address; outlives reloads.
 //! - [`endpoint`]: that state: in flight, up or down.
+//! - [`server`]: a server's part in one group.
 //! - [`group`]: a named group of servers, from which requests choose one. Built from the plan by
 //!   `run::snapshot`, asked by `http::forward`.
 //! - [`balance`]: the algorithms that choose, as Pingora's `BackendSelection`.
@@ -14,7 +15,9 @@ pub mod group;
 pub mod health;
 pub mod reason;
 pub mod registry;
+pub mod server;
 
 pub use endpoint::{Endpoint, InFlight};
-pub use group::{Group, Server, Servers, Tried};
+pub use group::{Group, Tried};
 pub use registry::Registry;
+pub use server::{Server, Servers};

@@ -2,11 +2,12 @@
 //! the switch between them. An algorithm offers usable servers only, best first, each once; what
 //! was tried already is for the caller to decline.
 
+pub mod algorithm;
 pub mod round_robin;
 mod smooth;
 
+use super::Servers;
 use super::endpoint::Changes;
-use super::group::Servers;
 use crate::config::file::Balance;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};

@@ -107,7 +107,7 @@ impl Schedule {
     fn make(members: &[(Backend, Arc<Server>)], now: u64) -> Schedule {
         let usable = (0u32..).zip(members).filter(|(_, (_, server))| server.usable());
         let (indices, weights): (Vec<u32>, Vec<u16>) =
-            usable.map(|(index, (_, server))| (index, server.weight.get())).unzip();
+            usable.map(|(index, (_, server))| (index, server.weight())).unzip();
         let order = match smooth::cycle(&weights) {
             Some(cycle) => {
                 let index = |turn: &u32| indices.get(usize::try_from(*turn).ok()?).copied();

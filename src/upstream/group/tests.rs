@@ -2,6 +2,7 @@ use super::*;
 use crate::config::file;
 use crate::upstream::health::Thresholds;
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 use std::time::{Duration, SystemTime};
 
 const ONCE: Thresholds = Thresholds { healthy_after: NonZeroU16::MIN, unhealthy_after: NonZeroU16::MIN };
