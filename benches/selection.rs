@@ -38,14 +38,14 @@ fn bench(c: &mut Criterion) {
         let mixed = group(servers, |i| [5, 1, 1].get(i % 3).copied().unwrap_or(1));
         for (name, group) in [("equal_weights", &equal), ("mixed_weights", &mixed)] {
             benches.bench_with_input(BenchmarkId::new(name, servers), group, |b, group| {
-                b.iter(|| group.select(black_box(&Tried::default())).unwrap());
+                b.iter(|| group.select(black_box(&Tried::default()), None).unwrap());
             });
         }
         // One server was tried and failed: the choice of a retry.
         let mut tried = Tried::default();
-        tried.push(&equal.select(&Tried::default()).unwrap());
+        tried.push(&equal.select(&Tried::default(), None).unwrap());
         benches.bench_with_input(BenchmarkId::new("retry", servers), &equal, |b, group| {
-            b.iter(|| group.select(black_box(&tried)).unwrap());
+            b.iter(|| group.select(black_box(&tried), None).unwrap());
         });
         let addresses = (0..servers).map(|i| format!("127.1.0.{i}:3000"));
         let pingora = LoadBalancer::<RoundRobin>::try_from_iter(addresses).unwrap();

@@ -27,6 +27,10 @@ pub struct Size(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Percent(pub u16);
 
+/// More than the whole of something: between `101%` and `1000%`, kept in basis points (1% is 100).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Multiple(u32);
+
 /// Milliseconds in each unit of [`Time`], largest first.
 const TIME_UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -85,6 +89,19 @@ impl Percent {
     /// Between 0.0 and 1.0.
     pub fn fraction(self) -> f64 {
         f64::from(self.0) / 10_000.0
+    }
+}
+
+impl Multiple {
+    /// `Multiple::of(125)` is `125%`; what is out of range becomes the nearest that is not.
+    pub const fn of(percent: u32) -> Multiple {
+        let percent = if percent < 101 { 101 } else { percent };
+        Multiple(if percent > 1000 { 1000 } else { percent } * 100)
+    }
+
+    /// From 10100 to 100000: `125%` is 12500.
+    pub const fn basis_points(self) -> u32 {
+        self.0
     }
 }
 
@@ -162,25 +179,42 @@ impl FromStr for Percent {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const HINT: &str = "write a share such as 20% or 0.5%";
-        let refuse = || format!("\"{text}\" is not a percentage\n{HINT}");
-        let Some(number) = text.trim().strip_suffix('%') else {
-            let bare = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-            return Err(if bare { format!("a percentage needs its sign\nwrite {text}%") } else { refuse() });
-        };
-        let number = number.trim_end();
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-        let well_formed = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        if !well_formed(whole) || !well_formed(fraction) || fraction.len() > 2 {
-            return Err(refuse());
-        }
-        let whole: u32 = whole.parse().map_err(|_| refuse())?;
-        let fraction: u32 = format!("{fraction:0<2}").parse().map_err(|_| refuse())?;
-        let points = whole.saturating_mul(100).saturating_add(fraction);
-        match u16::try_from(points) {
+        match u16::try_from(basis_points(text, HINT)?) {
             Ok(points) if points <= 10_000 => Ok(Percent(points)),
             Ok(_) | Err(_) => Err(format!("\"{text}\" is more than 100%\n{HINT}")),
         }
     }
+}
+
+impl FromStr for Multiple {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const HINT: &str = "write a share from 101% to 1000%, such as 125%";
+        match basis_points(text, HINT)? {
+            points @ 10_100..=100_000 => Ok(Multiple(points)),
+            points if points < 10_100 => Err(format!("\"{text}\" is less than 101%\n{HINT}")),
+            _ => Err(format!("\"{text}\" is more than 1000%\n{HINT}")),
+        }
+    }
+}
+
+/// Reads `12.5%` as 1250; what is too large for the type becomes the largest there is.
+fn basis_points(text: &str, hint: &str) -> Result<u32, String> {
+    let refuse = || format!("\"{text}\" is not a percentage\n{hint}");
+    let Some(number) = text.trim().strip_suffix('%') else {
+        let bare = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        return Err(if bare { format!("a percentage needs its sign\nwrite {text}%") } else { refuse() });
+    };
+    let number = number.trim_end();
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let well_formed = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !well_formed(whole) || !well_formed(fraction) || fraction.len() > 2 {
+        return Err(refuse());
+    }
+    let whole: u32 = whole.parse().map_err(|_| refuse())?;
+    let fraction: u32 = format!("{fraction:0<2}").parse().map_err(|_| refuse())?;
+    Ok(whole.saturating_mul(100).saturating_add(fraction))
 }
 
 /// Prints `amount` in the largest unit that holds it exactly.
@@ -206,12 +240,22 @@ impl fmt::Display for Size {
 
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, fraction) = (self.0 / 100, self.0 % 100);
-        match (fraction, fraction % 10) {
-            (0, _) => write!(f, "{whole}%"),
-            (_, 0) => write!(f, "{whole}.{}%", fraction / 10),
-            (_, _) => write!(f, "{whole}.{fraction:02}%"),
-        }
+        print_points(f, u32::from(self.0))
+    }
+}
+
+impl fmt::Display for Multiple {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print_points(f, self.0)
+    }
+}
+
+fn print_points(f: &mut fmt::Formatter<'_>, points: u32) -> fmt::Result {
+    let (whole, fraction) = (points / 100, points % 100);
+    match (fraction, fraction % 10) {
+        (0, _) => write!(f, "{whole}%"),
+        (_, 0) => write!(f, "{whole}.{}%", fraction / 10),
+        (_, _) => write!(f, "{whole}.{fraction:02}%"),
     }
 }
 
@@ -289,6 +333,12 @@ quantity!(
     "A size with its unit: 512B, 64KB, 10MB or 1GB; 1KB is 1024 bytes."
 );
 quantity!(Percent, "a percentage such as 20%", r"^[0-9]+(\.[0-9]{1,2})? ?%$", "A share from 0% to 100%.");
+quantity!(
+    Multiple,
+    "a percentage such as 125%",
+    r"^[0-9]+(\.[0-9]{1,2})? ?%$",
+    "A share from 101% to 1000%."
+);
 
 #[cfg(test)]
 mod tests {
@@ -354,6 +404,22 @@ mod tests {
         assert_eq!("20".parse::<Percent>().unwrap_err(), "a percentage needs its sign\nwrite 20%");
         for bad in ["", "%", "101%", "1.234%", ".5%", "5.%", "x%"] {
             assert!(bad.parse::<Percent>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn multiples_are_more_than_the_whole() {
+        for (text, points) in [("101%", 10_100), ("125%", 12_500), ("133.33%", 13_333), ("1000%", 100_000)] {
+            let multiple: Multiple = text.parse().unwrap();
+            assert_eq!(multiple.basis_points(), points, "{text}");
+            assert_eq!(multiple.to_string(), text);
+        }
+        assert_eq!(Multiple::of(125), "125%".parse().unwrap());
+        assert_eq!((Multiple::of(0), Multiple::of(5000)), (Multiple(10_100), Multiple(100_000)));
+        assert!("100%".parse::<Multiple>().unwrap_err().contains("less than 101%"));
+        assert!("1000.01%".parse::<Multiple>().unwrap_err().contains("more than 1000%"));
+        for bad in ["", "1.25", "125", "x%", "99999999999%"] {
+            assert!(bad.parse::<Multiple>().is_err(), "{bad}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::ctx::{Ctx, Forward, Matched};
 use super::refusal::Reject;
-use super::{forwarded, path};
+use super::{forwarded, key, path};
 use crate::config::file::UpstreamHost;
 use crate::config::plan::UpstreamTimeouts;
 use crate::filter::Phases;
@@ -21,17 +21,19 @@ use std::time::{Duration, Instant};
 ///
 /// # Errors
 /// 503 when no server of the group is up; 502 when every one that is up has been tried.
-pub fn next_peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let route_timeouts = ctx.route().map(|r| r.timeouts).unwrap_or_default();
     let forward = &mut ctx.forward;
     let Some(group) = forward.group.clone() else {
         return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
     };
-    let mut chosen = group.select(&forward.tried);
+    let info = ctx.request.as_ref().map(|request| &request.info);
+    let key = info.and_then(|info| key::first(group.plan().balance.keys(), session.req_header(), info));
+    let mut chosen = group.select(&forward.tried, key.as_deref());
     if chosen.is_none() && std::mem::take(&mut forward.stale) {
         // nobody else is left, and the last server only closed an idle connection: ask it again
         forward.tried = Default::default();
-        chosen = group.select(&forward.tried);
+        chosen = group.select(&forward.tried, key.as_deref());
     }
     let Some(endpoint) = chosen else {
         let reject = if forward.attempts == 0 { Reject::Unavailable } else { Reject::BadGateway };

@@ -2,7 +2,7 @@
 //! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
 //!
 //! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `route` and `path`
-//! (pure), `split`, `forward` (which server, again?), `answer` and `reply` (what goes back), `journal`.
+//! (pure), `split`, `key`, `forward` (which server, again?), `answer` and `reply` (what goes back), `journal`.
 
 pub mod answer;
 mod connection;
@@ -13,6 +13,7 @@ pub mod forwarded;
 mod hop;
 mod intake;
 mod journal;
+mod key;
 pub mod path;
 mod proxy;
 pub mod query;

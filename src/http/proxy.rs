@@ -48,8 +48,8 @@ impl ProxyHttp for Proxy {
     }
 
     /// Called for every try: the server for it, not one that was tried before.
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        forward::next_peer(ctx)
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        forward::next_peer(session, ctx)
     }
 
     /// The connection stands: the head that the server will see.

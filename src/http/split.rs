@@ -1,16 +1,13 @@
 //! `split`: one of several groups by weight, by chance or the same again for the same key.
 
-use super::{cookie, query};
-use crate::config::file::Key;
+use super::key;
 use crate::config::plan::{Split, UpstreamId};
 use crate::filter::RequestInfo;
 use pingora_http::RequestHeader;
-use std::borrow::Cow;
-use std::net::IpAddr;
 
 /// The group for this request. Without the key it names, a request is split by chance.
 pub fn choose(split: &Split, head: &RequestHeader, info: &RequestInfo) -> UpstreamId {
-    let draw = match split.key.as_ref().and_then(|key| key_of(key, head, info)) {
+    let draw = match key::first(&split.key, head, info) {
         Some(key) => draw_by_key(&key, split.total),
         None => fastrand::u32(0..split.total.max(1)),
     };
@@ -36,31 +33,6 @@ fn draw_by_key(key: &[u8], total: u32) -> u32 {
     hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^= hash >> 33;
     ((u128::from(hash) * u128::from(total)) >> 64) as u32
-}
-
-/// The bytes of the key in this request; `None` when it has none.
-fn key_of<'a>(key: &'a Key, head: &'a RequestHeader, info: &'a RequestInfo) -> Option<Cow<'a, [u8]>> {
-    match key {
-        Key::Client => Some(Cow::Owned(client_key(info.client.ip()))),
-        Key::Path => Some(Cow::Borrowed(match &info.normalised_path {
-            Some(path) => path.as_bytes(),
-            None => head.uri.path().as_bytes(),
-        })),
-        Key::Host => Some(Cow::Borrowed(info.host.as_bytes())).filter(|h| !h.is_empty()),
-        Key::Header(name) => head.headers.get(name.as_str()).map(|v| Cow::Borrowed(v.as_bytes())),
-        Key::Cookie(name) => cookie::values(&head.headers, name).next().map(Cow::Borrowed),
-        Key::Query(name) => {
-            query::values(head.uri.query()?, name).next().map(|v| Cow::Owned(v.into_owned().into_bytes()))
-        }
-    }
-}
-
-/// IPv6 by /64: a client may use any address of its network.
-fn client_key(ip: IpAddr) -> Vec<u8> {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().into_iter().take(8).collect(),
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A named group of servers: Pingora's `LoadBalancer` with our selection, and what its servers
 //! share. Built from the plan by `run::snapshot`; `http::forward` asks it for a server at each try.
 
-use super::balance::{Selection, Shape};
+use super::balance::{self, Selection, Shape};
 use super::endpoint::Endpoint;
 use super::health::Probe;
 use super::registry::Registry;
@@ -27,6 +27,7 @@ impl Group {
     /// # Errors
     /// A sentence for the operator, without the name of the group.
     pub fn build(plan: Arc<plan::Upstream>, registry: &Registry) -> Result<Arc<Group>, String> {
+        balance::supported(&plan.balance)?;
         let probe = plan.health_check.as_ref().map(|check| Probe::build(check, registry)).transpose()?;
         let servers = plan
             .servers
@@ -66,12 +67,13 @@ impl Group {
 
     /// A server for the next try: usable, and not among those tried. `None` when there is none left;
     /// [`Group::any_healthy`] then tells "all are down" from "all have been tried".
-    pub fn select(&self, tried: &Tried) -> Option<Arc<Endpoint>> {
+    /// `key` is what the request is hashed by; an algorithm that hashes draws by chance without it.
+    pub fn select(&self, tried: &Tried, key: Option<&[u8]>) -> Option<Arc<Endpoint>> {
         let accept = |backend: &Backend, _: bool| {
             // our selection offers usable servers only
             self.servers.find(backend).is_some_and(|server| !tried.contains(&server.endpoint))
         };
-        let backend = self.balancer.select_with(b"", self.servers.len(), accept)?;
+        let backend = self.balancer.select_with(key.unwrap_or_default(), self.servers.len(), accept)?;
         self.servers.find(&backend).map(|server| server.endpoint.clone())
     }
 

@@ -242,6 +242,9 @@ impl<'a> Checker<'a> {
             self.error(Code::InvalidValue, split.span, &message);
             return None;
         };
+        if let Some(key) = &split.key {
+            self.key(split.span, &format!("split of {who}"), key);
+        }
         let mut sum = 0;
         let mut groups = Vec::new();
         for group in &split.groups {

@@ -2,7 +2,7 @@
 
 use super::Checker;
 use crate::config::decode::Located;
-use crate::config::file::{HealthCheck, Upstream};
+use crate::config::file::{Balance, HealthCheck, Key, Upstream};
 use crate::config::plan;
 use crate::config::report::{Code, Span};
 use std::collections::HashMap;
@@ -35,6 +35,7 @@ impl Checker<'_> {
         if let Some(check) = &upstream.health_check {
             self.health_check(&who, check);
         }
+        self.balance(name.span, &who, &upstream.balance);
         let timeouts = &upstream.timeouts;
         for (key, time) in
             [("connect", timeouts.connect), ("response", timeouts.response), ("idle", timeouts.idle)]
@@ -71,6 +72,34 @@ impl Checker<'_> {
                     .help("name it once, and give it a weight to send it more")
                     .related(first, "named here first");
             }
+        }
+    }
+
+    fn balance(&mut self, span: Span, who: &str, balance: &Balance) {
+        for key in balance.keys() {
+            self.key(span, &format!("balance of {who}"), key);
+        }
+        if let Balance::LeastTime(settings) = balance {
+            for (key, time) in [("decay", settings.decay), ("failure_penalty", settings.failure_penalty)] {
+                self.positive(span, &format!("balance.least_time.{key} of {who}"), time);
+            }
+        }
+    }
+
+    /// A key that no request can have would be taken for one that this request lacks.
+    pub(super) fn key(&mut self, span: Span, what: &str, key: &Key) {
+        let wrong = match key {
+            Key::Header(name) => http::HeaderName::from_bytes(name.as_bytes())
+                .err()
+                .map(|_| format!("`{name}` is not the name of a header\nwrite it as x-user")),
+            Key::Cookie(name) if name.is_empty() => Some("the name of a cookie is empty\nname it".into()),
+            Key::Query(name) if name.is_empty() => {
+                Some("the name of a query parameter is empty\nname it".into())
+            }
+            Key::Client | Key::Path | Key::Host | Key::Cookie(_) | Key::Query(_) => None,
+        };
+        if let Some(wrong) = wrong {
+            self.error(Code::InvalidValue, span, &format!("the key of the {what}: {wrong}"));
         }
     }
 

@@ -3,11 +3,13 @@
 //!
 //! The doc comments here are the reference of the configuration: they become the JSON Schema.
 
+mod balance;
 mod listener;
 mod route;
 mod server;
 mod upstream;
 
+pub use balance::*;
 pub use listener::*;
 pub use route::*;
 pub use server::*;

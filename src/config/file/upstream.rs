@@ -1,7 +1,7 @@
 //! `upstreams`: named groups of servers, how one is chosen, watched and given up on.
 
 use crate::config::decode::Located;
-use crate::config::file::{Later, OneOrMany};
+use crate::config::file::{Balance, Later, OneOrMany};
 use crate::config::words::{HostName, ServerAddress, StatusRange};
 use crate::units::{Size, Time};
 use schemars::JsonSchema;
@@ -14,7 +14,7 @@ use std::num::NonZeroU16;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upstream {
-    /// How a server is chosen for a request.
+    /// How a server is chosen for a request: the name of an algorithm, or a map with its settings.
     pub balance: Balance,
     /// The servers: `IP:PORT`, or a map with `address` and `weight`.
     pub servers: Vec<Located<Member>>,
@@ -53,58 +53,6 @@ pub struct Upstream {
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub slow_start: Later,
-}
-
-/// How a server is chosen.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Balance {
-    /// In turn, each as often as its weight says, evenly spread (nginx's smooth weighted round robin).
-    #[default]
-    RoundRobin,
-}
-
-impl<'de> Deserialize<'de> for Balance {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = Balance;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a balancing algorithm")
-            }
-            fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Balance, E> {
-                // words of the vocabulary, refused as such and not as spelling mistakes
-                const LATER: &[&str] = &[
-                    "random",
-                    "least_connections",
-                    "power_of_two",
-                    "least_time",
-                    "ip_hash",
-                    "hash",
-                    "consistent_hash",
-                    "maglev",
-                ];
-                match v {
-                    "round_robin" => Ok(Balance::RoundRobin),
-                    v if LATER.contains(&v) => Err(later(v)),
-                    v => Err(E::unknown_variant(v, &["round_robin"])),
-                }
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Balance, A::Error> {
-                let Some(name) = map.next_key::<String>()? else {
-                    return Err(serde::de::Error::custom(
-                        "name a balancing algorithm\nwrite `balance: round_robin`",
-                    ));
-                };
-                map.next_value::<serde::de::IgnoredAny>()?;
-                self.visit_str(&name)
-            }
-        }
-        fn later<E: serde::de::Error>(what: &str) -> E {
-            E::custom(format!("not supported yet: {what}\nuse round_robin, the only algorithm so far"))
-        }
-        d.deserialize_any(V)
-    }
 }
 
 /// One server of a group.

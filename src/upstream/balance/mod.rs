@@ -35,6 +35,24 @@ pub enum Offers {
     RoundRobin(round_robin::Offers),
 }
 
+/// Whether there is an algorithm of this name.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn supported(balance: &Balance) -> Result<(), String> {
+    match balance {
+        Balance::RoundRobin => Ok(()),
+        Balance::Random
+        | Balance::LeastConnections
+        | Balance::PowerOfTwo
+        | Balance::LeastTime(_)
+        | Balance::IpHash
+        | Balance::Hash(_)
+        | Balance::ConsistentHash(_)
+        | Balance::Maglev(_) => Err(format!("not supported yet: balance {balance}")),
+    }
+}
+
 impl BackendSelection for Selection {
     type Iter = Offers;
     type Config = Shape;
@@ -45,7 +63,16 @@ impl BackendSelection for Selection {
 
     fn build_with_config(backends: &BTreeSet<Backend>, shape: &Shape) -> Self {
         match shape.balance {
-            Balance::RoundRobin => {
+            // the others do not come here: see `supported`
+            Balance::RoundRobin
+            | Balance::Random
+            | Balance::LeastConnections
+            | Balance::PowerOfTwo
+            | Balance::LeastTime(_)
+            | Balance::IpHash
+            | Balance::Hash(_)
+            | Balance::ConsistentHash(_)
+            | Balance::Maglev(_) => {
                 Selection::RoundRobin(Arc::new(RoundRobin::build_with_config(backends, shape)))
             }
         }

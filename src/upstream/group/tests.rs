@@ -49,7 +49,7 @@ fn letter(group: &Group, endpoint: &Arc<Endpoint>) -> char {
 
 /// The servers of so many requests, as letters in file order.
 fn sequence(group: &Group, requests: usize) -> String {
-    (0..requests).map(|_| letter(group, &group.select(&Tried::default()).unwrap())).collect()
+    (0..requests).map(|_| letter(group, &group.select(&Tried::default(), None).unwrap())).collect()
 }
 
 fn shares(group: &Group, requests: usize) -> HashMap<char, usize> {
@@ -108,7 +108,7 @@ fn a_retry_goes_to_every_other_server_once_and_then_nowhere() {
         let group = watched(weights);
         let mut tried = Tried::default();
         let mut order = String::new();
-        while let Some(endpoint) = group.select(&tried) {
+        while let Some(endpoint) = group.select(&tried, None) {
             assert!(!tried.contains(&endpoint), "{weights:?}: {endpoint:?} twice");
             order.push(letter(&group, &endpoint));
             tried.push(&endpoint);
@@ -126,10 +126,10 @@ fn retries_are_spread_over_the_servers_that_answer() {
     let mut answered = HashMap::new();
     for _ in 0..300 {
         let mut tried = Tried::default();
-        let mut endpoint = group.select(&tried).unwrap();
+        let mut endpoint = group.select(&tried, None).unwrap();
         if Arc::ptr_eq(&endpoint, &dead) {
             tried.push(&endpoint);
-            endpoint = group.select(&tried).unwrap();
+            endpoint = group.select(&tried, None).unwrap();
         }
         *answered.entry(letter(&group, &endpoint)).or_insert(0) += 1;
     }
@@ -142,7 +142,7 @@ fn all_down_is_told_from_all_tried() {
     for place in 0..2 {
         set_up(&group, place, false);
     }
-    assert!(group.select(&Tried::default()).is_none());
+    assert!(group.select(&Tried::default(), None).is_none());
     assert!(!group.any_healthy());
     assert_eq!(group.healthy_count(), 0);
     set_up(&group, 1, true);
@@ -153,7 +153,7 @@ fn all_down_is_told_from_all_tried() {
 #[test]
 fn no_servers_are_no_panic() {
     let group = watched(&[]);
-    assert!(group.select(&Tried::default()).is_none());
+    assert!(group.select(&Tried::default(), None).is_none());
     assert!(!group.any_healthy());
     assert!(group.servers().is_empty());
 }
@@ -219,7 +219,7 @@ fn a_server_that_is_up_is_found_while_others_change() {
         for _ in 0..2 {
             scope.spawn(|| {
                 for _ in 0..20_000 {
-                    assert!(group.select(&Tried::default()).is_some());
+                    assert!(group.select(&Tried::default(), None).is_some());
                 }
             });
         }

@@ -1,0 +1,88 @@
+//! The key of a request: what of it makes it the same as another. Read by `split` for the group and
+//! by `forward` for the server.
+
+use super::{cookie, query};
+use crate::config::file;
+use crate::filter::RequestInfo;
+use pingora_http::RequestHeader;
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::ops::Deref;
+
+/// The bytes of a key. Most are parts of the request and are not copied.
+#[derive(Debug, Clone)]
+pub enum Key<'a> {
+    Borrowed(&'a [u8]),
+    Address([u8; 8], usize),
+    Owned(Vec<u8>),
+}
+
+impl Deref for Key<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Key::Borrowed(bytes) => bytes,
+            Key::Address(bytes, length) => bytes.get(..*length).unwrap_or_default(),
+            Key::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// The first of these keys that the request has.
+pub fn first<'a>(
+    keys: impl IntoIterator<Item = &'a file::Key>,
+    head: &'a RequestHeader,
+    info: &'a RequestInfo,
+) -> Option<Key<'a>> {
+    keys.into_iter().find_map(|key| of(key, head, info))
+}
+
+/// `None` when the request does not have it. An empty header, cookie or parameter is one: it is
+/// the same for all requests that have it.
+fn of<'a>(key: &'a file::Key, head: &'a RequestHeader, info: &'a RequestInfo) -> Option<Key<'a>> {
+    match key {
+        file::Key::Client => Some(address(info.client.ip())),
+        file::Key::Path => Some(Key::Borrowed(match &info.normalised_path {
+            Some(path) => path.as_bytes(),
+            None => head.uri.path().as_bytes(),
+        })),
+        file::Key::Host => Some(Key::Borrowed(info.host.as_bytes())).filter(|host| !host.is_empty()),
+        file::Key::Header(name) => head.headers.get(name.as_str()).map(|v| Key::Borrowed(v.as_bytes())),
+        file::Key::Cookie(name) => cookie::values(&head.headers, name).next().map(Key::Borrowed),
+        file::Key::Query(name) => query::values(head.uri.query()?, name).next().map(|value| match value {
+            Cow::Borrowed(text) => Key::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Key::Owned(text.into_bytes()),
+        }),
+    }
+}
+
+/// IPv6 by /64: a client may use any address of its network.
+fn address(ip: IpAddr) -> Key<'static> {
+    let mut bytes = [0; 8];
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let length = ip.octets().len();
+            bytes.iter_mut().zip(ip.octets()).for_each(|(to, from)| *to = from);
+            Key::Address(bytes, length)
+        }
+        IpAddr::V6(ip) => {
+            bytes.iter_mut().zip(ip.octets()).for_each(|(to, from)| *to = from);
+            Key::Address(bytes, bytes.len())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_of_one_ipv6_network_are_one() {
+        let key = |ip: &str| address(ip.parse().unwrap()).to_vec();
+        assert_eq!(key("192.0.2.7"), [192, 0, 2, 7]);
+        assert_eq!(key("::ffff:192.0.2.7"), [192, 0, 2, 7]);
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:1"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_eq!(key("2001:db8::1").len(), 8);
+    }
+}
