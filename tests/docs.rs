@@ -23,6 +23,7 @@ fn read(path: impl AsRef<Path>) -> String {
 fn weirgate(directory: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_weirgate"))
         .args(arguments)
+        .env("STICKY_SECRET", "what an example reads from its environment")
         .current_dir(directory)
         .output()
         .expect("weirgate starts")

@@ -148,3 +148,34 @@ fn microservices() {
     });
     assert!(status(&example.questions[1]).contains("<h1>admin</h1>"), "the other service goes on");
 }
+
+#[test]
+fn sticky_sessions() {
+    if !need_program("node") || !need_program("curl") || !need_program("openssl") {
+        return;
+    }
+    let mut example = Example::start("sticky-sessions");
+    let ask = |example: &Example, question: usize| {
+        let said = shell(&example.questions[question]);
+        said.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut strangers = ask(&example, 0);
+    strangers.sort();
+    assert_eq!(strangers, ["port 3201: visit 1", "port 3202: visit 1", "port 3203: visit 1"]);
+    for question in [1, 2] {
+        let visits = ask(&example, question);
+        let port = visits[0].split(':').next().unwrap_or_default().to_owned();
+        let counted: Vec<_> = (1..=4).map(|n| format!("{port}: visit {n}")).collect();
+        assert_eq!(visits, counted, "{}", example.questions[question]);
+    }
+    let headers =
+        |question: usize| shell(&example.questions[question].replace("-s ", "-s -i ")).to_lowercase();
+    assert_eq!(headers(1).matches("set-cookie: weirgate=").count(), 1, "{}", headers(1));
+    assert_eq!(headers(2).matches("set-cookie: weirgate=").count(), 0, "{}", headers(2));
+
+    example.kill("server.js 3202");
+    for question in [1, 2, 1, 2] {
+        let visits = ask(&example, question);
+        assert!(visits.len() == 4 && visits[3].ends_with(": visit 4"), "{visits:?}");
+    }
+}

@@ -2,6 +2,10 @@
 //! are read. Immutable and comparable, so that a reload can tell what changed. Made by
 //! `config::check`, consumed by `run::snapshot`.
 
+mod sticky;
+
+pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
+
 use crate::config::file::{
     AccessFormat, HealthCheck, Key, ListenerLimits, LogLevel, LogTarget, ProxyHeaders, RetryWhen, Server,
     TlsVersion, UpstreamHost,
@@ -200,6 +204,7 @@ pub struct Upstream {
     pub balance: crate::config::file::Balance,
     pub servers: Vec<Member>,
     pub health_check: Option<HealthCheck>,
+    pub sticky: Option<Sticky>,
     pub retry: Retry,
     pub timeouts: UpstreamTimeouts,
     pub host: UpstreamHost,

@@ -1,10 +1,41 @@
 //! Which values are never shown: called by the report (source lines), by [`Raw`](super::decode::Raw) and by
 //! whoever prints a resolved configuration.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
+use std::fmt;
 
 /// What is printed in place of a secret.
 pub const MASK: &str = "****";
+
+/// A secret of the configuration: it can be compared and used, but neither printed nor logged.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(secret: impl Into<String>) -> Secret {
+        Secret(secret.into())
+    }
+
+    /// For what it is a secret for.
+    pub fn reveal(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(MASK)
+    }
+}
 
 /// Whether a key of this name holds a secret: `secret`, `password`, `token` and their kin, also as the last
 /// word of a longer name (`client_secret`, `X-Api-Key`).

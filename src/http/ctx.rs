@@ -3,6 +3,7 @@
 //! configuration in memory.
 
 use super::refusal::Reject;
+use super::sticky::Brought;
 use crate::config::plan;
 use crate::filter::{Chain, Exchange, RequestInfo};
 use crate::observe::AccessLog;
@@ -51,6 +52,9 @@ pub struct Forward {
     pub retry: Option<plan::Retry>,
     pub tried: Tried,
     pub attempts: u16,
+    /// What the request brought to stay with its server; `None` before the first try, and in a
+    /// group whose clients do not stay.
+    pub sticky: Option<Brought>,
     /// A try failed only because the server had closed an idle connection.
     pub stale: bool,
     /// The server of the current try, where the request counts as in flight.

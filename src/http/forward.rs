@@ -3,13 +3,13 @@
 
 use super::ctx::{Ctx, Forward, Matched};
 use super::refusal::Reject;
-use super::{forwarded, key, path};
+use super::{cookie, forwarded, key, path, sticky};
 use crate::config::file::UpstreamHost;
 use crate::config::plan::UpstreamTimeouts;
 use crate::filter::Phases;
 use crate::observe::events;
 use crate::upstream::reason;
-use http::{StatusCode, header};
+use http::{StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -27,9 +27,13 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let Some(group) = forward.group.clone() else {
         return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
     };
+    let head = session.req_header();
     let info = ctx.request.as_ref().map(|request| &request.info);
-    let key = info.and_then(|info| key::first(group.plan().balance.keys(), session.req_header(), info));
-    let mut chosen = group.select(&forward.tried, key.as_deref());
+    let key = info.and_then(|info| key::first(group.plan().balance.keys(), head, info));
+    let mut chosen = sticky::server(&group, head, forward);
+    if chosen.is_none() {
+        chosen = group.select(&forward.tried, key.as_deref());
+    }
     if chosen.is_none() && std::mem::take(&mut forward.stale) {
         // nobody else is left, and the last server only closed an idle connection: ask it again
         forward.tried = Default::default();
@@ -76,6 +80,10 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
     set_path(head, info.normalised_path.as_deref())?;
     // the edge has told the client to go on, or will
     head.remove_header(&header::EXPECT);
+    sticky::keep_to_ourselves(&ctx.forward, head);
+    if session.req_header().version == Version::HTTP_2 {
+        cookie::join(head);
+    }
     let host = head.headers.get(header::HOST).cloned();
     set_host(head, &ctx.forward)?;
     let facts = forwarded::Facts {

@@ -2,7 +2,8 @@
 //! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
 //!
 //! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `route` and `path`
-//! (pure), `split`, `key`, `forward` (which server, again?), `answer` and `reply` (what goes back), `journal`.
+//! (pure), `split`, `key`, `sticky`, `forward` (which server, again?), `answer` and `reply` (what goes back),
+//! `journal`.
 
 pub mod answer;
 mod connection;
@@ -23,6 +24,7 @@ mod request_id;
 pub mod route;
 mod site;
 mod split;
+mod sticky;
 
 pub use connection::{Connection, TlsFacts};
 pub use journal::Refuser;

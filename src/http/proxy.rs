@@ -3,7 +3,7 @@
 
 use super::ctx::Ctx;
 use super::site::Live;
-use super::{answer, forward, hop, intake, journal};
+use super::{answer, forward, hop, intake, journal, sticky};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::modules::http::HttpModules;
@@ -83,6 +83,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         forward::answered(ctx, head);
         hop::strip(head);
+        sticky::answered(ctx, head);
         answer::response_head(session, ctx, head);
         Ok(())
     }

@@ -6,10 +6,12 @@ use super::endpoint::Endpoint;
 use super::health::Probe;
 use super::registry::Registry;
 use super::server::{Server, Servers};
+use super::sticky::Sticky;
 use crate::config::plan;
 use pingora_load_balancing::{Backend, Backends, LoadBalancer, discovery};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -19,6 +21,7 @@ pub struct Group {
     servers: Servers,
     balancer: LoadBalancer<Selection>,
     probe: Option<Probe>,
+    sticky: Option<Sticky>,
 }
 
 impl Group {
@@ -41,7 +44,9 @@ impl Group {
         let changes = registry.changes(&plan.name);
         let shape = Shape { balance: plan.balance.clone(), servers: servers.clone(), changes };
         let balancer = balancer(shape)?;
-        Ok(Arc::new(Group { plan, servers, balancer, probe }))
+        let sticky =
+            plan.sticky.as_ref().map(|sticky| Sticky::build(sticky, &plan.name, registry)).transpose()?;
+        Ok(Arc::new(Group { plan, servers, balancer, probe, sticky }))
     }
 
     pub fn name(&self) -> &str {
@@ -59,6 +64,18 @@ impl Group {
 
     pub fn balancer(&self) -> &LoadBalancer<Selection> {
         &self.balancer
+    }
+
+    /// How clients stay with their servers, if they do.
+    pub fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_ref()
+    }
+
+    /// The server at `address`, if it is of this group and may still get the requests of clients
+    /// that are its own.
+    pub fn kept(&self, address: SocketAddr) -> Option<Arc<Endpoint>> {
+        let server = self.servers.iter().find(|server| server.endpoint.address() == address)?;
+        server.usable().then(|| server.endpoint.clone())
     }
 
     pub(super) fn probe(&self) -> Option<&Probe> {

@@ -6,6 +6,7 @@
 //! - [`group`]: a named group of servers, from which requests choose one. Built from the plan by
 //!   `run::snapshot`, asked by `http::forward`.
 //! - [`balance`]: the algorithms that choose, as Pingora's `BackendSelection`.
+//! - [`sticky`]: how clients find their way back to the server they were with.
 //! - [`reason`]: what is wrong with a server, in plain words.
 //! - [`health`]: the checks that run in the background and mark servers up and down.
 
@@ -16,8 +17,10 @@ pub mod health;
 pub mod reason;
 pub mod registry;
 pub mod server;
+pub mod sticky;
 
 pub use endpoint::{Endpoint, InFlight};
 pub use group::{Group, Tried};
 pub use registry::Registry;
 pub use server::{Server, Servers};
+pub use sticky::Sticky;

@@ -3,6 +3,8 @@
 //! counters and health.
 
 use super::endpoint::{Changes, Endpoint};
+use super::sticky::Learned;
+use crate::config::plan;
 use parking_lot::Mutex;
 use pingora_load_balancing::health_check::TcpHealthCheck;
 use std::collections::HashMap;
@@ -21,6 +23,8 @@ pub struct Registry {
 struct Known {
     changes: Arc<Changes>,
     endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
+    /// The newest last; more than one while an older configuration is in use.
+    learned: Vec<Arc<Learned>>,
 }
 
 impl Registry {
@@ -40,6 +44,26 @@ impl Registry {
         })
     }
 
+    /// What is known of the values that the servers of `group` set: the same as before while what
+    /// is to be learned is the same.
+    ///
+    /// # Errors
+    /// A sentence for the operator, when the system has no randomness.
+    pub fn learned(&self, group: &str, plan: &plan::Learn) -> Result<Arc<Learned>, String> {
+        self.known(group, |known| {
+            if let Some(same) = known.learned.iter().find(|learned| learned.plan() == plan) {
+                return Ok(same.clone());
+            }
+            let before = known.learned.iter().rfind(|learned| learned.plan().from == plan.from);
+            let learned = Arc::new(match before {
+                Some(before) => before.with_limits(plan),
+                None => Learned::build(plan)?,
+            });
+            known.learned.push(learned.clone());
+            Ok(learned)
+        })
+    }
+
     /// What grows when a server of `group` goes up or down.
     pub fn changes(&self, group: &str) -> Arc<Changes> {
         self.known(group, |known| known.changes.clone())
@@ -50,7 +74,8 @@ impl Registry {
     pub fn prune(&self) {
         self.groups.lock().retain(|_, known| {
             known.endpoints.retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
-            !known.endpoints.is_empty()
+            known.learned.retain(|learned| Arc::strong_count(learned) > 1);
+            !known.endpoints.is_empty() || !known.learned.is_empty()
         });
     }
 
@@ -94,6 +119,37 @@ mod tests {
         registry.prune();
         assert_eq!(registry.endpoint("api", address).in_flight(), 1, "a request in flight is a use");
         drop(in_flight);
+        registry.prune();
+        assert!(registry.groups.lock().is_empty());
+    }
+    #[test]
+    fn what_was_learned_survives_a_reload() {
+        let registry = Registry::new();
+        let plan = plan::Learn {
+            from: plan::LearnFrom::Cookie("SID".into()),
+            ttl: std::time::Duration::from_secs(60),
+            entries: 10,
+        };
+        let first = registry.learned("api", &plan).unwrap();
+        let session = first.session(b"alice").unwrap();
+        first.remember(session, "127.0.0.1:3001".parse().unwrap());
+        assert!(Arc::ptr_eq(&first, &registry.learned("api", &plan).unwrap()));
+        assert!(
+            registry.learned("admin", &plan).unwrap().server(&session).is_none(),
+            "each group has its own"
+        );
+
+        let more = plan::Learn { entries: 20, ..plan.clone() };
+        let second = registry.learned("api", &more).unwrap();
+        assert!(second.server(&second.session(b"alice").unwrap()).is_some(), "carried over");
+        let other = plan::Learn { from: plan::LearnFrom::Cookie("OTHER".into()), ..plan.clone() };
+        let third = registry.learned("api", &other).unwrap();
+        assert!(third.server(&third.session(b"alice").unwrap()).is_none(), "ids of another kind");
+        // a configuration that was refused after all: the one in use goes on
+        drop((second, third));
+        registry.prune();
+        assert!(Arc::ptr_eq(&first, &registry.learned("api", &plan).unwrap()));
+        drop(first);
         registry.prune();
         assert!(registry.groups.lock().is_empty());
     }

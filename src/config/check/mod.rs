@@ -6,6 +6,7 @@ mod filters;
 mod listeners;
 mod process;
 mod routes;
+mod sticky;
 mod upstreams;
 
 use crate::config::decode::decode;
@@ -95,6 +96,7 @@ impl<'a> Checker<'a> {
         let upstreams = self.upstreams();
         let listeners = self.listeners();
         let routes = self.routes(&listeners);
+        self.sticky_cookies_apart(&routes, &upstreams);
         self.nothing_to_serve();
         self.unused();
         let plan = Plan {

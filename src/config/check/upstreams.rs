@@ -46,12 +46,14 @@ impl Checker<'_> {
             address: m.value.address.0,
             weight: m.value.weight,
         };
+        let sticky = upstream.sticky.as_ref().and_then(|sticky| self.sticky(&who, sticky));
         plan::Upstream {
             id,
             name: name.value.clone(),
             balance: upstream.balance.clone(),
             servers: upstream.servers.iter().map(member).collect(),
             health_check: upstream.health_check.as_ref().map(|c| c.value.clone()),
+            sticky,
             retry: plan::Retry::from(&upstream.retry),
             timeouts: plan::UpstreamTimeouts {
                 connect: timeouts.connect.0,

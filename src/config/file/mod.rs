@@ -7,12 +7,14 @@ mod balance;
 mod listener;
 mod route;
 mod server;
+mod sticky;
 mod upstream;
 
 pub use balance::*;
 pub use listener::*;
 pub use route::*;
 pub use server::*;
+pub use sticky::*;
 pub use upstream::*;
 
 use crate::config::decode::{Located, Raw};

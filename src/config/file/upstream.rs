@@ -1,7 +1,7 @@
 //! `upstreams`: named groups of servers, how one is chosen, watched and given up on.
 
 use crate::config::decode::Located;
-use crate::config::file::{Balance, Later, OneOrMany};
+use crate::config::file::{Balance, Later, OneOrMany, Sticky};
 use crate::config::words::{HostName, ServerAddress, StatusRange};
 use crate::units::{Size, Time};
 use schemars::JsonSchema;
@@ -20,6 +20,8 @@ pub struct Upstream {
     pub servers: Vec<Located<Member>>,
     /// How the health of the servers is watched; they are taken to be up without it.
     pub health_check: Option<Located<HealthCheck>>,
+    /// How a client stays with its server; each request is balanced on its own without it.
+    pub sticky: Option<Located<Sticky>>,
     /// When a request is tried again, on another server.
     pub retry: Retry,
     /// How long to wait for a server.
@@ -32,9 +34,6 @@ pub struct Upstream {
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub discover: Later,
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub sticky: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub limits: Later,

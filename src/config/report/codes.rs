@@ -225,6 +225,9 @@ codes! {
     NoEffect "W009" "a setting has no effect here",
         cause "What it acts on is absent.",
         mend "Remove it, or add what it acts on.";
+    SharedCookie "W010" "two upstreams set the same cookie",
+        cause "A sticky cookie means something to its own upstream only, so that each visit to one undoes the other's.",
+        mend "Give each a cookie name or path of its own.";
 }
 
 impl Code {

@@ -19,6 +19,7 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         balance: file::Balance::RoundRobin,
         servers: (1..).zip(weights).map(member).collect(),
         health_check,
+        sticky: None,
         retry: plan::Retry::from(&file::Retry::default()),
         timeouts: plan::UpstreamTimeouts {
             connect: Duration::from_secs(1),
