@@ -5,10 +5,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod harness;
+#[path = "harness/killable.rs"]
+mod killable;
 
 use harness::{
-    Authority, Backend, Gate, GateBuilder, H2Client, Reply, Request, Response, ServerAddress, eventually,
+    Authority, Backend, Gate, GateBuilder, H2Client, Load, RawServer, Reply, Request, Response,
+    ServerAddress, eventually,
 };
+use killable::KillableBackend;
 use std::collections::HashSet;
 use std::sync::Mutex;
 
@@ -288,6 +292,39 @@ fn a_stale_connection_does_not_move_a_client() {
         let response = gate.ask(&bringing(&cookie));
         assert_eq!((response.text(), issued(&response)), (server.clone(), None));
     }
+}
+
+#[test]
+fn kill_9_of_its_server_under_load_shows_a_client_no_error() {
+    let killable = ["a", "b", "c"].map(KillableBackend::start);
+    let [a, b, c] = &killable;
+    let check = "    health_check: { tcp: {}, interval: 100ms, timeout: 500ms, healthy_after: 1, unhealthy_after: 1 }\n";
+    let gate = Gate::start(&(by_cookie("") + check), &[a, b, c]);
+    let (server, cookie) = visit(&gate);
+    let load = Load::start(gate.at("web"), &bringing(&cookie), 4, 20_000);
+    load.wait_for(200);
+    killable.iter().find(|backend| backend.label() == server).expect("it answered").kill();
+    let at_the_kill = load.answered();
+    load.wait_for(at_the_kill + 400);
+    let outcomes = load.finish();
+    let failed: Vec<_> = outcomes.iter().filter(|outcome| **outcome != Ok(200)).collect();
+    assert!(failed.is_empty(), "{} of {} requests failed: {failed:?}", failed.len(), outcomes.len());
+    assert!(outcomes.len() >= 600, "{} requests", outcomes.len());
+}
+
+#[test]
+fn a_websocket_gets_the_cookie_with_its_101() {
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let [a, b, c] = ["a", "b", "c"].map(|label| RawServer::saying(label, switching));
+    let gate = Gate::start(&by_cookie(""), &[&a, &b, &c]);
+    let upgrade = Request::get("/").header("Connection", "Upgrade").header("Upgrade", "websocket");
+    let upgrade = upgrade.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let upgrade = upgrade.header("Sec-WebSocket-Version", "13");
+    let response = gate.ask(&upgrade);
+    assert_eq!(response.status, 101);
+    let cookie = issued(&response).expect("a cookie");
+    let again = gate.ask(&upgrade.header("Cookie", &cookie));
+    assert_eq!((again.status, issued(&again)), (101, None));
 }
 
 #[test]
