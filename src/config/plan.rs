@@ -8,7 +8,7 @@ pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 
 use crate::config::file::{
     AccessFormat, HealthCheck, Key, ListenerLimits, LogLevel, LogTarget, ProxyHeaders, RetryWhen, Server,
-    TlsVersion, UpstreamHost,
+    SpillOver, TlsVersion, UpstreamHost,
 };
 use crate::config::words::HostPattern;
 use crate::filter::FilterPlan;
@@ -208,13 +208,23 @@ pub struct Upstream {
     pub retry: Retry,
     pub timeouts: UpstreamTimeouts,
     pub host: UpstreamHost,
+    /// The zone of this process.
+    pub zone: Option<Arc<str>>,
+    pub slow_start: Option<Duration>,
+    pub spill_over: SpillOver,
+    pub drain_timeout: Duration,
 }
 
 /// One server of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     pub address: SocketAddr,
     pub weight: std::num::NonZeroU16,
+    /// The tier: 0 is used first.
+    pub priority: u16,
+    pub zone: Option<Arc<str>>,
+    /// It gets no new sessions.
+    pub drain: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -42,9 +42,15 @@ impl Checker<'_> {
         {
             self.positive(name.span, &format!("timeouts.{key} of {who}"), time);
         }
+        if let Some(time) = upstream.slow_start {
+            self.positive(name.span, &format!("slow_start of {who}"), time);
+        }
         let member = |m: &Located<crate::config::file::Member>| plan::Member {
             address: m.value.address.0,
             weight: m.value.weight,
+            priority: m.value.priority,
+            zone: m.value.zone.as_deref().map(Arc::from),
+            drain: m.value.drain,
         };
         let sticky = upstream.sticky.as_ref().and_then(|sticky| self.sticky(&who, sticky));
         plan::Upstream {
@@ -61,6 +67,10 @@ impl Checker<'_> {
                 idle: timeouts.idle.0,
             },
             host: upstream.host.clone(),
+            zone: self.file.server.zone.as_ref().map(|zone| Arc::from(zone.value.as_str())),
+            slow_start: upstream.slow_start.map(|time| time.0),
+            spill_over: upstream.spill_over,
+            drain_timeout: upstream.drain_timeout.0.0,
         }
     }
 

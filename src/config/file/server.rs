@@ -14,6 +14,8 @@ use std::path::PathBuf;
 pub struct Server {
     /// Worker threads; 0 = one per core.
     pub threads: usize,
+    /// Where this process is; servers of the same `zone` are preferred.
+    pub zone: Option<Located<String>>,
     /// Run in the background. Sockets are bound and certificates read before the process forks.
     pub daemon: bool,
     /// Where a daemon writes its process log; standard error without it.
@@ -82,6 +84,7 @@ impl Default for Server {
     fn default() -> Self {
         Server {
             threads: 0,
+            zone: None,
             daemon: false,
             error_log: None,
             pid_file: None,

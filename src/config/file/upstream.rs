@@ -3,7 +3,7 @@
 use crate::config::decode::Located;
 use crate::config::file::{Balance, Later, OneOrMany, Sticky};
 use crate::config::words::{HostName, ServerAddress, StatusRange};
-use crate::units::{Size, Time};
+use crate::units::{Percent, Size, Time};
 use schemars::JsonSchema;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use std::num::NonZeroU16;
 pub struct Upstream {
     /// How a server is chosen for a request: the name of an algorithm, or a map with its settings.
     pub balance: Balance,
-    /// The servers: `IP:PORT`, or a map with `address` and `weight`.
+    /// The servers: `IP:PORT`, or a map with `address`, `weight`, `priority`, `zone` and `drain`.
     pub servers: Vec<Located<Member>>,
     /// How the health of the servers is watched; they are taken to be up without it.
     pub health_check: Option<Located<HealthCheck>>,
@@ -30,6 +30,13 @@ pub struct Upstream {
     pub host: UpstreamHost,
     /// What is spoken to the servers.
     pub protocol: UpstreamProtocol,
+    /// The time over which a server that is new or has recovered comes to its whole share; at once
+    /// without it.
+    pub slow_start: Option<Time>,
+    /// When traffic spills over to servers that come later.
+    pub spill_over: SpillOver,
+    /// How long a draining server keeps the sticky sessions it has.
+    pub drain_timeout: DrainTimeout,
 
     #[schemars(skip)]
     #[serde(skip_serializing)]
@@ -49,9 +56,35 @@ pub struct Upstream {
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub send_proxy: Later,
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub slow_start: Later,
+}
+
+/// The shares of servers, by weight, that must be usable for traffic to stay with them.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpillOver {
+    /// With less than this share of a tier usable, requests go on to the next tier in proportion;
+    /// at 0% only when none is.
+    pub tier: Percent,
+    /// With less than this share of the local zone's servers usable, requests go to other zones in
+    /// proportion; at 0% only when none is.
+    pub zone: Percent,
+}
+
+impl Default for SpillOver {
+    fn default() -> Self {
+        SpillOver { tier: Percent::of(0), zone: Percent::of(70) }
+    }
+}
+
+/// A time with a default of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct DrainTimeout(pub Time);
+
+impl Default for DrainTimeout {
+    fn default() -> Self {
+        DrainTimeout(Time::secs(300))
+    }
 }
 
 /// One server of a group.
@@ -59,6 +92,13 @@ pub struct Upstream {
 pub struct Member {
     pub address: ServerAddress,
     pub weight: NonZeroU16,
+    /// The tier: 0 is used first, the next when those before are down.
+    pub priority: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// It gets no new sessions.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
 }
 
 impl<'de> Deserialize<'de> for Member {
@@ -70,11 +110,11 @@ impl<'de> Deserialize<'de> for Member {
             #[serde(default = "one")]
             weight: Weight,
             #[serde(default)]
-            #[allow(dead_code, reason = "deserialising it is what refuses it")]
-            priority: Later,
+            priority: u16,
             #[serde(default)]
-            #[allow(dead_code, reason = "deserialising it is what refuses it")]
-            zone: Later,
+            zone: Option<String>,
+            #[serde(default)]
+            drain: bool,
         }
         fn one() -> Weight {
             Weight(NonZeroU16::MIN)
@@ -85,7 +125,7 @@ impl<'de> Deserialize<'de> for Member {
                 let n = u64::deserialize(d)?;
                 u16::try_from(n).ok().and_then(NonZeroU16::new).map(Weight).ok_or_else(|| {
                     serde::de::Error::custom(
-                        "a weight is a whole number from 1 to 65535\nto take a server out, remove it from the list",
+                        "a weight is a whole number from 1 to 65535\nto take a server out, write `drain: true` or remove it from the list",
                     )
                 })
             }
@@ -94,15 +134,16 @@ impl<'de> Deserialize<'de> for Member {
         impl<'de> Visitor<'de> for V {
             type Value = Member;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("IP:PORT, or a map with address and weight")
+                f.write_str("IP:PORT, or a map with address, weight, priority, zone and drain")
             }
             fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Member, E> {
                 let address = v.parse().map_err(E::custom)?;
-                Ok(Member { address, weight: NonZeroU16::MIN })
+                Ok(Member { address, weight: NonZeroU16::MIN, priority: 0, zone: None, drain: false })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Member, A::Error> {
                 let m = Map::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                Ok(Member { address: m.address, weight: m.weight.0 })
+                let Map { address, weight: Weight(weight), priority, zone, drain } = m;
+                Ok(Member { address, weight, priority, zone, drain })
             }
         }
         d.deserialize_any(V)
@@ -121,7 +162,12 @@ impl JsonSchema for Member {
                 { "type": "object", "additionalProperties": false, "required": ["address"], "properties": {
                     "address": address,
                     "weight": { "description": "How many requests, relative to the other servers.",
-                                "type": "integer", "minimum": 1, "maximum": 65535, "default": 1 } } }
+                                "type": "integer", "minimum": 1, "maximum": 65535, "default": 1 },
+                    "priority": { "description": "The tier: 0 is used first, the next when those before are down.",
+                                  "type": "integer", "minimum": 0, "maximum": 65535, "default": 0 },
+                    "zone": { "description": "Where it is; servers in the zone of the process are preferred.",
+                              "type": "string" },
+                    "drain": { "description": "It gets no new sessions.", "type": "boolean", "default": false } } }
             ]
         })
     }

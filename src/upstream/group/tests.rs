@@ -12,6 +12,9 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
     let member = |(port, weight): (u16, &u16)| plan::Member {
         address: ([127, 0, 0, 1], port).into(),
         weight: NonZeroU16::new(*weight).unwrap(),
+        priority: 0,
+        zone: None,
+        drain: false,
     };
     plan::Upstream {
         id: plan::UpstreamId(0),
@@ -27,6 +30,10 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
             idle: Duration::from_secs(1),
         },
         host: file::UpstreamHost::Preserve,
+        zone: None,
+        slow_start: None,
+        spill_over: file::SpillOver::default(),
+        drain_timeout: Duration::from_secs(300),
     }
 }
 
