@@ -59,6 +59,8 @@ pub struct Forward {
     pub stale: bool,
     /// The server of the current try, where the request counts as in flight.
     pub endpoint: Option<InFlight>,
+    /// When the whole body of the request had come in, if it has one.
+    pub body_ended: Option<Instant>,
     /// When the current try began.
     pub try_started: Option<Instant>,
     /// From then until the connection stood.

@@ -4,11 +4,11 @@
 use super::ctx::{Ctx, Forward, Matched};
 use super::refusal::Reject;
 use super::{cookie, forwarded, key, path, sticky};
-use crate::config::file::UpstreamHost;
+use crate::config::file::{Balance, UpstreamHost};
 use crate::config::plan::UpstreamTimeouts;
 use crate::filter::Phases;
 use crate::observe::events;
-use crate::upstream::reason;
+use crate::upstream::{Endpoint, latency, reason};
 use http::{StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -51,6 +51,8 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     peer.options.read_timeout = Some(route_timeouts.response.unwrap_or(timeouts.response));
     peer.options.write_timeout = peer.options.read_timeout;
     peer.options.idle_timeout = Some(timeouts.idle);
+    // what was read of it already is seen again
+    ctx.body_bytes = 0;
     forward.attempts += 1;
     forward.tried.push(&endpoint);
     // counted before connect, so that a slow dial weighs too
@@ -68,7 +70,27 @@ pub fn connected(ctx: &mut Ctx) {
 /// The head of the server's answer is here.
 pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) {
     if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
-        ctx.forward.first_byte = ctx.forward.try_started.map(|t| t.elapsed());
+        let forward = &mut ctx.forward;
+        forward.first_byte = forward.try_started.map(|t| t.elapsed());
+        judge(forward, latency::answered);
+    }
+}
+
+/// The whole body of the request has come in.
+pub fn body_ended(ctx: &mut Ctx) {
+    if ctx.body_bytes > 0 {
+        ctx.forward.body_ended = Some(Instant::now());
+    }
+}
+
+/// Tells how long the server of this try took. It is not to blame for the time that the client
+/// took to send its body.
+fn judge(forward: &Forward, tell: fn(&Balance, &Endpoint, Duration)) {
+    if let (Some(group), Some(try_on), Some(started)) =
+        (&forward.group, &forward.endpoint, forward.try_started)
+    {
+        let since = forward.body_ended.map_or(started, |ended| ended.max(started));
+        tell(&group.plan().balance, try_on.endpoint(), since.elapsed());
     }
 }
 
@@ -141,6 +163,7 @@ fn set_host(head: &mut RequestHeader, forward: &Forward) -> Result<()> {
 pub fn connect_failed(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
     let retry = ctx.forward.retry.is_some_and(|r| r.on_connect) && another_try(ctx);
     error.set_retry(retry);
+    judge(&ctx.forward, latency::failed);
     report(ctx, &error, retry, |group| group.connect);
     error
 }
@@ -169,6 +192,7 @@ pub fn exchange_failed(
     ctx.forward.stale |= stale;
     error.set_retry(retry);
     if *error.esource() == ErrorSource::Upstream && !stale {
+        judge(&ctx.forward, latency::failed);
         report(ctx, &error, retry, |group| group.response);
     }
     error

@@ -71,7 +71,11 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        intake::body(session, ctx, body, end)
+        intake::body(session, ctx, body, end)?;
+        if end {
+            forward::body_ended(ctx);
+        }
+        Ok(())
     }
 
     /// The head of the server's answer, on its way to the client.

@@ -3,6 +3,7 @@
 //! and end and by the health checks.
 
 use super::health::{Change, Tally, Thresholds};
+use super::latency::Latency;
 use crate::observe::Throttle;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -29,7 +30,14 @@ pub struct Endpoint {
     health: Mutex<Health>,
     failures: Throttle,
     // what every request writes
-    in_flight: CacheLine<AtomicUsize>,
+    load: CacheLine<Load>,
+}
+
+/// Together, as the same requests write them and the same choices read them.
+#[derive(Debug, Default)]
+struct Load {
+    in_flight: AtomicUsize,
+    latency: Latency,
 }
 
 /// What is known about the health of a server, for people to look at.
@@ -57,7 +65,7 @@ impl Endpoint {
                 since: SystemTime::now(),
             }),
             failures: Throttle::new(FAILURE_LINES),
-            in_flight: CacheLine(AtomicUsize::new(0)),
+            load: CacheLine::default(),
         }
     }
 
@@ -92,12 +100,17 @@ impl Endpoint {
 
     /// Requests that are now with this server.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.load.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How long it takes to answer.
+    pub fn latency(&self) -> &Latency {
+        &self.load.latency
     }
 
     /// Counts a request as in flight here for as long as the guard lives.
     pub fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.load.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight { endpoint: self.clone() }
     }
 
@@ -129,7 +142,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.load.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`registry`]: the live state of servers, kept by group and address; outlives reloads.
 //! - [`endpoint`]: that state: in flight, up or down.
+//! - [`latency`]: and how long it takes to answer.
 //! - [`server`]: a server's part in one group.
 //! - [`group`]: a named group of servers, from which requests choose one. Built from the plan by
 //!   `run::snapshot`, asked by `http::forward`.
@@ -14,6 +15,7 @@ pub mod balance;
 pub mod endpoint;
 pub mod group;
 pub mod health;
+pub mod latency;
 pub mod reason;
 pub mod registry;
 pub mod server;

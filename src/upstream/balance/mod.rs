@@ -3,8 +3,17 @@
 //! was tried already is for the caller to decline.
 
 pub mod algorithm;
+pub mod alias;
+pub mod least;
+pub mod least_connections;
+pub mod least_time;
+pub mod pool;
+pub mod power_of_two;
+pub mod random;
 pub mod round_robin;
 mod smooth;
+#[cfg(test)]
+mod tests;
 
 use super::Servers;
 use super::endpoint::Changes;
