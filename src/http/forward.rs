@@ -72,7 +72,9 @@ pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) {
     if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
         let forward = &mut ctx.forward;
         forward.first_byte = forward.try_started.map(|t| t.elapsed());
-        judge(forward, latency::answered);
+        // who says at once that it cannot answer is not quick
+        let unable = matches!(head.status.as_u16(), 502..=504);
+        judge(forward, if unable { latency::failed } else { latency::answered });
     }
 }
 

@@ -29,7 +29,8 @@ impl Alias {
             servers.iter().map(share).partition(|(_, share)| *share < height);
         let mut columns = Vec::with_capacity(servers.len());
         while let (Some(&(server, share)), Some(&(other, more))) = (small.last(), large.last()) {
-            (small.pop(), large.pop());
+            small.pop();
+            large.pop();
             let own = u128::from(share) * u128::from(u32::MAX) / u128::from(height.max(1));
             columns.push(Column { own: u32::try_from(own).unwrap_or(u32::MAX), server, other });
             let rest = (other, more - (height - share));
