@@ -12,7 +12,8 @@ pub const HEALTH: &str = "weirgate::health";
 const LISTENER: &str = "weirgate::listener";
 const LOG: &str = "weirgate::access_log";
 const PROCESS: &str = "weirgate";
-const UPSTREAM: &str = "weirgate::upstream";
+/// The log target of what becomes of servers and requests to them.
+pub const UPSTREAM: &str = "weirgate::upstream";
 
 /// The sockets are open and the workers begin.
 pub fn starting(workers: usize) {
@@ -98,6 +99,32 @@ pub fn health_changed(group: &str, server: &str, up: bool, reason: &str) {
     } else {
         log::warn!(target: HEALTH, "upstream {group:?}: server {server} is down: {reason}");
     }
+}
+
+/// A server came to a group while it runs.
+pub fn server_added(group: &str, server: &str) {
+    log::info!(target: UPSTREAM, "upstream {group:?}: server {server} is new");
+}
+
+/// A server gets no new sessions; `removed` when it is no longer named and will leave the group.
+pub fn server_draining(group: &str, server: &str, removed: bool) {
+    let why = if removed { ": it is no longer named" } else { "" };
+    log::info!(target: UPSTREAM, "upstream {group:?}: server {server} is draining{why}");
+}
+
+/// A server that was draining gets new sessions again.
+pub fn server_back(group: &str, server: &str) {
+    log::info!(target: UPSTREAM, "upstream {group:?}: server {server} is no longer draining");
+}
+
+/// A server that was draining has left its group.
+pub fn server_removed(group: &str, server: &str) {
+    log::info!(target: UPSTREAM, "upstream {group:?}: server {server} is drained and gone");
+}
+
+/// A server has another weight.
+pub fn weight_changed(group: &str, server: &str, weight: u16) {
+    log::info!(target: UPSTREAM, "upstream {group:?}: server {server} has weight {weight} now");
 }
 
 /// A try of a request on a server failed. `retry`: it is tried elsewhere if another server is up.

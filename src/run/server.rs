@@ -1,5 +1,5 @@
 //! The process: sockets first, then Pingora's server with our two services on it, the edge (a
-//! thread per worker) and the health checks.
+//! thread per worker) and what goes on in the background for servers.
 
 use super::signals::{self, Signals};
 use super::snapshot::Snapshot;
@@ -8,7 +8,7 @@ use crate::config::plan::Plan;
 use crate::edge;
 use crate::http::{Live, Proxy, Refuser};
 use crate::observe::{AccessLog, events};
-use crate::upstream::{self, Registry, health};
+use crate::upstream::{self, Registry, health, upkeep};
 use async_trait::async_trait;
 use log::error;
 use nix::unistd::{Group, User};
@@ -54,7 +54,7 @@ pub fn run(plan: &Plan) -> Result<(), String> {
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&plan.server));
     server.add_service(edge);
-    server.add_service(HealthService { groups: snapshot.groups });
+    server.add_service(UpstreamService { groups: snapshot.groups });
     let grace = Duration::from_secs(plan.server.grace_period_seconds);
     let at_once = Arc::new(AtomicBool::new(false));
     let signals = Signals { drain, open: open.clone(), grace, at_once: at_once.clone() };
@@ -181,19 +181,20 @@ fn join(threads: &Threads, patience: Duration) {
     }
 }
 
-/// The health checks of all groups.
-struct HealthService {
+/// What goes on beside requests: the health checks and the upkeep of all groups.
+struct UpstreamService {
     groups: Vec<Arc<upstream::Group>>,
 }
 
 #[async_trait]
-impl Service for HealthService {
+impl Service for UpstreamService {
     async fn start_service(&mut self, _fds: Option<ListenFds>, stop: ShutdownWatch, _per_fd: usize) {
-        health::watch(std::mem::take(&mut self.groups), stop).await;
+        let groups = std::mem::take(&mut self.groups);
+        tokio::join!(health::watch(groups.clone(), stop.clone()), upkeep::watch(groups, stop));
     }
 
     fn name(&self) -> &str {
-        "health"
+        "upstreams"
     }
 
     fn threads(&self) -> Option<usize> {

@@ -1,6 +1,6 @@
-//! The live state of one server: requests in flight, up or down. Kept in the
+//! The live state of one server: requests in flight, up or down, draining, warming up. Kept in the
 //! [`Registry`](super::Registry); read by every choice of a server, written by requests that begin
-//! and end and by the health checks.
+//! and end, by the health checks and by whoever changes who is in a group.
 
 use super::health::{Change, Tally, Thresholds};
 use super::latency::Latency;
@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
 
 /// A server that is down fails every request that is sent to it; the process log says it this often.
 const FAILURE_LINES: Duration = Duration::from_secs(10);
@@ -21,13 +22,18 @@ pub const FULL_WARMTH: u16 = 256;
 /// A server as one group knows it. Shared by every configuration that names it in that group.
 #[derive(Debug)]
 pub struct Endpoint {
-    // what every request reads, and only a change of health writes
-    up: AtomicBool,
+    // what every request reads, and only a change of state writes
+    /// [`UP`] and [`DRAINING`].
+    state: AtomicU8,
     warmth: AtomicU16,
+    /// Whether its group has a slow start.
+    ramps: AtomicBool,
     address: SocketAddr,
     name: Box<str>,
     changes: Arc<Changes>,
     health: Mutex<Health>,
+    drain: Mutex<Option<Drain>>,
+    warming_since: Mutex<Option<Instant>>,
     failures: Throttle,
     // what every request writes
     load: CacheLine<Load>,
@@ -38,6 +44,29 @@ pub struct Endpoint {
 struct Load {
     in_flight: AtomicUsize,
     latency: Latency,
+}
+
+const UP: u8 = 1;
+const DRAINING: u8 = 2;
+
+/// A server that gets no new sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    pub why: DrainReason,
+    pub since: SystemTime,
+    /// Until when it keeps the sessions that are its own.
+    pub until: Instant,
+}
+
+/// Who took a server out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainReason {
+    /// `drain: true` is written with it.
+    Configured,
+    /// It is no longer named by the configuration or by discovery.
+    Removed,
+    /// Somebody asked for it while the process runs.
+    Asked,
 }
 
 /// What is known about the health of a server, for people to look at.
@@ -54,8 +83,9 @@ impl Endpoint {
     /// A server that is up until checks say otherwise.
     pub(super) fn new(address: SocketAddr, changes: Arc<Changes>) -> Endpoint {
         Endpoint {
-            up: AtomicBool::new(true),
+            state: AtomicU8::new(UP),
             warmth: AtomicU16::new(FULL_WARMTH),
+            ramps: AtomicBool::new(false),
             address,
             name: address.to_string().into_boxed_str(),
             changes,
@@ -64,6 +94,8 @@ impl Endpoint {
                 last_failure: None,
                 since: SystemTime::now(),
             }),
+            drain: Mutex::new(None),
+            warming_since: Mutex::new(None),
             failures: Throttle::new(FAILURE_LINES),
             load: CacheLine::default(),
         }
@@ -85,7 +117,87 @@ impl Endpoint {
 
     /// What the health checks say. Whether a group heeds it is for [`Server::usable`](super::Server::usable).
     pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) & UP != 0
+    }
+
+    /// Whether it gets no new sessions.
+    pub fn is_draining(&self) -> bool {
+        self.state.load(Ordering::Acquire) & DRAINING != 0
+    }
+
+    /// Whether it may get new sessions, by what the checks say when they are `heeded`.
+    pub fn takes_sessions(&self, heeded: bool) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        state & DRAINING == 0 && (!heeded || state & UP != 0)
+    }
+
+    /// Why and since when it drains, if it does.
+    pub fn drain(&self) -> Option<Drain> {
+        *self.drain.lock()
+    }
+
+    /// Takes it out for new sessions; tells if it was not out already. The first reason stands, but
+    /// for a server that is removed.
+    pub(super) fn start_draining(&self, why: DrainReason, timeout: Duration) -> bool {
+        let mut drain = self.drain.lock();
+        if let Some(drain) = &mut *drain {
+            if why == DrainReason::Removed {
+                drain.why = why;
+            }
+            return false;
+        }
+        *drain = Some(Drain { why, since: SystemTime::now(), until: Instant::now() + timeout });
+        self.state.fetch_or(DRAINING, Ordering::Release);
+        drop(drain);
+        self.changes.bump();
+        true
+    }
+
+    /// Lets it have new sessions again; tells if it had none before.
+    pub(super) fn stop_draining(&self) -> bool {
+        if self.drain.lock().take().is_none() {
+            return false;
+        }
+        self.start_warming();
+        self.state.fetch_and(!DRAINING, Ordering::Release);
+        self.changes.bump();
+        true
+    }
+
+    /// Whether it comes to its whole share slowly when it is new or back.
+    pub(super) fn set_slow_start(&self, slow: bool) {
+        self.ramps.store(slow, Ordering::Relaxed);
+        if !slow {
+            self.warmth.store(FULL_WARMTH, Ordering::Relaxed);
+        }
+    }
+
+    /// Begins the slow start, if it has one.
+    pub(super) fn start_warming(&self) {
+        if self.ramps.load(Ordering::Relaxed) {
+            *self.warming_since.lock() = Some(Instant::now());
+            self.warmth.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Brings [`Endpoint::warmth`] up to date; tells if it is still warming up. Its share grows
+    /// evenly over `slow_start`.
+    pub(super) fn warm(&self, now: Instant, slow_start: Duration) -> bool {
+        if self.warmth() == FULL_WARMTH {
+            return false;
+        }
+        let mut since = self.warming_since.lock();
+        let passed = since.map_or(slow_start, |since| now.saturating_duration_since(since));
+        if passed >= slow_start {
+            *since = None;
+            self.warmth.store(FULL_WARMTH, Ordering::Relaxed);
+            return false;
+        }
+        let share = passed.as_secs_f64() / slow_start.as_secs_f64();
+        // from 0 to 255, as the share is below 1
+        let warmth = (share * f64::from(FULL_WARMTH)) as u16;
+        self.warmth.store(warmth.max(1), Ordering::Relaxed);
+        true
     }
 
     /// How much of its share the server takes, from 1 to [`FULL_WARMTH`]: less than all while it is
@@ -122,7 +234,15 @@ impl Endpoint {
         }
         let change = health.tally.observe(result.is_ok(), limits)?;
         health.since = now;
-        self.up.store(health.tally.is_up(), Ordering::Release);
+        match change {
+            Change::Up { .. } => {
+                self.start_warming();
+                self.state.fetch_or(UP, Ordering::Release);
+            }
+            Change::Down { .. } => {
+                self.state.fetch_and(!UP, Ordering::Release);
+            }
+        }
         self.changes.bump();
         Some(change)
     }
@@ -146,19 +266,29 @@ impl Drop for InFlight {
     }
 }
 
-/// Grows whenever a server of a group goes up or down, so that whoever keeps something made from
-/// the healthy servers can tell with one load that it is out of date.
+/// Grows whenever the state of a server of a group changes, so that whoever keeps something made
+/// from it can tell with one load that it is out of date.
 #[derive(Debug, Default)]
-pub struct Changes(AtomicU64);
+pub struct Changes {
+    count: AtomicU64,
+    news: watch::Sender<()>,
+}
 
 impl Changes {
     /// Ordered before what the caller reads next of the servers' state.
     pub fn seen(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.count.load(Ordering::Acquire)
     }
 
-    fn bump(&self) {
-        self.0.fetch_add(1, Ordering::Release);
+    /// Something has changed.
+    pub(super) fn bump(&self) {
+        self.count.fetch_add(1, Ordering::Release);
+        self.news.send_replace(());
+    }
+
+    /// Tells when something changes from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
     }
 }
 

@@ -2,26 +2,45 @@
 //! share. Built from the plan by `run::snapshot`; `http::forward` asks it for a server at each try.
 
 use super::balance::{self, Selection, Shape};
-use super::endpoint::Endpoint;
+use super::endpoint::{Changes, Endpoint};
 use super::health::Probe;
+use super::membership::{self, Membership};
 use super::registry::Registry;
-use super::server::{Server, Servers};
+use super::server::Servers;
 use super::sticky::Sticky;
 use crate::config::plan;
-use pingora_load_balancing::{Backend, Backends, LoadBalancer, discovery};
-use std::collections::BTreeSet;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora_load_balancing::discovery::ServiceDiscovery;
+use pingora_load_balancing::{Backend, Backends, LoadBalancer};
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 /// A group of servers of which any can answer a request.
 pub struct Group {
     plan: Arc<plan::Upstream>,
-    servers: Servers,
+    membership: Mutex<Membership>,
+    shape: Shape,
     balancer: LoadBalancer<Selection>,
     probe: Option<Probe>,
     sticky: Option<Sticky>,
+}
+
+/// The servers that are in the group now, as Pingora asks for them.
+struct Current(Arc<ArcSwap<Servers>>);
+
+#[async_trait]
+impl ServiceDiscovery for Current {
+    async fn discover(&self) -> pingora_core::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
+        Ok((self.0.load().iter().map(|server| server.backend()).collect(), HashMap::new()))
+    }
 }
 
 impl Group {
@@ -31,22 +50,25 @@ impl Group {
     /// A sentence for the operator, without the name of the group.
     pub fn build(plan: Arc<plan::Upstream>, registry: &Registry) -> Result<Arc<Group>, String> {
         balance::supported(&plan.balance)?;
+        refuse_repeated(&plan.servers)?;
         let probe = plan.health_check.as_ref().map(|check| Probe::build(check, registry)).transpose()?;
-        let servers = plan
-            .servers
-            .iter()
-            .enumerate()
-            .map(|(place, member)| {
-                let endpoint = registry.endpoint(&plan.name, member.address);
-                Arc::new(Server::new(endpoint, member.weight, place, probe.is_some()))
-            })
-            .collect::<Servers>();
-        let changes = registry.changes(&plan.name);
-        let shape = Shape { balance: plan.balance.clone(), servers: servers.clone(), changes };
-        let balancer = balancer(shape)?;
+        let membership = Membership::new(&plan, registry, probe.is_some());
+        let shape = Shape {
+            balance: plan.balance.clone(),
+            servers: Arc::new(ArcSwap::from_pointee(membership.servers().clone())),
+            changes: registry.changes(&plan.name),
+            zone: plan.zone.clone(),
+            spill_over: plan.spill_over,
+            current: Arc::new(ArcSwapOption::empty()),
+        };
+        let discovery = Box::new(Current(shape.servers.clone()));
+        let balancer = LoadBalancer::from_backends_with_config(Backends::new(discovery), Some(shape.clone()));
         let sticky =
             plan.sticky.as_ref().map(|sticky| Sticky::build(sticky, &plan.name, registry)).transpose()?;
-        Ok(Arc::new(Group { plan, servers, balancer, probe, sticky }))
+        let membership = Mutex::new(membership);
+        let group = Group { plan, membership, shape, balancer, probe, sticky };
+        group.rebuild()?;
+        Ok(Arc::new(group))
     }
 
     pub fn name(&self) -> &str {
@@ -57,9 +79,9 @@ impl Group {
         &self.plan
     }
 
-    /// In file order.
-    pub fn servers(&self) -> &[Arc<Server>] {
-        &self.servers
+    /// Those that are in the group now, in file order; those that are leaving it too.
+    pub fn servers(&self) -> Servers {
+        Servers::clone(&self.shape.servers.load())
     }
 
     pub fn balancer(&self) -> &LoadBalancer<Selection> {
@@ -72,60 +94,135 @@ impl Group {
     }
 
     /// The server at `address`, if it is of this group and may still get the requests of clients
-    /// that are its own.
+    /// that are its own: it answers, and does not drain or has not drained for long enough.
     pub fn kept(&self, address: SocketAddr) -> Option<Arc<Endpoint>> {
-        let server = self.servers.iter().find(|server| server.endpoint.address() == address)?;
-        server.usable().then(|| server.endpoint.clone())
+        let servers = self.shape.servers.load();
+        let server = servers.at(address)?;
+        let endpoint = &server.endpoint;
+        let kept = server.healthy()
+            && (!endpoint.is_draining() || endpoint.drain().is_none_or(|drain| Instant::now() < drain.until));
+        kept.then(|| endpoint.clone())
     }
 
     pub(super) fn probe(&self) -> Option<&Probe> {
         self.probe.as_ref()
     }
 
+    pub(super) fn changes(&self) -> &Changes {
+        &self.shape.changes
+    }
+
     /// A server for the next try: usable, and not among those tried. `None` when there is none left;
     /// [`Group::any_healthy`] then tells "all are down" from "all have been tried".
     /// `key` is what the request is hashed by; an algorithm that hashes draws by chance without it.
     pub fn select(&self, tried: &Tried, key: Option<&[u8]>) -> Option<Arc<Endpoint>> {
+        let servers = self.shape.servers.load();
+        let found = Cell::new(None);
         let accept = |backend: &Backend, _: bool| {
             // our selection offers usable servers only
-            self.servers.find(backend).is_some_and(|server| !tried.contains(&server.endpoint))
+            let server = servers.find(backend).filter(|server| !tried.contains(&server.endpoint));
+            found.set(server.map(|server| &server.endpoint));
+            server.is_some()
         };
-        let backend = self.balancer.select_with(key.unwrap_or_default(), self.servers.len(), accept)?;
-        self.servers.find(&backend).map(|server| server.endpoint.clone())
+        self.balancer.select_with(key.unwrap_or_default(), servers.len(), accept)?;
+        found.get().cloned()
     }
 
     pub fn any_healthy(&self) -> bool {
-        self.servers.iter().any(|server| server.usable())
+        self.shape.servers.load().iter().any(|server| server.usable())
     }
 
     pub fn healthy_count(&self) -> usize {
-        self.servers.iter().filter(|server| server.usable()).count()
+        self.shape.servers.load().iter().filter(|server| server.usable()).count()
+    }
+
+    /// The servers that this source names are these now: 0 is the list in the configuration, the
+    /// others are those of discovery. New ones get requests, those that are no longer named drain.
+    /// Not for the request path.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn adopt(&self, source: usize, members: Vec<plan::Member>) -> Result<(), String> {
+        if self.membership.lock().adopt(source, members) { self.rebuild() } else { Ok(()) }
+    }
+
+    /// Takes a server out for new sessions, or lets it have them again. Tells if it is of this group.
+    pub fn drain(&self, address: SocketAddr, drain: bool) -> bool {
+        let known = self.membership.lock().drain(address, drain).is_some();
+        self.refresh();
+        known
+    }
+
+    /// Gives a server another weight, until the configuration or discovery names another. Tells if
+    /// it is of this group.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn set_weight(&self, address: SocketAddr, weight: NonZeroU16) -> Result<bool, String> {
+        if self.membership.lock().set_weight(address, weight).is_none() {
+            return Ok(false);
+        }
+        self.rebuild().map(|()| true)
+    }
+
+    /// Brings what is chosen from up to date with the state of the servers. Not for the request
+    /// path: see [`upkeep`](super::upkeep).
+    pub fn refresh(&self) {
+        if let Some(selection) = &*self.shape.current.load() {
+            selection.refresh();
+        }
+    }
+
+    /// Warms servers up and lets go of those that have drained; tells if there is more of that to
+    /// be done soon.
+    pub(super) fn tend(&self, now: Instant) -> bool {
+        if self.membership.lock().reap(now)
+            && let Err(error) = self.rebuild()
+        {
+            log::error!(target: crate::observe::events::UPSTREAM, "upstream {:?}: {error}", self.name());
+        }
+        let servers = self.shape.servers.load();
+        let mut busy = servers.iter().any(|server| membership::is_leaving(server));
+        if let Some(slow_start) = self.plan.slow_start {
+            for server in servers.iter() {
+                busy |= server.endpoint.warm(now, slow_start);
+            }
+        }
+        busy
+    }
+
+    /// Has Pingora build the selection anew from the servers of the membership.
+    fn rebuild(&self) -> Result<(), String> {
+        // held throughout, so that the last to change the membership is the last to rebuild
+        let membership = self.membership.lock();
+        self.shape.servers.store(Arc::new(membership.servers().clone()));
+        // the set is there at the first poll
+        let update = std::pin::pin!(self.balancer.update()).poll(&mut Context::from_waker(Waker::noop()));
+        drop(membership);
+        self.shape.changes.bump();
+        self.refresh();
+        match update {
+            Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(error)) => Err(format!("the servers could not be set up: {error}")),
+            Poll::Pending => Err("the servers could not be set up: they are not known at once".into()),
+        }
     }
 }
 
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group").field("name", &self.name()).field("servers", &self.servers).finish()
+        f.debug_struct("Group").field("name", &self.name()).field("servers", &self.servers()).finish()
     }
 }
 
-/// A balancer over a fixed set.
-fn balancer(shape: Shape) -> Result<LoadBalancer<Selection>, String> {
-    let backends: BTreeSet<Backend> = shape.servers.iter().map(|server| server.backend()).collect();
-    let mut addresses: Vec<_> = shape.servers.iter().map(|server| server.endpoint.address()).collect();
+fn refuse_repeated(members: &[plan::Member]) -> Result<(), String> {
+    let mut addresses: Vec<_> = members.iter().map(|member| member.address).collect();
     addresses.sort_unstable();
-    if let Some(twice) = addresses.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[_]>::first)
-    {
-        return Err(format!("server {twice} is named twice\nname it once, with the sum of the weights"));
-    }
-    let balancer =
-        LoadBalancer::from_backends_with_config(Backends::new(discovery::Static::new(backends)), Some(shape));
-    // a static set is there at the first poll
-    let update = std::pin::pin!(balancer.update()).poll(&mut Context::from_waker(Waker::noop()));
-    match update {
-        Poll::Ready(Ok(())) => Ok(balancer),
-        Poll::Ready(Err(error)) => Err(format!("the servers could not be set up: {error}")),
-        Poll::Pending => Err("the servers could not be set up: they are not known at once".into()),
+    match addresses.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[_]>::first) {
+        Some(twice) => {
+            Err(format!("server {twice} is named twice\nname it once, with the sum of the weights"))
+        }
+        None => Ok(()),
     }
 }
 

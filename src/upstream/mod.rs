@@ -4,6 +4,8 @@
 //! - [`endpoint`]: that state: in flight, up or down.
 //! - [`latency`]: and how long it takes to answer.
 //! - [`server`]: a server's part in one group.
+//! - [`membership`]: who is in a group, and who is leaving it.
+//! - [`upkeep`]: what a group needs done beside its requests.
 //! - [`group`]: a named group of servers, from which requests choose one. Built from the plan by
 //!   `run::snapshot`, asked by `http::forward`.
 //! - [`balance`]: the algorithms that choose, as Pingora's `BackendSelection`.
@@ -16,10 +18,12 @@ pub mod endpoint;
 pub mod group;
 pub mod health;
 pub mod latency;
+pub mod membership;
 pub mod reason;
 pub mod registry;
 pub mod server;
 pub mod sticky;
+pub mod upkeep;
 
 pub use endpoint::{Endpoint, InFlight};
 pub use group::{Group, Tried};

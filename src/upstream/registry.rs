@@ -11,11 +11,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-/// Where endpoints are found again after a reload.
-#[derive(Default)]
+/// Where endpoints are found again after a reload. Clones are the same registry.
+#[derive(Clone, Default)]
 pub struct Registry {
-    groups: Mutex<HashMap<String, Known>>,
-    tcp_check: OnceLock<Arc<TcpHealthCheck>>,
+    groups: Arc<Mutex<HashMap<String, Known>>>,
+    tcp_check: Arc<OnceLock<Arc<TcpHealthCheck>>>,
 }
 
 /// What is known of one group.

@@ -1,9 +1,12 @@
-//! How a server is chosen: one file per algorithm, each a `BackendSelection` of Pingora's, and
-//! the switch between them. An algorithm offers usable servers only, best first, each once; what
-//! was tried already is for the caller to decline.
+//! How a server is chosen: one file per algorithm, and the switch between them. What an algorithm
+//! is stands in [`algorithm`]; [`balanced`] makes each a `BackendSelection` of Pingora's that offers
+//! usable servers only, best first, each once. What was tried already is for the caller to decline.
+//! [`tiers`] says which part of the requests goes to which tier and zone.
 
 pub mod algorithm;
 pub mod alias;
+pub mod balanced;
+mod key_hash;
 pub mod least;
 pub mod least_connections;
 pub mod least_time;
@@ -14,35 +17,88 @@ pub mod round_robin;
 mod smooth;
 #[cfg(test)]
 mod tests;
+pub mod tiers;
 
 use super::Servers;
 use super::endpoint::Changes;
-use crate::config::file::Balance;
+use crate::config::file::{Balance, SpillOver};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use balanced::{Balanced, Kind, Setting};
+use least_connections::LeastConnections;
+use least_time::LeastTime;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
+use power_of_two::PowerOfTwo;
+use random::Random;
 use round_robin::RoundRobin;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What a group tells its algorithm.
-#[derive(Debug, Clone, Default)]
+/// What a group tells its algorithm. Clones share what changes.
+#[derive(Clone, Default)]
 pub struct Shape {
     pub balance: Balance,
     /// What the backends of the group stand for.
-    pub servers: Servers,
-    /// Grows when a server of the group goes up or down.
+    pub servers: Arc<ArcSwap<Servers>>,
+    /// Grows when the state of a server of the group changes.
     pub changes: Arc<Changes>,
+    /// The zone of this process.
+    pub zone: Option<Arc<str>>,
+    pub spill_over: SpillOver,
+    /// The selection that was built last, for whoever refreshes it.
+    pub current: Arc<ArcSwapOption<Selection>>,
 }
 
-/// The algorithm of a group.
-pub enum Selection {
-    RoundRobin(Arc<RoundRobin>),
+/// The kinds of selection: a variant for each algorithm.
+macro_rules! kinds {
+    ($($kind:ident),* $(,)?) => {
+        /// The algorithm of a group, with its servers. Clones are the same.
+        #[derive(Clone)]
+        pub enum Selection {
+            $($kind(Arc<Balanced<$kind>>),)*
+        }
+
+        /// The servers that one request is offered.
+        pub enum Offers {
+            $($kind(balanced::Offers<$kind>),)*
+        }
+
+        impl Selection {
+            /// Makes new tables when the state of a server has changed; not for the request path.
+            pub fn refresh(&self) {
+                match self {
+                    $(Selection::$kind(balanced) => balanced.refresh(),)*
+                }
+            }
+        }
+
+        impl BackendIter for Offers {
+            fn next(&mut self) -> Option<&Backend> {
+                match self {
+                    $(Offers::$kind(offers) => offers.next(),)*
+                }
+            }
+        }
+
+        fn offers(selection: &Selection, key: &[u8]) -> Offers {
+            match selection {
+                $(Selection::$kind(balanced) => Offers::$kind(balanced.iter(key)),)*
+            }
+        }
+
+        $(impl Kind for $kind {
+            fn of(selection: &Selection) -> Option<&Arc<Balanced<Self>>> {
+                match selection {
+                    Selection::$kind(balanced) => Some(balanced),
+                    #[allow(unreachable_patterns, reason = "with a single kind there is no other")]
+                    _ => None,
+                }
+            }
+        })*
+    };
 }
 
-/// The servers that one request is offered.
-pub enum Offers {
-    RoundRobin(round_robin::Offers),
-}
+kinds!(RoundRobin, Random, LeastConnections, PowerOfTwo, LeastTime);
 
 /// Whether there is an algorithm of this name.
 ///
@@ -50,16 +106,40 @@ pub enum Offers {
 /// A sentence for the operator.
 pub fn supported(balance: &Balance) -> Result<(), String> {
     match balance {
-        Balance::RoundRobin => Ok(()),
-        Balance::Random
+        Balance::RoundRobin
+        | Balance::Random
         | Balance::LeastConnections
         | Balance::PowerOfTwo
-        | Balance::LeastTime(_)
+        | Balance::LeastTime(_) => Ok(()),
+        Balance::IpHash | Balance::Hash(_) | Balance::ConsistentHash(_) | Balance::Maglev(_) => {
+            Err(format!("not supported yet: balance {balance}"))
+        }
+    }
+}
+
+fn select(backends: &BTreeSet<Backend>, shape: &Shape) -> Selection {
+    match &shape.balance {
+        Balance::Random => Selection::Random(balanced(backends, shape, ())),
+        Balance::LeastConnections => Selection::LeastConnections(balanced(backends, shape, ())),
+        Balance::PowerOfTwo => Selection::PowerOfTwo(balanced(backends, shape, ())),
+        Balance::LeastTime(settings) => Selection::LeastTime(balanced(backends, shape, settings.clone())),
+        // the others do not come here: see `supported`
+        Balance::RoundRobin
         | Balance::IpHash
         | Balance::Hash(_)
         | Balance::ConsistentHash(_)
-        | Balance::Maglev(_) => Err(format!("not supported yet: balance {balance}")),
+        | Balance::Maglev(_) => Selection::RoundRobin(balanced(backends, shape, ())),
     }
+}
+
+/// The selection of this kind, which goes on from the one before.
+fn balanced<A: Kind>(backends: &BTreeSet<Backend>, shape: &Shape, settings: A::Settings) -> Arc<Balanced<A>>
+where
+    A::Settings: Default,
+{
+    let current = shape.current.load();
+    let before = current.as_deref().and_then(A::of).cloned();
+    Arc::new(Balanced::build_with_config(backends, &Setting { shape: shape.clone(), settings, before }))
 }
 
 impl BackendSelection for Selection {
@@ -71,33 +151,12 @@ impl BackendSelection for Selection {
     }
 
     fn build_with_config(backends: &BTreeSet<Backend>, shape: &Shape) -> Self {
-        match shape.balance {
-            // the others do not come here: see `supported`
-            Balance::RoundRobin
-            | Balance::Random
-            | Balance::LeastConnections
-            | Balance::PowerOfTwo
-            | Balance::LeastTime(_)
-            | Balance::IpHash
-            | Balance::Hash(_)
-            | Balance::ConsistentHash(_)
-            | Balance::Maglev(_) => {
-                Selection::RoundRobin(Arc::new(RoundRobin::build_with_config(backends, shape)))
-            }
-        }
+        let selection = select(backends, shape);
+        shape.current.store(Some(Arc::new(selection.clone())));
+        selection
     }
 
     fn iter(self: &Arc<Self>, key: &[u8]) -> Offers {
-        match &**self {
-            Selection::RoundRobin(algorithm) => Offers::RoundRobin(algorithm.iter(key)),
-        }
-    }
-}
-
-impl BackendIter for Offers {
-    fn next(&mut self) -> Option<&Backend> {
-        match self {
-            Offers::RoundRobin(offers) => offers.next(),
-        }
+        offers(self, key)
     }
 }

@@ -6,6 +6,7 @@ use super::least_time::LeastTime;
 use super::power_of_two::PowerOfTwo;
 use super::random::Random;
 use crate::config::file::{self, Balance};
+use crate::config::plan;
 use crate::units::Time;
 use crate::upstream::{InFlight, Registry, Server, latency};
 use std::num::NonZeroU16;
@@ -18,7 +19,10 @@ fn lane(weights: &[u16]) -> Lane {
     let server = |(place, weight): (usize, &u16)| {
         let port = u16::try_from(place + 1).unwrap();
         let endpoint = registry.endpoint("test", ([127, 0, 0, 1], port).into());
-        Arc::new(Server::new(endpoint, NonZeroU16::new(*weight).unwrap(), place, false))
+        let weight = NonZeroU16::new(*weight).unwrap();
+        let address = endpoint.address();
+        let member = plan::Member { address, weight, priority: 0, zone: None, drain: false };
+        Arc::new(Server::new(endpoint, &member, place, 0, false))
     };
     Lane::new(weights.iter().enumerate().map(server).collect())
 }

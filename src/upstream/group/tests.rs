@@ -48,6 +48,7 @@ fn watched(weights: &[u16]) -> Arc<Group> {
 fn set_up(group: &Group, place: usize, up: bool) {
     let result = if up { Ok(()) } else { Err("test") };
     group.servers()[place].endpoint.observe(result, ONCE, SystemTime::now());
+    group.refresh();
 }
 
 fn letter(group: &Group, endpoint: &Arc<Endpoint>) -> char {

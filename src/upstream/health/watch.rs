@@ -4,9 +4,11 @@
 
 use super::{Change, Probe};
 use crate::observe::events;
-use crate::upstream::{Group, Server};
+use crate::upstream::{Group, Server, Servers};
 use pingora_core::server::ShutdownWatch;
 use pingora_load_balancing::Backend;
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
@@ -21,10 +23,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// when no group has a check. To be called within a tokio runtime.
 pub async fn watch(groups: Vec<Arc<Group>>, mut shutdown: ShutdownWatch) {
     let mut tasks = JoinSet::new();
-    for group in groups.iter().filter(|group| group.probe().is_some()) {
-        for server in group.servers() {
-            tasks.spawn(watch_server(group.clone(), server.clone()));
-        }
+    for group in groups.into_iter().filter(|group| group.probe().is_some()) {
+        tasks.spawn(watch_group(group));
     }
     let all_ended = async {
         while let Some(ended) = tasks.join_next().await {
@@ -43,6 +43,43 @@ pub async fn watch(groups: Vec<Arc<Group>>, mut shutdown: ShutdownWatch) {
 async fn stopped(shutdown: &mut ShutdownWatch) {
     if shutdown.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Has a task for each server that is in the group.
+async fn watch_group(group: Arc<Group>) {
+    let mut news = group.changes().subscribe();
+    let mut servers = Servers::default();
+    let mut tasks: HashMap<SocketAddr, CheckTask> = HashMap::new();
+    loop {
+        news.mark_unchanged();
+        let now = group.servers();
+        if !now.same(&servers) {
+            tasks.retain(|address, _| now.at(*address).is_some());
+            for server in now.iter() {
+                tasks
+                    .entry(server.endpoint.address())
+                    .or_insert_with(|| CheckTask::of(watch_server(group.clone(), server.clone())));
+            }
+            servers = now;
+        }
+        // the sender lives in the group
+        news.changed().await.ok();
+    }
+}
+
+/// A task that ends when this is dropped.
+struct CheckTask(tokio::task::AbortHandle);
+
+impl CheckTask {
+    fn of(task: impl Future<Output = ()> + Send + 'static) -> CheckTask {
+        CheckTask(tokio::spawn(task).abort_handle())
+    }
+}
+
+impl Drop for CheckTask {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -138,7 +175,7 @@ mod tests {
             ..Default::default()
         };
         let group = group_of(&addresses, Some(check));
-        let endpoint = |place: usize| -> &Arc<Endpoint> { &group.servers()[place].endpoint };
+        let endpoint = |place: usize| -> Arc<Endpoint> { group.servers()[place].endpoint.clone() };
         let (stop, shutdown) = tokio::sync::watch::channel(false);
         let watching = tokio::spawn(watch(vec![group.clone()], shutdown));
 
