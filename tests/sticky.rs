@@ -263,6 +263,43 @@ fn a_server_found_unhealthy_is_not_asked_at_all() {
     assert!(three.named(&server).requests().is_empty());
 }
 
+/// A gate before the same servers and with the same secret, for which one of them is draining.
+fn draining(three: &Three, server: &str, more: &str) -> Gate {
+    let drained = format!("{{ address: ${server}, drain: true }}");
+    three.before(&(by_cookie("").replace(&format!("${server}"), &drained) + more))
+}
+
+#[test]
+fn a_draining_server_keeps_its_clients_and_gets_no_new_ones() {
+    let three = Three::start();
+    let (server, cookie) = visit(&three.before(&by_cookie("")));
+    let gate = draining(&three, &server, "");
+    for _ in 0..6 {
+        let response = gate.ask(&bringing(&cookie));
+        assert_eq!((response.text(), issued(&response)), (server.clone(), None));
+        assert_ne!(visit(&gate).0, server);
+    }
+}
+
+#[test]
+fn past_the_deadline_a_draining_server_gives_its_clients_away() {
+    let three = Three::start();
+    let (server, cookie) = visit(&three.before(&by_cookie("")));
+    let gate = draining(&three, &server, "    drain_timeout: 1s\n");
+    let mut new = None;
+    eventually("the client to be moved", || {
+        let response = gate.ask(&bringing(&cookie));
+        assert_eq!(response.status, 200);
+        new = issued(&response);
+        response.text() != server
+    });
+    three.named(&server).forget();
+    for cookie in [new.expect("a new cookie"), cookie] {
+        assert_eq!(gate.ask(&bringing(&cookie)).status, 200);
+    }
+    assert!(three.named(&server).requests().is_empty(), "nobody is sent there any more");
+}
+
 #[test]
 fn a_server_that_closed_an_idle_connection_keeps_its_clients() {
     let three = Three::start();
