@@ -58,7 +58,7 @@ fn entry() -> Entry<'static> {
         status: 200,
         route: Some("api"),
         upstream: Some("api"),
-        server: Some(([10, 0, 3, 17], 3001).into()),
+        server: Some("10.0.3.17:3001"),
         attempts: 1,
         request_bytes: 0,
         response_bytes: 4312,

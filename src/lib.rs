@@ -25,12 +25,13 @@
 //! filter/      what happens to a request on its way in and to its response on the way out
 //! upstream/    THE LIFE OF A SERVER          probed -> chosen -> counted
 //! observe/     the access log, the process log, events
-//! units.rs, template.rs                      5s, 10MB, 20%; texts with {placeholders}
+//! units.rs, template.rs, clock.rs            5s, 10MB, 20%; texts with {placeholders}; the time of day
 //! ```
 //!
 //! Arrows run one way: `cli -> gate -> run -> edge -> http -> filter, upstream`; `observe` is called by all.
 
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod edge;
 pub mod filter;

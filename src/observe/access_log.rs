@@ -15,6 +15,7 @@ use super::sink::{FileSink, Sink, StreamSink};
 use super::stamp::Stamp;
 use super::writer::Writer;
 use super::{combined, json};
+use crate::clock;
 use crate::config::file::{AccessFormat, LogTarget};
 use crate::config::plan;
 use parking_lot::{Condvar, Mutex};
@@ -24,7 +25,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// How long a flush or a drop waits. After a flush that waited in vain the drop waits no longer
 /// than one look of the writer, so that an end with both takes a second at most.
@@ -97,8 +98,9 @@ impl AccessLog {
     /// Writes one line, with the time of now. Never waits for the sink and never panics.
     pub fn write(&self, entry: &Entry<'_>) {
         let shared = &self.shared;
-        let Some(shard) = shared.shards.get(thread_number() % shared.shards.len()) else { return };
-        let now = SystemTime::now();
+        // a power of two
+        let Some(shard) = shared.shards.get(thread_number() & (shared.shards.len() - 1)) else { return };
+        let now = clock::coarse();
         let full = {
             let mut shard = shard.0.lock();
             let Shard { lines, stamp } = &mut *shard;

@@ -97,7 +97,7 @@ pub(super) mod tests {
             status: 200,
             route: Some("api"),
             upstream: Some("api"),
-            server: Some(([127, 0, 0, 1], 3001).into()),
+            server: Some("127.0.0.1:3001"),
             attempts: 2,
             request_bytes: 17,
             response_bytes: 5,

@@ -1,7 +1,7 @@
 //! What a line of the access log says. Filled in by `http` at the end of a request (and by
 //! `edge` for a head that never became one), read by [`super::json`] and [`super::combined`].
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A request that ended, borrowed from whoever knew it. Text that came from outside is bytes:
@@ -23,8 +23,8 @@ pub struct Entry<'a> {
     pub route: Option<&'a str>,
     /// The group's name.
     pub upstream: Option<&'a str>,
-    /// The server that gave the answer, or the last one that was tried.
-    pub server: Option<SocketAddr>,
+    /// The server that gave the answer, or the last one that was tried: its address and port.
+    pub server: Option<&'a str>,
     /// Tries made on servers; 0 when none was needed.
     pub attempts: u32,
     /// Bytes of the request's body that were read.

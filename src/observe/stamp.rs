@@ -1,7 +1,7 @@
 //! Time as text, rendered once a second and reused: each shard of the access log keeps a
 //! [`Stamp`], and the process log makes one per line.
 
-use super::text::push_padded;
+use super::text::{push_padded, push_three};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const MONTHS: [&[u8; 3]; 12] =
@@ -25,7 +25,7 @@ impl Stamp {
     pub fn rfc3339(&mut self, now: SystemTime, out: &mut Vec<u8>) {
         let millis = self.at(now);
         out.extend_from_slice(&self.rfc3339);
-        push_padded(out, u64::from(millis), 3);
+        push_three(out, millis as u16);
         out.push(b'Z');
     }
 

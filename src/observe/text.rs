@@ -2,12 +2,17 @@
 //! machinery and without allocating. Used by [`super::json`] and [`super::combined`].
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// Appends a decimal number.
+#[inline]
 pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
-    push_padded(out, number, 1);
+    match number {
+        0..=9 => out.push(b'0' + number as u8),
+        100..=999 => push_three(out, number as u16),
+        _ => push_padded(out, number, 1),
+    }
 }
 
 /// Appends a decimal number with zeros before it up to `width` (at most 20) digits.
@@ -27,13 +32,21 @@ pub(super) fn push_padded(out: &mut Vec<u8>, number: u64, width: usize) {
     out.extend_from_slice(digits.split_at(digits.len() - used).1);
 }
 
+/// Appends the last three digits of a number, zeros included.
+#[inline]
+pub(super) fn push_three(out: &mut Vec<u8>, number: u16) {
+    let digit = |n: u16| b'0' + (n % 10) as u8;
+    out.extend_from_slice(&[digit(number / 100), digit(number / 10), digit(number)]);
+}
+
 /// Appends milliseconds with three decimals: `12.345`. Digits below a microsecond are cut.
 pub(super) fn push_millis(out: &mut Vec<u8>, duration: Duration) {
     // 584 000 years of microseconds fit
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let whole = duration.as_secs().saturating_mul(1_000_000);
+    let micros = whole.saturating_add(u64::from(duration.subsec_micros()));
     push_number(out, micros / 1000);
     out.push(b'.');
-    push_padded(out, micros % 1000, 3);
+    push_three(out, (micros % 1000) as u16);
 }
 
 /// Appends an address; an IPv4 client of a dual-stack socket (`::ffff:a.b.c.d`) reads as IPv4.
@@ -45,25 +58,27 @@ pub(super) fn push_ip(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// Appends `127.0.0.1:3001` or `[::1]:3001`.
-pub(super) fn push_socket(out: &mut Vec<u8>, address: SocketAddr) {
-    match address {
-        SocketAddr::V4(v4) => {
-            push_v4(out, *v4.ip());
-            out.push(b':');
-            push_number(out, u64::from(v4.port()));
-        }
-        SocketAddr::V6(v6) => drop(write!(out, "{v6}")),
-    }
-}
-
 fn push_v4(out: &mut Vec<u8>, address: Ipv4Addr) {
+    let mut text = [0; 15];
+    let mut free = text.iter_mut();
+    let mut put = |byte| free.next().map(|place| *place = byte);
+    let mut length = 3;
     for (i, octet) in address.octets().into_iter().enumerate() {
         if i > 0 {
-            out.push(b'.');
+            put(b'.');
         }
-        push_number(out, u64::from(octet));
+        if octet >= 100 {
+            put(b'0' + octet / 100);
+            length += 1;
+        }
+        if octet >= 10 {
+            put(b'0' + octet / 10 % 10);
+            length += 1;
+        }
+        put(b'0' + octet % 10);
+        length += 1;
     }
+    out.extend_from_slice(text.split_at(length).0);
 }
 
 /// Whether a byte needs a look before it is written between quotes, in either format.
@@ -76,13 +91,30 @@ fn is_special(byte: u8) -> bool {
 pub(super) fn split_plain(text: &[u8]) -> (&[u8], &[u8]) {
     let mut plain = 0;
     for chunk in text.chunks_exact(16) {
-        if chunk.iter().fold(false, |special, byte| special | is_special(*byte)) {
+        if any_special(chunk) {
             break;
         }
         plain += chunk.len();
     }
-    plain += text.iter().skip(plain).take_while(|byte| !is_special(**byte)).count();
+    let rest = text.get(plain..).unwrap_or_default();
+    if rest.len() < 16 {
+        // the end at once, with some of what was seen before
+        let clean = match (text.last_chunk::<16>(), text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            (Some(end), _, _) => !any_special(end),
+            (None, Some(start), Some(end)) => !any_special(start) & !any_special(end),
+            (None, _, _) => false,
+        };
+        if clean {
+            return (text, &[]);
+        }
+    }
+    plain += rest.iter().take_while(|byte| !is_special(**byte)).count();
     text.split_at(plain)
+}
+
+#[inline(always)]
+fn any_special(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |special, byte| special | is_special(*byte))
 }
 
 /// Two lower-case hexadecimal digits.
@@ -105,7 +137,7 @@ mod tests {
     #[test]
     fn numbers_are_those_of_std() {
         let mut random = fastrand::Rng::with_seed(1);
-        let mut numbers = vec![0, 9, 10, 99, 100, u64::MAX - 1, u64::MAX];
+        let mut numbers = vec![0, 9, 10, 99, 100, 999, 1000, u64::MAX - 1, u64::MAX];
         numbers.extend((0..5000).map(|_| random.u64(..) >> random.u32(0..64)));
         for number in numbers {
             assert_eq!(text(|out| push_number(out, number)), number.to_string());
@@ -118,11 +150,11 @@ mod tests {
     fn addresses_are_those_of_std() {
         let mut random = fastrand::Rng::with_seed(2);
         for _ in 0..1000 {
-            let v4 = SocketAddr::from((random.u32(..).to_be_bytes(), random.u16(..)));
-            let v6 = SocketAddr::from((random.u128(..).to_be_bytes(), random.u16(..)));
+            // octets of one, two and three digits
+            let v4 = IpAddr::from((random.u32(..) >> random.u32(0..32)).to_be_bytes());
+            let v6 = IpAddr::from(random.u128(..).to_be_bytes());
             for address in [v4, v6] {
-                assert_eq!(text(|out| push_socket(out, address)), address.to_string());
-                assert_eq!(text(|out| push_ip(out, address.ip())), address.ip().to_string());
+                assert_eq!(text(|out| push_ip(out, address)), address.to_string());
             }
         }
         assert_eq!(text(|out| push_ip(out, "::ffff:192.0.2.7".parse().unwrap())), "192.0.2.7");
