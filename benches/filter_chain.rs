@@ -59,7 +59,7 @@ fn info(listener: Arc<Listener>) -> RequestInfo {
     let client = "198.51.100.7:4711".parse().unwrap();
     let local = "127.0.0.1:8080".parse().unwrap();
     RequestInfo {
-        connection: Arc::new(Connection { listener, peer: client, local, tls: None }),
+        connection: Arc::new(Connection::new(listener, client, local, None)),
         client,
         https: false,
         host: "www.example.com".into(),

@@ -244,7 +244,7 @@ fn wrap(
     } else {
         listening.address
     };
-    let facts = Connection { listener: listening.plan.clone(), peer, local, tls };
+    let facts = Connection::new(listening.plan.clone(), peer, local, tls);
     Conn::new(io, facts, slot).inspect_err(|e| log::error!("{peer}: {e}")).ok()
 }
 

@@ -1,6 +1,7 @@
 //! The way out: answers of the gate's own, and what is done to every response head and body.
 
 use super::ctx::{Ctx, Matched};
+use super::head::{self, REQUEST_ID};
 use super::refusal::Reject;
 use super::reply::{self, Kind};
 use crate::config::plan::{self, Action, Route};
@@ -90,16 +91,19 @@ pub fn response_head(session: &mut Session, ctx: &mut Ctx, head: &mut ResponseHe
         // HTTP/1.0 has no chunks: the body ends with the connection (RFC 9112 §6.1)
         session.set_keepalive(None);
     }
-    if session.req_header().version != Version::HTTP_2 {
+    let client = session.req_header().version;
+    if client != Version::HTTP_2 {
         // the version is that of our connection, whatever the server's is (RFC 9110 §6.2)
         head.set_version(Version::HTTP_11);
     }
     if let Some(Matched { info, headers, .. }) = &ctx.request
         && headers.config.request_id
-        && let Ok(id) = HeaderValue::from_str(info.request_id.as_str())
     {
-        // the name is a valid token: only a head with 32,768 headers refuses it
-        head.insert_header("X-Request-Id", id).ok();
+        let mut id = info.request_id.header();
+        // never seen twice: in the table of HPACK it would only push out what is (RFC 7541 §6.2.3)
+        id.set_sensitive(client == Version::HTTP_2);
+        // only a head with 32,768 headers refuses it
+        head::write_response(head, client, |headers| headers.set(&REQUEST_ID, id)).ok();
     }
     if let Some((chain, mut exchange)) = ctx.exchange(session)
         && chain.has(Phases::RESPONSE)

@@ -1,10 +1,11 @@
 //! Facts about the connection a request came on. Made by `edge` once per connection, carried in
 //! Pingora's `ProxyDigest`, which HTTP/1 and HTTP/2 sessions both expose.
 
+use super::forwarded::Peer;
 use crate::config::plan;
 use pingora_core::protocols::Digest;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Facts about a connection.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Connection {
     pub local: SocketAddr,
     /// `None` on plaintext.
     pub tls: Option<TlsFacts>,
+    /// Made with the first request: a connection that only waits does not need it.
+    forwarded: OnceLock<Box<Peer>>,
 }
 
 /// What was agreed on in the TLS handshake.
@@ -29,6 +32,20 @@ pub struct TlsFacts {
 }
 
 impl Connection {
+    pub fn new(
+        listener: Arc<plan::Listener>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        tls: Option<TlsFacts>,
+    ) -> Self {
+        Connection { listener, peer, local, tls, forwarded: OnceLock::new() }
+    }
+
+    /// What servers are told of the other end.
+    pub fn forwarded(&self) -> &Peer {
+        self.forwarded.get_or_init(|| Box::new(Peer::new(self.peer.ip(), self.tls.is_some())))
+    }
+
     /// The facts that ride in the digest of a session; `None` for a session that is not ours.
     pub fn of(digest: Option<&Digest>) -> Option<&Arc<Connection>> {
         digest?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Arc<Connection>>()

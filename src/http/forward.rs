@@ -111,12 +111,11 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
     let host = head.headers.get(header::HOST).cloned();
     set_host(head, &ctx.forward)?;
     let facts = forwarded::Facts {
-        peer: info.connection.peer.ip(),
+        peer: info.connection.forwarded(),
         trusted: headers.trusted,
         https: info.https,
-        https_here: info.connection.tls.is_some(),
-        host: host.as_ref().map(|h| h.as_bytes()),
-        request_id: info.request_id.as_str(),
+        host: host.as_ref(),
+        request_id: &info.request_id,
     };
     forwarded::apply(head, &facts, &headers.config)?;
     if let Some((chain, mut exchange)) = ctx.exchange(session)

@@ -16,18 +16,17 @@
 //! `X-Forwarded-`. From all: such names written with an underscore (`X_Forwarded_For`), which some
 //! servers take for the same.
 
-use super::request_id::X_REQUEST_ID;
+use super::head::{
+    self, FORWARDED, Headers, Name, REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
+};
+use super::request_id::RequestId;
 use crate::config::file::ProxyHeaders;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
+use pingora_core::Result;
 use pingora_http::RequestHeader;
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-
-static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Who sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +49,7 @@ pub fn resolve(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet], https_here:
         return client;
     }
     let standard = walk_forwarded(peer, headers, is_trusted);
-    client.addr = match headers.contains_key(&X_FORWARDED_FOR) {
+    client.addr = match headers.contains_key(&X_FORWARDED_FOR.name) {
         true => walk_x_forwarded_for(peer, headers, is_trusted),
         false => standard.addr,
     };
@@ -60,7 +59,7 @@ pub fn resolve(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet], https_here:
 
 fn walk_x_forwarded_for(peer: IpAddr, headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
     let mut addr = peer;
-    for entry in from_the_right(headers, &X_FORWARDED_FOR) {
+    for entry in from_the_right(headers, &X_FORWARDED_FOR.name) {
         let Some(named) = node(entry) else { break };
         addr = named;
         if !is_trusted(addr) {
@@ -148,7 +147,7 @@ fn node(text: &[u8]) -> Option<IpAddr> {
 
 /// Whether the first `X-Forwarded-Proto`, which the outermost proxy wrote, says https.
 fn first_scheme(headers: &HeaderMap) -> Option<bool> {
-    let value = headers.get(&X_FORWARDED_PROTO)?.as_bytes();
+    let value = headers.get(&X_FORWARDED_PROTO.name)?.as_bytes();
     scheme(value.split(|b| *b == b',').next()?.trim_ascii())
 }
 
@@ -163,20 +162,41 @@ fn scheme(text: &[u8]) -> Option<bool> {
     }
 }
 
+/// What servers are told of the peer of a connection, written out once for all its requests.
+#[derive(Debug)]
+pub struct Peer {
+    address: HeaderValue,
+    /// The beginning of our element of `Forwarded`.
+    element: Box<[u8]>,
+}
+
+impl Peer {
+    /// `https_here`: whether the connection to us is TLS.
+    pub fn new(peer: IpAddr, https_here: bool) -> Peer {
+        let ip = peer.to_canonical();
+        // IPv6 addresses stand in brackets and quotes (RFC 7239 §6)
+        let node = if ip.is_ipv4() { ip.to_string() } else { format!("\"[{ip}]\"") };
+        let address = HeaderValue::from_maybe_shared(Bytes::from(ip.to_string()));
+        Peer {
+            // an address has neither line breaks nor control characters
+            address: address.unwrap_or(HeaderValue::from_static("unknown")),
+            element: format!("for={node};proto={}", scheme_name(https_here)).into_bytes().into(),
+        }
+    }
+}
+
 /// What a server is told.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// The other end of the connection.
-    pub peer: IpAddr,
+    pub peer: &'a Peer,
     /// As [`resolve`] found.
     pub trusted: bool,
     /// Whether the client used https, as [`resolve`] found.
     pub https: bool,
-    /// Whether the connection to us is TLS.
-    pub https_here: bool,
     /// The host asked for as it was written, with its port.
-    pub host: Option<&'a [u8]>,
-    pub request_id: &'a str,
+    pub host: Option<&'a HeaderValue>,
+    pub request_id: &'a RequestId,
 }
 
 /// Writes the headers that tell a server about the client, and removes what is not believed.
@@ -187,43 +207,45 @@ pub struct Facts<'a> {
 ///
 /// # Errors
 /// When a head holds more headers than it may.
-pub fn apply(head: &mut RequestHeader, facts: &Facts<'_>, config: &ProxyHeaders) -> pingora_core::Result<()> {
-    remove_claims(head, facts.trusted);
-    let peer = facts.peer.to_canonical();
+pub fn apply(head: &mut RequestHeader, facts: &Facts<'_>, config: &ProxyHeaders) -> Result<()> {
+    head::write_request(head, |headers| write(headers, facts, config))
+}
+
+fn write(headers: &mut dyn Headers, facts: &Facts<'_>, config: &ProxyHeaders) -> Result<()> {
+    remove_claims(headers, facts.trusted);
     if config.x_forwarded {
-        let mut list = continued(&head.headers, &X_FORWARDED_FOR);
-        // writing to a Vec cannot fail
-        let _ = write!(list, "{peer}");
-        insert(head, "X-Forwarded-For", list)?;
-        if first_scheme(&head.headers).is_none() {
-            let scheme = HeaderValue::from_static(scheme_name(facts.https));
-            head.insert_header("X-Forwarded-Proto", scheme)?;
+        let list = continued(headers.map(), &X_FORWARDED_FOR.name, facts, facts.peer.address.as_bytes());
+        headers.set(&X_FORWARDED_FOR, list.unwrap_or_else(|| facts.peer.address.clone()))?;
+        if !facts.trusted || first_scheme(headers.map()).is_none() {
+            headers.set(&X_FORWARDED_PROTO, HeaderValue::from_static(scheme_name(facts.https)))?;
         }
-        if let Some(host) = facts.host.filter(|h| !h.is_empty())
-            && !head.headers.contains_key(&X_FORWARDED_HOST)
+        if let Some(host) = facts.host.filter(|host| !host.is_empty())
+            && !(facts.trusted && headers.map().contains_key(&X_FORWARDED_HOST.name))
         {
-            insert(head, "X-Forwarded-Host", host.to_vec())?;
+            headers.set(&X_FORWARDED_HOST, host.clone())?;
         }
     }
     if config.forwarded {
-        let mut list = continued(&head.headers, &header::FORWARDED);
-        write_element(&mut list, peer, facts.https_here, facts.host.unwrap_or_default());
-        insert(head, "Forwarded", list)?;
+        let element = element(facts.peer, facts.host);
+        match continued(headers.map(), &FORWARDED.name, facts, &element) {
+            Some(list) => headers.set(&FORWARDED, list)?,
+            None => set(headers, &FORWARDED, element)?,
+        }
     }
     if config.request_id {
-        insert(head, "X-Request-Id", facts.request_id.as_bytes().to_vec())?;
+        headers.set(&REQUEST_ID, facts.request_id.header())?;
     } else if !facts.trusted {
-        head.remove_header(&X_REQUEST_ID);
+        headers.remove(&REQUEST_ID.name);
     }
     Ok(())
 }
 
-fn insert(head: &mut RequestHeader, name: &'static str, value: Vec<u8>) -> pingora_core::Result<()> {
+fn set(headers: &mut dyn Headers, name: &Name, value: Vec<u8>) -> Result<()> {
     match HeaderValue::from_maybe_shared(Bytes::from(value)) {
-        Ok(value) => head.insert_header(name, value),
+        Ok(value) => headers.set(name, value),
         // a host that may not stand in a header: nothing is said rather than something wrong
         Err(_) => {
-            head.remove_header(name);
+            headers.remove(&name.name);
             Ok(())
         }
     }
@@ -233,12 +255,12 @@ fn scheme_name(https: bool) -> &'static str {
     if https { "https" } else { "http" }
 }
 
-fn remove_claims(head: &mut RequestHeader, trusted: bool) {
-    let claims = head.headers.keys().filter(|name| is_claim(name.as_str(), trusted));
+fn remove_claims(headers: &mut dyn Headers, trusted: bool) {
+    let claims = headers.map().keys().filter(|name| is_claim(name.as_str(), trusted));
     // nearly always empty, and then without allocation
     let claims: Vec<HeaderName> = claims.cloned().collect();
     for name in &claims {
-        head.remove_header(name);
+        headers.remove(name);
     }
 }
 
@@ -256,36 +278,63 @@ fn is_claim(name: &str, trusted: bool) -> bool {
     claim && (!trusted || name.contains('_'))
 }
 
-/// The list that came in, ready to be added to.
-fn continued(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
-    let before = headers.get_all(name);
-    let length: usize = before.iter().map(|v| v.len() + 2).sum();
-    // room for an address, and in Forwarded for what stands around it
-    let mut list = Vec::with_capacity(length + 96);
-    for value in before.iter().filter(|v| !v.as_bytes().trim_ascii().is_empty()) {
+/// The list that came in with `ours` behind it; `None` when none is believed or none came in.
+fn continued(headers: &HeaderMap, name: &HeaderName, facts: &Facts<'_>, ours: &[u8]) -> Option<HeaderValue> {
+    if !facts.trusted {
+        return None;
+    }
+    let before = headers.get_all(name).into_iter().filter(|v| !v.as_bytes().trim_ascii().is_empty());
+    let mut list = Vec::new();
+    for value in before {
         list.extend_from_slice(value.as_bytes());
         list.extend_from_slice(b", ");
     }
-    list
+    if list.is_empty() {
+        return None;
+    }
+    list.extend_from_slice(ours);
+    HeaderValue::from_maybe_shared(Bytes::from(list)).ok()
 }
 
-/// `for=192.0.2.1;proto=https;host=example.com`. IPv6 addresses stand in brackets and quotes (RFC
-/// 7239 §6), and so does a host that is no token.
-fn write_element(list: &mut Vec<u8>, peer: IpAddr, https: bool, host: &[u8]) {
-    // writing to a Vec cannot fail
-    let _ = match peer {
-        IpAddr::V4(ip) => write!(list, "for={ip}"),
-        IpAddr::V6(ip) => write!(list, "for=\"[{ip}]\""),
+/// Where a byte of a host may stand in `Forwarded`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    Nowhere,
+    InQuotes,
+    /// In a token (RFC 9110 §5.6.2).
+    Bare,
+}
+
+static FITNESS: [Fit; 256] = {
+    let mut fitness = [Fit::Nowhere; 256];
+    let mut byte = 0;
+    while byte < 128u8 {
+        fitness[byte as usize] = match byte {
+            b'"' | b'\\' => Fit::Nowhere,
+            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~' => Fit::Bare,
+            _ if byte.is_ascii_alphanumeric() => Fit::Bare,
+            _ if byte.is_ascii_graphic() => Fit::InQuotes,
+            _ => Fit::Nowhere,
+        };
+        byte += 1;
+    }
+    fitness
+};
+
+/// `for=192.0.2.1;proto=https;host=example.com`. A host that is no token stands in quotes (RFC 7239 §4).
+fn element(peer: &Peer, host: Option<&HeaderValue>) -> Vec<u8> {
+    let host = host.map_or(&[][..], HeaderValue::as_bytes);
+    let mut element = Vec::with_capacity(peer.element.len() + host.len() + 8);
+    element.extend_from_slice(&peer.element);
+    let quote: &[u8] = match host.iter().map(|byte| FITNESS[usize::from(*byte)]).min() {
+        None | Some(Fit::Nowhere) => return element,
+        Some(Fit::InQuotes) => b"\"",
+        Some(Fit::Bare) => b"",
     };
-    let _ = write!(list, ";proto={}", scheme_name(https));
-    if host.is_empty() || host.iter().any(|b| !b.is_ascii_graphic() || matches!(b, b'"' | b'\\')) {
-        return;
-    }
-    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    let quote: &[u8] = if host.iter().all(is_token) { b"" } else { b"\"" };
     for part in [b";host=", quote, host, quote] {
-        list.extend_from_slice(part);
+        element.extend_from_slice(part);
     }
+    element
 }
 
 #[cfg(test)]

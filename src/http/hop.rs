@@ -4,6 +4,9 @@
 use http::{HeaderName, header};
 use pingora_http::ResponseHeader;
 
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
 /// Removes the headers that concern one connection: those that `Connection` names, and the two that old servers
 /// send without naming them (RFC 9110 §7.6.1). `Connection` itself is written anew by Pingora; with a switch of
 /// protocols it is what the client waits for.
@@ -17,14 +20,17 @@ pub fn strip(head: &mut ResponseHeader) {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .map(str::trim)
+        // what nearly every server says names no header that is there, or one that goes anyway
+        .filter(|name| !name.eq_ignore_ascii_case("close") && !name.eq_ignore_ascii_case("keep-alive"))
+        .filter_map(|name| name.parse().ok())
         .filter(|name| !frames(name))
         .collect();
     for name in &named {
         head.remove_header(name);
     }
-    head.remove_header("keep-alive");
-    head.remove_header("proxy-connection");
+    head.remove_header(&KEEP_ALIVE);
+    head.remove_header(&PROXY_CONNECTION);
 }
 
 /// Where the body ends is not for `Connection` to take away.

@@ -38,7 +38,7 @@ pub async fn admit(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<
 /// Fills in [`Matched`]: what the request is and which route it takes. What is to be refused is
 /// filled in as far as it goes, so that it is logged in full.
 fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Connection>) -> Option<Reject> {
-    let listener = connection.listener.clone();
+    let listener = &connection.listener;
     let peer = connection.peer.ip().to_canonical();
     let who = forwarded::resolve(peer, &head.headers, &site.trusted_proxies, connection.tls.is_some());
     let host = requested_host(head);
@@ -106,11 +106,12 @@ fn requested_host(head: &RequestHeader) -> Result<Cow<'_, str>, &'static str> {
         (None, Some(host)) => host.to_str().map_err(|_| "host is not ASCII")?,
         (None, None) => "",
     };
-    let name = match authority.rfind(']') {
+    let name = match authority.as_bytes().first() {
         // [::1]:8080
-        Some(end) => authority.get(..=end).unwrap_or(authority),
-        None => authority.split_once(':').map_or(authority, |(name, _)| name),
+        Some(b'[') => authority.rfind(']').and_then(|end| authority.get(..=end)),
+        _ => authority.as_bytes().iter().position(|b| *b == b':').and_then(|end| authority.get(..end)),
     };
+    let name = name.unwrap_or(authority);
     let name = name.strip_suffix('.').unwrap_or(name);
     match name.bytes().any(|b| b.is_ascii_uppercase()) {
         true => Ok(Cow::Owned(name.to_ascii_lowercase())),

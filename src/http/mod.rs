@@ -11,6 +11,7 @@ pub mod cookie;
 pub mod ctx;
 mod forward;
 pub mod forwarded;
+mod head;
 mod hop;
 mod intake;
 mod journal;

@@ -1,15 +1,28 @@
 //! The id of a request, `X-Request-Id`: taken from a trusted proxy, or made here. Pure but for the
 //! clock and the dice. Called by `http::proxy` when a request head has arrived.
 
-use http::{HeaderMap, HeaderName};
+use crate::clock;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 /// `X-Request-Id`.
-pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id that is accepted.
 const LONGEST: usize = 128;
+
+/// Every byte as two digits.
+static HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// The id of a request: of its own making, 32 hexadecimal digits, a UUID of version 7 (RFC 9562
 /// §5.7) without dashes, so that ids sort by the millisecond they were made in. Or as a trusted
@@ -40,7 +53,7 @@ impl RequestId {
     /// A new id.
     #[allow(clippy::new_without_default)] // no two are equal
     pub fn new() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::coarse().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self::made(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), fastrand::u128(..))
     }
 
@@ -52,12 +65,11 @@ impl RequestId {
 
     /// 48 bits of milliseconds since 1970, the version, 12 random bits, the variant, 62 random bits.
     fn made(millis: u64, random: u128) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         const RANDOM: u128 = 0xfff << 64 | ((1 << 62) - 1);
         let id = u128::from(millis) << 80 | 0x7 << 76 | 0b10 << 62 | random & RANDOM;
         let mut text = [0; 32];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(id.to_be_bytes()) {
-            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(id.to_be_bytes()) {
+            *pair = HEX[usize::from(byte)];
         }
         RequestId(Id::Made(text))
     }
@@ -67,6 +79,19 @@ impl RequestId {
             Id::Made(text) => std::str::from_utf8(text).unwrap_or_default(),
             Id::Given(text) => text,
         }
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Id::Made(text) => text,
+            Id::Given(text) => text.as_bytes(),
+        }
+    }
+
+    /// As the value of a header.
+    pub fn header(&self) -> HeaderValue {
+        // letters, digits and three marks: always fit
+        HeaderValue::from_bytes(self.as_bytes()).unwrap_or(HeaderValue::from_static("-"))
     }
 }
 
@@ -85,7 +110,6 @@ impl fmt::Debug for RequestId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn headers(ids: &[&[u8]]) -> HeaderMap {
         let mut headers = HeaderMap::new();

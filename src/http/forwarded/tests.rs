@@ -143,15 +143,27 @@ fn sent(fields: &[(&'static str, &str)], facts: &Facts<'_>, config: &ProxyHeader
     sent
 }
 
-fn from(peer: &str, trusted: bool) -> Facts<'static> {
-    let peer = peer.parse().unwrap();
+/// A test's own, for as long as it runs.
+fn kept<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+fn peer(address: &str, https_here: bool) -> &'static Peer {
+    kept(Peer::new(address.parse().unwrap(), https_here))
+}
+
+fn host(text: &str) -> Option<&'static HeaderValue> {
+    Some(kept(HeaderValue::from_str(text).unwrap()))
+}
+
+fn from(address: &str, trusted: bool) -> Facts<'static> {
+    let id = RequestId::of(&headers(&[("x-request-id", "the-id")]), true);
     Facts {
-        peer,
+        peer: peer(address, false),
         trusted,
         https: false,
-        https_here: false,
-        host: Some(b"shop.test:8080"),
-        request_id: "the-id",
+        host: host("shop.test:8080"),
+        request_id: kept(id),
     }
 }
 
@@ -187,7 +199,8 @@ fn a_server_is_told_of_the_peer() {
             ("x-request-id", "the-id"),
         ])
     );
-    let v6 = Facts { https: true, https_here: true, host: Some(b"shop.test"), ..from("2001:db8::9", false) };
+    let v6 =
+        Facts { https: true, peer: peer("2001:db8::9", true), host: host("shop.test"), ..from(PEER, false) };
     assert_eq!(
         sent(&[], &v6, &ProxyHeaders::default()),
         pairs(&[
@@ -256,18 +269,15 @@ fn what_is_off_is_removed_unless_a_trusted_proxy_sent_it() {
 
 #[test]
 fn a_host_that_is_unfit_is_not_passed_on() {
-    for host in ["", "a\"b", "a\\b", "a b"] {
-        let all = sent(
-            &[],
-            &Facts { host: Some(host.as_bytes()), ..from("192.0.2.9", false) },
-            &ProxyHeaders::default(),
-        );
+    for unfit in ["", "a\"b", "a\\b", "a b"] {
+        let facts = Facts { host: host(unfit), ..from("192.0.2.9", false) };
+        let all = sent(&[], &facts, &ProxyHeaders::default());
         assert!(all.contains(&("forwarded".into(), "for=192.0.2.9;proto=http".into())), "{all:?}");
     }
     let none = sent(&[], &Facts { host: None, ..from("192.0.2.9", false) }, &ProxyHeaders::default());
     assert!(none.iter().all(|(name, _)| name != "x-forwarded-host"));
     let v6 =
-        sent(&[], &Facts { host: Some(b"[::1]:80"), ..from("192.0.2.9", false) }, &ProxyHeaders::default());
+        sent(&[], &Facts { host: host("[::1]:80"), ..from("192.0.2.9", false) }, &ProxyHeaders::default());
     assert!(v6.contains(&("forwarded".into(), "for=192.0.2.9;proto=http;host=\"[::1]:80\"".into())));
 }
 
@@ -283,13 +293,13 @@ fn random_headers_never_panic_and_never_move_an_untrusted_client() {
             HeaderValue::from_bytes(&bytes).unwrap()
         };
         let mut map = HeaderMap::new();
-        for name in [&X_FORWARDED_FOR, &header::FORWARDED, &X_FORWARDED_PROTO] {
+        for name in [&X_FORWARDED_FOR.name, &header::FORWARDED, &X_FORWARDED_PROTO.name] {
             map.append(name, junk());
         }
         let client = resolve(PEER.parse().unwrap(), &map, &trusted(), false);
         assert!(client.trusted, "seed {seed}");
         // a proxy adds the client it saw: nothing before that counts
-        for name in [&X_FORWARDED_FOR, &header::FORWARDED] {
+        for name in [&X_FORWARDED_FOR.name, &header::FORWARDED] {
             let separator = if *name == header::FORWARDED { ", for=203.0.113.7" } else { ", 203.0.113.7" };
             let value = [map[name].as_bytes(), separator.as_bytes()].concat();
             map.insert(name, HeaderValue::from_bytes(&value).unwrap());

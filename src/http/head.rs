@@ -1,0 +1,168 @@
+//! Heads under our hands: setting headers of our own at the least cost. Used by `forwarded` and `answer`.
+//!
+//! Pingora keeps the headers of an HTTP/1 message in two maps, values and the spelling of names, and
+//! reads a name anew for each insertion into them. A message of an HTTP/2 client has no spelling to
+//! keep: there the one map is written to directly, with names that were read once.
+
+use super::request_id::X_REQUEST_ID;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
+use pingora_core::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+
+/// How many headers of ours a head is made room for: those of `forwarded`, and some for filters.
+const ROOM: usize = 8;
+
+/// The name of a header that the gate writes.
+pub struct Name {
+    /// As it is written on HTTP/1.
+    written: &'static str,
+    pub name: HeaderName,
+}
+
+pub static X_FORWARDED_FOR: Name = Name::new("X-Forwarded-For", HeaderName::from_static("x-forwarded-for"));
+pub static X_FORWARDED_PROTO: Name =
+    Name::new("X-Forwarded-Proto", HeaderName::from_static("x-forwarded-proto"));
+pub static X_FORWARDED_HOST: Name =
+    Name::new("X-Forwarded-Host", HeaderName::from_static("x-forwarded-host"));
+pub static FORWARDED: Name = Name::new("Forwarded", header::FORWARDED);
+pub static REQUEST_ID: Name = Name::new("X-Request-Id", X_REQUEST_ID);
+
+impl Name {
+    const fn new(written: &'static str, name: HeaderName) -> Name {
+        Name { written, name }
+    }
+}
+
+/// Headers that can be read and written.
+pub trait Headers {
+    fn map(&self) -> &HeaderMap;
+
+    /// Replaces all headers of this name.
+    ///
+    /// # Errors
+    /// The head has 32,768 headers.
+    fn set(&mut self, name: &Name, value: HeaderValue) -> Result<()>;
+
+    fn remove(&mut self, name: &HeaderName);
+}
+
+macro_rules! spelled {
+    ($head:ty) => {
+        impl Headers for $head {
+            fn map(&self) -> &HeaderMap {
+                &self.headers
+            }
+
+            fn set(&mut self, name: &Name, value: HeaderValue) -> Result<()> {
+                self.insert_header(name.written, value)
+            }
+
+            fn remove(&mut self, name: &HeaderName) {
+                self.remove_header(name);
+            }
+        }
+    };
+}
+spelled!(RequestHeader);
+spelled!(ResponseHeader);
+
+impl Headers for HeaderMap {
+    fn map(&self) -> &HeaderMap {
+        self
+    }
+
+    fn set(&mut self, name: &Name, value: HeaderValue) -> Result<()> {
+        match self.try_insert(&name.name, value) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(pingora_core::Error::because(
+                pingora_core::ErrorType::InvalidHTTPHeader,
+                "too many headers",
+                e,
+            )),
+        }
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        HeaderMap::remove(self, name);
+    }
+}
+
+/// Lets `write` at the headers of a request: at the map itself when no spelling is kept.
+pub fn write_request(
+    head: &mut RequestHeader,
+    write: impl FnOnce(&mut dyn Headers) -> Result<()>,
+) -> Result<()> {
+    // a target that stands beside its Uri would be lost on the way
+    let whole = head.uri.path_and_query().is_some_and(|target| target.as_str().as_bytes() == head.raw_path());
+    if head.has_case() || !whole {
+        return write(head);
+    }
+    let empty = RequestHeader::from(Request::new(()).into_parts().0);
+    let mut parts = http::request::Parts::from(std::mem::replace(head, empty));
+    // a head that cannot grow says so when it is written to
+    parts.headers.try_reserve(ROOM).ok();
+    let written = write(&mut parts.headers);
+    *head = RequestHeader::from(parts);
+    written
+}
+
+/// As [`write_request`], for a response to a client of this version. HTTP/2 has no spelling of names
+/// to keep (RFC 9113 §8.2): it is forgotten.
+pub fn write_response(
+    head: &mut ResponseHeader,
+    client: Version,
+    write: impl FnOnce(&mut dyn Headers) -> Result<()>,
+) -> Result<()> {
+    if client != Version::HTTP_2 {
+        return write(head);
+    }
+    let empty = ResponseHeader::from(Response::new(()).into_parts().0);
+    let mut parts = http::response::Parts::from(std::mem::replace(head, empty));
+    parts.headers.try_reserve(ROOM).ok();
+    let written = write(&mut parts.headers);
+    *head = ResponseHeader::from(parts);
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_of_writing_a_request_say_the_same() {
+        for target in ["/a/b?c=d", "*", "http://other.test/x"] {
+            let spelled = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+            let plain = RequestHeader::build_no_case("GET", target.as_bytes(), None).unwrap();
+            for mut head in [spelled, plain] {
+                head.insert_header("Accept", "*/*").unwrap();
+                head.insert_header("X-Forwarded-For", "unknown").unwrap();
+                write_request(&mut head, |headers| {
+                    headers.set(&X_FORWARDED_FOR, HeaderValue::from_static("192.0.2.1"))?;
+                    headers.set(&FORWARDED, HeaderValue::from_static("for=192.0.2.1"))
+                })
+                .unwrap();
+                let value = |name: &str| head.headers.get(name).unwrap().to_str().unwrap();
+                assert_eq!(head.raw_path(), target.as_bytes());
+                assert_eq!(head.headers.len(), 3);
+                assert_eq!((value("x-forwarded-for"), value("forwarded")), ("192.0.2.1", "for=192.0.2.1"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_response_keeps_all_but_the_spelling() {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let mut head = ResponseHeader::build(201, None).unwrap();
+            head.append_header("X-A", "1").unwrap();
+            head.append_header("x-a", "2").unwrap();
+            write_response(&mut head, version, |headers| {
+                headers.set(&REQUEST_ID, HeaderValue::from_static("id"))
+            })
+            .unwrap();
+            assert_eq!(head.headers["x-request-id"], "id");
+            assert_eq!(head.has_case(), version != Version::HTTP_2);
+            assert_eq!(head.status, 201);
+            assert_eq!(head.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        }
+    }
+}
