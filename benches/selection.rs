@@ -1,25 +1,82 @@
-//! What choosing a server costs with 3, 10 and 100 servers, of equal and of mixed weights, beside Pingora's own
-//! round robin. `cargo bench --bench selection`.
+//! What choosing a server costs, by algorithm and by the number of servers: 3, 100 and 10,000, of which a few are
+//! heavier. `cargo bench --bench selection`.
+//!
+//! - `idle/…`: one choice by our own iterator; no request is in flight, and no response time known.
+//! - `busy/…`: the same when every server has requests in flight and response times differ.
+//! - `select_with/…`: a busy group asked as a request asks it, through Pingora's `LoadBalancer::select_with` and all.
+//! - `retry/…`: the same when one server was tried already.
+//! - `pingora/…`: Pingora's own round robin and random through its own `select`, for comparison.
+//!
+//! It also prints how many allocations a choice makes: by our iterator, and through `select_with`.
 
 #![allow(clippy::unwrap_used)]
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use pingora_load_balancing::LoadBalancer;
-use pingora_load_balancing::selection::RoundRobin;
+use pingora_load_balancing::selection::{BackendIter, BackendSelection, Random, RoundRobin};
 use weirgate::Gate;
-use weirgate::upstream::{Group, Registry, Tried};
+use weirgate::upstream::{Group, InFlight, Registry, Tried, latency};
+
+/// Counts, as no choice is to allocate.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is left to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps to the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the memory came from `alloc` above with this layout.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How many allocations each of a thousand calls makes.
+fn allocations(mut call: impl FnMut()) -> f64 {
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    (0..1_000).for_each(|_| call());
+    (ALLOCATIONS.load(Ordering::Relaxed) - before) as f64 / 1_000.0
+}
+
+const SERVERS: [usize; 3] = [3, 100, 10_000];
+
+const ALGORITHMS: [(&str, &str); 10] = [
+    ("round_robin", "round_robin"),
+    ("random", "random"),
+    ("least_connections", "least_connections"),
+    ("power_of_two", "power_of_two"),
+    ("least_time", "least_time"),
+    ("ip_hash", "ip_hash"),
+    ("hash", "{ hash: { key: client } }"),
+    ("consistent_hash", "{ consistent_hash: { key: client } }"),
+    ("bounded_load", "{ consistent_hash: { key: client, max_load: 125% } }"),
+    ("maglev", "{ maglev: { key: client } }"),
+];
 
 /// The group as it is built from a configuration.
-fn group(servers: usize, weight: impl Fn(usize) -> usize) -> Arc<Group> {
-    let mut yaml = String::from(
-        "listeners: [{ address: 127.0.0.1:8080 }]\nroutes: [{ upstream: all }]\nupstreams:\n  all:\n    servers:\n",
+fn group(balance: &str, servers: usize) -> Result<Arc<Group>, String> {
+    let mut yaml = format!(
+        "listeners: [{{ address: 127.0.0.1:8080 }}]\nroutes: [{{ upstream: all }}]\nupstreams:\n  all:\n    balance: {balance}\n    servers:\n"
     );
     for i in 0..servers {
-        writeln!(yaml, "      - {{ address: \"127.1.0.{i}:3000\", weight: {} }}", weight(i)).unwrap();
+        let weight = if i % 10 == 0 { 2 } else { 1 };
+        writeln!(yaml, "      - {{ address: \"127.1.{}.{}:3000\", weight: {weight} }}", i / 250, i % 250)
+            .unwrap();
     }
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("weirgate.yaml");
@@ -28,28 +85,55 @@ fn group(servers: usize, weight: impl Fn(usize) -> usize) -> Arc<Group> {
     let Some(plan) = checked.plan else {
         unreachable!("{}", checked.report.render_text(&checked.sources));
     };
-    Group::build(Arc::clone(plan.upstreams.first().unwrap()), &Registry::new()).unwrap()
+    Group::build(Arc::clone(plan.upstreams.first().unwrap()), &Registry::new())
+}
+
+/// Two or three requests with each server, and response times from 10 to 20 ms.
+fn keep_busy(group: &Group) -> Vec<InFlight> {
+    let mut open = Vec::new();
+    for (at, server) in group.servers().iter().enumerate() {
+        open.extend((0..2 + at % 2).map(|_| server.endpoint.begin()));
+        let took = Duration::from_micros(10_000 + (at as u64 * 7_919) % 10_000);
+        latency::answered(&group.plan().balance, &server.endpoint, took);
+    }
+    open
 }
 
 fn bench(c: &mut Criterion) {
     let mut benches = c.benchmark_group("selection");
-    for servers in [3, 10, 100] {
-        let equal = group(servers, |_| 1);
-        let mixed = group(servers, |i| [5, 1, 1].get(i % 3).copied().unwrap_or(1));
-        for (name, group) in [("equal_weights", &equal), ("mixed_weights", &mixed)] {
-            benches.bench_with_input(BenchmarkId::new(name, servers), group, |b, group| {
-                b.iter(|| group.select(black_box(&Tried::default()), None).unwrap());
+    for servers in SERVERS {
+        for (name, balance) in ALGORITHMS {
+            let Ok(group) = group(balance, servers) else { continue };
+            let selection = group.selection().unwrap();
+            let key = 0x5eed_u64.to_be_bytes();
+            benches.bench_function(BenchmarkId::new(format!("idle/{name}"), servers), |b| {
+                b.iter(|| selection.iter(black_box(&key)).next().is_some());
+            });
+            let _open = keep_busy(&group);
+            benches.bench_function(BenchmarkId::new(format!("busy/{name}"), servers), |b| {
+                b.iter(|| selection.iter(black_box(&key)).next().is_some());
+            });
+            benches.bench_function(BenchmarkId::new(format!("select_with/{name}"), servers), |b| {
+                b.iter(|| group.select(black_box(&Tried::default()), Some(&key)).unwrap());
+            });
+            let ours = allocations(|| assert!(black_box(selection.iter(&key).next().is_some())));
+            let all = allocations(|| drop(black_box(group.select(&Tried::default(), Some(&key)))));
+            println!(
+                "selection/{name}/{servers}: {ours} allocations by our iterator, {all} by select_with\n"
+            );
+            let mut tried = Tried::default();
+            tried.push(&group.select(&Tried::default(), Some(&key)).unwrap());
+            benches.bench_function(BenchmarkId::new(format!("retry/{name}"), servers), |b| {
+                b.iter(|| group.select(black_box(&tried), Some(&key)).unwrap());
             });
         }
-        // One server was tried and failed: the choice of a retry.
-        let mut tried = Tried::default();
-        tried.push(&equal.select(&Tried::default(), None).unwrap());
-        benches.bench_with_input(BenchmarkId::new("retry", servers), &equal, |b, group| {
-            b.iter(|| group.select(black_box(&tried), None).unwrap());
+        let addresses = || (0..servers).map(|i| format!("127.1.{}.{}:3000", i / 250, i % 250));
+        let pingora = LoadBalancer::<RoundRobin>::try_from_iter(addresses()).unwrap();
+        benches.bench_function(BenchmarkId::new("pingora/round_robin", servers), |b| {
+            b.iter(|| pingora.select(black_box(b""), 256).unwrap());
         });
-        let addresses = (0..servers).map(|i| format!("127.1.0.{i}:3000"));
-        let pingora = LoadBalancer::<RoundRobin>::try_from_iter(addresses).unwrap();
-        benches.bench_with_input(BenchmarkId::new("pingora_round_robin", servers), &pingora, |b, pingora| {
+        let pingora = LoadBalancer::<Random>::try_from_iter(addresses()).unwrap();
+        benches.bench_function(BenchmarkId::new("pingora/random", servers), |b| {
             b.iter(|| pingora.select(black_box(b""), 256).unwrap());
         });
     }

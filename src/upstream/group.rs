@@ -88,6 +88,11 @@ impl Group {
         &self.balancer
     }
 
+    /// The algorithm by itself, for benchmarks.
+    pub fn selection(&self) -> Option<Arc<Selection>> {
+        self.shape.current.load_full()
+    }
+
     /// How clients stay with their servers, if they do.
     pub fn sticky(&self) -> Option<&Sticky> {
         self.sticky.as_ref()

@@ -32,12 +32,13 @@ impl Moment {
 
     /// This long after the first moment.
     pub fn after(time: Duration) -> Moment {
-        Moment(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+        Moment(time.as_secs().saturating_mul(1000).saturating_add(u64::from(time.subsec_millis())))
     }
 
     /// Milliseconds; 0 when `earlier` is later, as two threads may read the clock.
     fn since(self, earlier: Moment) -> f32 {
-        self.0.saturating_sub(earlier.0) as f32
+        // signed, as the processor has an instruction for that
+        (self.0.saturating_sub(earlier.0) as i64) as f32
     }
 }
 
@@ -65,9 +66,9 @@ impl Decay {
 /// compared: the whole halvings go to the exponent, and between them a parabola through the exact
 /// values at 0, 1/2 and 1.
 fn half_to_the(x: f32) -> f32 {
-    let whole = x as u32;
+    let whole = x as i32;
     let part = x - whole as f32;
-    let scale = f32::from_bits(127u32.saturating_sub(whole) << 23);
+    let scale = f32::from_bits((127i32.wrapping_sub(whole) as u32) << 23);
     scale * (1.0 - part * (0.671_572_9 - 0.171_572_9 * part))
 }
 

@@ -36,6 +36,15 @@ impl Load {
         });
     }
 
+    /// Waits until every client has asked as often as it was to.
+    #[track_caller]
+    pub fn wait_for_end(&self) {
+        let deadline = Instant::now() + PATIENCE * 3;
+        while !self.workers.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     pub fn answered(&self) -> usize {
         self.done.load(Ordering::SeqCst)
     }

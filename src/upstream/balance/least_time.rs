@@ -39,7 +39,7 @@ impl Measure for Expected {
             None if in_flight == 0 => return 0.0,
             None => UNKNOWN,
         };
-        micros * (in_flight + 1) as f32 / member.weight() as f32
+        micros * (in_flight as i64 + 1) as f32 / i64::from(member.weight()) as f32
     }
 
     fn is_least(&self, cost: &f32) -> bool {

@@ -1,30 +1,23 @@
 //! The algorithms that look at how busy servers are, each alone, asked as `balance` asks it.
 
+mod simulation;
+
 use super::algorithm::{Algorithm, Ask, Lane};
 use super::least_connections::LeastConnections;
 use super::least_time::LeastTime;
 use super::power_of_two::PowerOfTwo;
 use super::random::Random;
 use crate::config::file::{self, Balance};
-use crate::config::plan;
 use crate::units::Time;
-use crate::upstream::{InFlight, Registry, Server, latency};
-use std::num::NonZeroU16;
+use crate::upstream::group::tests::plan;
+use crate::upstream::{Group, InFlight, Registry, latency};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Servers `a`, `b`, ... of these weights.
 fn lane(weights: &[u16]) -> Lane {
-    let registry = Registry::new();
-    let server = |(place, weight): (usize, &u16)| {
-        let port = u16::try_from(place + 1).unwrap();
-        let endpoint = registry.endpoint("test", ([127, 0, 0, 1], port).into());
-        let weight = NonZeroU16::new(*weight).unwrap();
-        let address = endpoint.address();
-        let member = plan::Member { address, weight, priority: 0, zone: None, drain: false };
-        Arc::new(Server::new(endpoint, &member, place, 0, false))
-    };
-    Lane::new(weights.iter().enumerate().map(server).collect())
+    let group = Group::build(Arc::new(plan(weights, None)), &Registry::new()).unwrap();
+    Lane::new(group.servers().to_vec())
 }
 
 fn build<A: Algorithm>(lane: &Lane) -> A {
@@ -113,8 +106,34 @@ fn turns_go_on_when_servers_change() {
 #[test]
 fn requests_pile_up_by_weight() {
     assert_eq!(piled_up::<LeastConnections>(&lane(&[5, 1, 1]), 70), [50, 10, 10]);
-    assert_eq!(piled_up::<LeastConnections>(&lane(&[1; 100]), 300), [3; 100]);
+    assert_eq!(piled_up::<LeastConnections>(&lane(&[1; 32]), 96), [3; 32]);
     assert_eq!(piled_up::<LeastTime>(&lane(&[2, 1, 1]), 40), [20, 10, 10]);
+}
+
+#[test]
+fn a_server_that_warms_up_is_spared_and_then_is_not() {
+    fn spares<A: Algorithm>() {
+        let lane = lane(&[1, 1, 1]);
+        let slow_start = Duration::from_secs(60);
+        let endpoint = &lane.servers()[0].endpoint;
+        endpoint.set_slow_start(true);
+        endpoint.start_warming();
+        let name = std::any::type_name::<A>();
+        // a third of a 256th would be four
+        let one_by_one = count::<A>(&lane, 3_000);
+        assert!(one_by_one[0] < 40, "{name}: {one_by_one:?}");
+        let at_once = piled_up::<A>(&lane, 300);
+        assert!(at_once[0] < 10, "{name}: {at_once:?}");
+        // half warm it weighs half as much
+        endpoint.warm(Instant::now() + slow_start / 2, slow_start);
+        let at_once = piled_up::<A>(&lane, 300);
+        assert!((50..70).contains(&at_once[0]), "{name}: {at_once:?}");
+        endpoint.warm(Instant::now() + slow_start, slow_start);
+        assert_shares(&count::<A>(&lane, 3_000), &[1, 1, 1]);
+    }
+    spares::<LeastConnections>();
+    spares::<PowerOfTwo>();
+    spares::<LeastTime>();
 }
 
 #[test]
