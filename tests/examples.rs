@@ -52,8 +52,14 @@ impl Example {
 
     /// The lines of the README's `sh` blocks.
     fn commands(&self) -> Vec<String> {
+        self.commands_in("sh")
+    }
+
+    /// The lines of the README's blocks in this language.
+    fn commands_in(&self, language: &str) -> Vec<String> {
         let readme = std::fs::read_to_string(self.folder.join("README.md")).expect("the example's README");
-        let blocks = readme.split("```sh\n").skip(1);
+        let fence = format!("```{language}\n");
+        let blocks = readme.split(fence.as_str()).skip(1);
         blocks
             .flat_map(|block| block.split("```").next().unwrap_or_default().lines())
             .map(str::to_owned)
@@ -119,6 +125,39 @@ fn three_node_servers() {
     }
     example.run_in_background("node conf/examples/three-node-servers/server.js 3002");
     eventually("the third server back in turn", || ask().contains(&from(3002)));
+}
+
+#[test]
+fn dns_discovery() {
+    if !need_program("node") || !need_program("curl") {
+        return;
+    }
+    let mut example = Example::start("dns-discovery");
+    let question = example.questions[0].clone();
+    let ask = || {
+        let said = shell(&question);
+        let mut lines: Vec<_> = said.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let from = |port: u16| format!("Hello from port {port}");
+    eventually("both servers", || ask() == [from(3021), from(3021), from(3022), from(3022)]);
+    for command in example.commands_in("shell") {
+        match command.strip_suffix(" &") {
+            Some(background) => example.run_in_background(background),
+            None => drop(shell(&command)),
+        }
+    }
+    // four requests of a cycle of three: whoever is named gets one at least, whoever is not gets none
+    eventually("the third server and not the first", || {
+        let answers = ask();
+        answers.contains(&from(3022)) && answers.contains(&from(3023)) && !answers.contains(&from(3021))
+    });
+    example.kill("dns.js");
+    for _ in 0..3 {
+        let answers = ask();
+        assert!(answers.iter().all(|answer| *answer == from(3022) || *answer == from(3023)), "{answers:?}");
+    }
 }
 
 #[test]

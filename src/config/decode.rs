@@ -36,7 +36,12 @@ pub fn decode<T: DeserializeOwned + Default>(_doc: &Document, node: &Node, repor
 
 /// Reads a node kept for later as a `T`; `None` when there was a problem, which is in `report`.
 pub fn decode_raw<T: DeserializeOwned>(_doc: &Document, raw: &Raw, report: &mut Report) -> Option<T> {
-    match read(raw.node(), report) {
+    decode_whole(raw.node(), report)
+}
+
+/// Reads `node` as a `T`; `None` when there was a problem, which is in `report`.
+pub fn decode_whole<T: DeserializeOwned>(node: &Node, report: &mut Report) -> Option<T> {
+    match read(node, report) {
         (value, 0) => value,
         (_, _) => None,
     }

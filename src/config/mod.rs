@@ -3,6 +3,7 @@
 //! In reading order: [`load`] reads the files, includes and `${VAR}`; [`decode`] turns the tree into types and
 //! finds every problem on the way; [`file`](mod@file) is the shape, [`check`] holds it against itself and the world and
 //! makes the [`plan`]; [`report`] holds what was found and shows it.
+//! [`servers_file`] reads lists of servers that stand in files of their own, then and while the gate runs.
 
 pub mod check;
 pub mod decode;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod report;
 mod schema;
 pub mod secret;
+pub mod servers_file;
 pub mod words;
 pub mod yaml;
 

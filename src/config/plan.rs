@@ -2,8 +2,10 @@
 //! are read. Immutable and comparable, so that a reload can tell what changed. Made by
 //! `config::check`, consumed by `run::snapshot`.
 
+mod discovery;
 mod sticky;
 
+pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 
 use crate::config::file::{
@@ -202,7 +204,10 @@ pub struct Upstream {
     pub id: UpstreamId,
     pub name: String,
     pub balance: crate::config::file::Balance,
+    /// Those with an address of their own.
     pub servers: Vec<Member>,
+    /// Where further servers come from.
+    pub discover: Vec<Discovery>,
     pub health_check: Option<HealthCheck>,
     pub sticky: Option<Sticky>,
     pub retry: Retry,

@@ -38,6 +38,9 @@ macro_rules! text_word {
     };
 }
 
+mod server;
+pub use server::{DnsName, ResolverAddress, ServerAddress};
+
 /// A network or a single address: `10.0.0.0/8`, `192.0.2.7`, `2001:db8::/32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cidr(pub IpNet);
@@ -109,56 +112,6 @@ impl fmt::Display for ListenAddress {
     }
 }
 text_word!(ListenAddress, ["127.0.0.1:8080", "[::]:8443", "*:80"]);
-
-/// Where a server listens: `127.0.0.1:3001`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServerAddress(pub SocketAddr);
-
-impl FromStr for ServerAddress {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s.parse::<SocketAddr>() {
-            Ok(a) if a.port() == 0 => Err(format!("`{s}` has port 0\nname the port the server listens on")),
-            Ok(a) if a.ip().is_unspecified() => Err(format!(
-                "`{s}` is no address to connect to\nname the server's own address, such as 127.0.0.1"
-            )),
-            Ok(a) => Ok(ServerAddress(a)),
-            Err(_) => Err(refuse_server(s)),
-        }
-    }
-}
-
-fn refuse_server(s: &str) -> String {
-    if let Some((_, rest)) = s.split_once("://") {
-        return format!("`{s}` is a URL\nwrite only the address and port, such as {rest}");
-    }
-    if s.starts_with("unix:") {
-        return "not supported yet: servers on a unix socket\nuse IP:PORT".into();
-    }
-    if s.parse::<IpAddr>().is_ok() {
-        return format!("`{s}` has no port\nwrite it as IP:PORT, IPv6 in brackets");
-    }
-    match s.rsplit_once(':') {
-        Some(("localhost", port)) => {
-            format!("not supported yet: servers by host name\nwrite 127.0.0.1:{port} for localhost:{port}")
-        }
-        Some((host, port)) if port.parse::<u16>().is_ok() && !host.contains(':') && !host.is_empty() => {
-            if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-                format!("`{s}` is not a server address: `{host}` is not an IPv4 address")
-            } else {
-                "not supported yet: servers by host name\nwrite the server's IP address and port".into()
-            }
-        }
-        Some(_) | None => format!("`{s}` is not a server address\nwrite IP:PORT, such as 127.0.0.1:3001"),
-    }
-}
-
-impl fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-text_word!(ServerAddress, ["127.0.0.1:3001", "[::1]:3001"]);
 
 /// The name of a host, with a port where one is allowed: `api.internal`, `api.internal:8080`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -427,8 +380,6 @@ mod tests {
     #[test]
     fn what_is_refused_says_how_to_mend_it() {
         assert!("10.0.0.1/8".parse::<Cidr>().unwrap_err().contains("10.0.0.0/8"));
-        assert!("localhost:3001".parse::<ServerAddress>().unwrap_err().contains("127.0.0.1:3001"));
-        assert!("http://127.0.0.1:1".parse::<ServerAddress>().unwrap_err().contains("URL"));
         assert!("a.*.b".parse::<HostPattern>().unwrap_err().contains("*.example.com"));
         assert!("a.b:80".parse::<HostPattern>().unwrap_err().contains("port"));
         assert!("get".parse::<MethodName>().unwrap_err().contains("GET"));

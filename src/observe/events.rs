@@ -7,6 +7,8 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+/// The log target of sources of servers.
+pub const DISCOVERY: &str = "weirgate::discovery";
 /// The log target of health checks.
 pub const HEALTH: &str = "weirgate::health";
 const LISTENER: &str = "weirgate::listener";
@@ -125,6 +127,33 @@ pub fn server_removed(group: &str, server: &str) {
 /// A server has another weight.
 pub fn weight_changed(group: &str, server: &str, weight: u16) {
     log::info!(target: UPSTREAM, "upstream {group:?}: server {server} has weight {weight} now");
+}
+
+/// A source of servers names others than it did: `count` in all, `new` that it did not name before, while
+/// `gone` are no longer named. Which they are is said of each as the group takes it in or lets it go.
+pub fn discovered(group: &str, source: &str, count: usize, new: usize, gone: usize) {
+    let plural = if count == 1 { "" } else { "s" };
+    log::info!(target: DISCOVERY, "upstream {group:?}: {source} has {count} server{plural}: {new} new, {gone} gone");
+}
+
+/// A source of servers fails. Said when it begins, and for a file again when there is another mistake in it.
+pub fn discovery_failed(group: &str, source: &str, why: &str, kept: usize) {
+    let stay = match kept {
+        0 => "no server is known from it".to_owned(),
+        1 => "its last server stays".to_owned(),
+        n => format!("its last {n} servers stay"),
+    };
+    log::warn!(target: DISCOVERY, "upstream {group:?}: {source} fails, {stay}: {why}");
+}
+
+/// A source of servers answers again.
+pub fn discovery_recovered(group: &str, source: &str) {
+    log::info!(target: DISCOVERY, "upstream {group:?}: {source} answers again");
+}
+
+/// A target of SRV records has no address that is known. Said when it begins.
+pub fn target_lost(group: &str, name: &str, target: &str, why: &str) {
+    log::warn!(target: DISCOVERY, "upstream {group:?}: dns {name}: target {target} cannot be resolved: {why}");
 }
 
 /// A try of a request on a server failed. `retry`: it is tried elsewhere if another server is up.

@@ -8,7 +8,7 @@ use crate::config::plan::Plan;
 use crate::edge;
 use crate::http::{Live, Proxy, Refuser};
 use crate::observe::{AccessLog, events};
-use crate::upstream::{self, Registry, health, upkeep};
+use crate::upstream::{self, Registry, discover, health, upkeep};
 use async_trait::async_trait;
 use log::error;
 use nix::unistd::{Group, User};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Serves until the process is told to stop.
 ///
@@ -38,6 +38,7 @@ pub fn run(plan: &Plan) -> Result<(), String> {
     let pid_file = PidFile::write(&plan.server)?;
 
     let (drain, draining) = watch::channel(false);
+    let (begun, discovered) = oneshot::channel();
     let open = bound.open();
     for listening in bound.listeners() {
         events::listening(&listening.plan.name, &listening.address, listening.plan.tls.is_some());
@@ -48,13 +49,14 @@ pub fn run(plan: &Plan) -> Result<(), String> {
         live: snapshot.site.clone(),
         conf: Arc::new(server_conf(&plan.server)),
         draining,
+        discovered: Some(discovered),
         threads: Arc::default(),
     };
     let threads = edge.threads.clone();
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&plan.server));
     server.add_service(edge);
-    server.add_service(UpstreamService { groups: snapshot.groups });
+    server.add_service(UpstreamService { groups: snapshot.groups, begun: Some(begun) });
     let grace = Duration::from_secs(plan.server.grace_period_seconds);
     let at_once = Arc::new(AtomicBool::new(false));
     let signals = Signals { drain, open: open.clone(), grace, at_once: at_once.clone() };
@@ -127,15 +129,23 @@ struct EdgeService {
     live: Arc<Live>,
     conf: Arc<ServerConf>,
     draining: ShutdownWatch,
+    /// Told when the servers that have to be discovered are known, or are not going to be soon.
+    discovered: Option<oneshot::Receiver<()>>,
     threads: Threads,
 }
 
 #[async_trait]
 impl Service for EdgeService {
     async fn start_service(&mut self, _fds: Option<ListenFds>, mut stop: ShutdownWatch, _per_fd: usize) {
-        let Some(bound) = self.bound.take() else {
+        let (Some(bound), Some(discovered)) = (self.bound.take(), self.discovered.take()) else {
             return;
         };
+        // connections wait in the sockets' queues meanwhile
+        tokio::select! {
+            _ = stop.changed() => return,
+            // an error means that nobody is looking
+            _ = discovered => {}
+        }
         for (index, sockets) in bound.into_workers().into_iter().enumerate() {
             match self.worker(index, sockets) {
                 Ok(thread) => self.threads.lock().push(thread),
@@ -181,16 +191,22 @@ fn join(threads: &Threads, patience: Duration) {
     }
 }
 
-/// What goes on beside requests: the health checks and the upkeep of all groups.
+/// What goes on beside requests: discovery, the health checks and the upkeep of all groups.
 struct UpstreamService {
     groups: Vec<Arc<upstream::Group>>,
+    /// Told when servers have been discovered for the first time.
+    begun: Option<oneshot::Sender<()>>,
 }
 
 #[async_trait]
 impl Service for UpstreamService {
     async fn start_service(&mut self, _fds: Option<ListenFds>, stop: ShutdownWatch, _per_fd: usize) {
         let groups = std::mem::take(&mut self.groups);
-        tokio::join!(health::watch(groups.clone(), stop.clone()), upkeep::watch(groups, stop));
+        let Some(begun) = self.begun.take() else {
+            return;
+        };
+        let discovery = discover::watch(groups.clone(), begun, stop.clone());
+        tokio::join!(discovery, health::watch(groups.clone(), stop.clone()), upkeep::watch(groups, stop));
     }
 
     fn name(&self) -> &str {

@@ -69,8 +69,13 @@ struct Accepting {
 
 impl Backend {
     pub fn start(label: &str) -> Self {
+        Self::start_at(label, (own_loopback(), 0).into())
+    }
+
+    /// On this address, for servers that have to have something in common: port 0 is any.
+    pub fn start_at(label: &str, address: SocketAddr) -> Self {
         let body = label.to_owned();
-        let listener = TcpListener::bind((own_loopback(), 0)).expect("a backend's address");
+        let listener = TcpListener::bind(address).expect("a backend's address");
         let address = listener.local_addr().expect("address");
         let shared = Arc::new(Shared {
             label: label.to_owned(),

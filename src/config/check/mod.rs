@@ -2,6 +2,7 @@
 //! every problem, not the first. Called by `gate` and `cli`; each room's checks are in a file of its name.
 
 mod certificate;
+mod discovery;
 mod filters;
 mod listeners;
 mod process;
@@ -49,8 +50,10 @@ pub fn check_document(document: Document, catalogue: &Catalogue, mut report: Rep
     // what was cut out because of a mistake must not look unused or missing below
     let whole = !report.has_errors();
     let plan = Checker::new(&document, &file, catalogue, &mut report, whole).plan();
+    let mut sources = document.sources;
+    discovery::files(&file, &mut sources, &mut report);
     let plan = plan.filter(|_| !report.has_errors());
-    Checked { plan, file, sources: document.sources, report }
+    Checked { plan, file, sources, report }
 }
 
 /// What the checks share.
@@ -92,6 +95,7 @@ impl<'a> Checker<'a> {
 
     fn plan(mut self) -> Option<Plan> {
         self.process();
+        self.dns_settings("dns", self.file.dns.span, &self.file.dns);
         self.named_chains();
         let upstreams = self.upstreams();
         let listeners = self.listeners();

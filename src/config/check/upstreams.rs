@@ -5,6 +5,7 @@ use crate::config::decode::Located;
 use crate::config::file::{Balance, HealthCheck, Key, Upstream};
 use crate::config::plan;
 use crate::config::report::{Code, Span};
+use crate::config::words::ServerAddress;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -24,11 +25,11 @@ impl Checker<'_> {
     ) -> plan::Upstream {
         let who = format!("upstream \"{}\"", name.value);
         // servers that were cut out because of a mistake are not missing
-        if upstream.servers.is_empty() && self.whole {
+        if upstream.servers.is_empty() && upstream.discover.0.is_empty() && self.whole {
             self.error(
                 Code::NoServers,
                 name.span,
-                &format!("{who} has no servers\nadd `servers: [127.0.0.1:3001]`"),
+                &format!("{who} has no servers\nadd `servers: [127.0.0.1:3001]`, or `discover`"),
             );
         }
         self.repeated(&who, upstream);
@@ -45,19 +46,18 @@ impl Checker<'_> {
         if let Some(time) = upstream.slow_start {
             self.positive(name.span, &format!("slow_start of {who}"), time);
         }
-        let member = |m: &Located<crate::config::file::Member>| plan::Member {
-            address: m.value.address.0,
-            weight: m.value.weight,
-            priority: m.value.priority,
-            zone: m.value.zone.as_deref().map(Arc::from),
-            drain: m.value.drain,
+        let discover = self.discovery(&who, upstream);
+        let member = |m: &Located<crate::config::file::Member>| match m.value.address {
+            ServerAddress::Ip(address) => Some(plan::Member::new(&m.value, address)),
+            ServerAddress::Name(..) => None,
         };
         let sticky = upstream.sticky.as_ref().and_then(|sticky| self.sticky(&who, sticky));
         plan::Upstream {
             id,
             name: name.value.clone(),
             balance: upstream.balance.clone(),
-            servers: upstream.servers.iter().map(member).collect(),
+            servers: upstream.servers.iter().filter_map(member).collect(),
+            discover,
             health_check: upstream.health_check.as_ref().map(|c| c.value.clone()),
             sticky,
             retry: plan::Retry::from(&upstream.retry),
@@ -77,7 +77,7 @@ impl Checker<'_> {
     fn repeated(&mut self, who: &str, upstream: &Upstream) {
         let mut seen: HashMap<_, Span> = HashMap::new();
         for server in &upstream.servers {
-            if let Some(first) = seen.insert(server.value.address, server.span) {
+            if let Some(first) = seen.insert(&server.value.address, server.span) {
                 let message = format!("{who} names server {} twice", server.value.address);
                 self.report
                     .error(Code::DuplicateName, server.span, message)

@@ -4,6 +4,7 @@
 //! The doc comments here are the reference of the configuration: they become the JSON Schema.
 
 mod balance;
+mod discover;
 mod listener;
 mod route;
 mod server;
@@ -11,6 +12,7 @@ mod sticky;
 mod upstream;
 
 pub use balance::*;
+pub use discover::*;
 pub use listener::*;
 pub use route::*;
 pub use server::*;
@@ -52,6 +54,8 @@ pub struct File {
     pub routes: Vec<Located<Route>>,
     /// Named groups of servers.
     pub upstreams: Table<Upstream>,
+    /// How the names of servers are asked for.
+    pub dns: Located<Dns>,
 
     #[schemars(skip)]
     #[serde(skip_serializing)]
@@ -111,6 +115,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
             }
             fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Self::Value, E> {
                 one(serde::de::value::StrDeserializer::new(v))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                one(serde::de::value::MapAccessDeserializer::new(map))
             }
             fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<Self::Value, E> {
                 one(serde::de::value::U64Deserializer::new(v))

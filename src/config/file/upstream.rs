@@ -1,7 +1,7 @@
 //! `upstreams`: named groups of servers, how one is chosen, watched and given up on.
 
 use crate::config::decode::Located;
-use crate::config::file::{Balance, Later, OneOrMany, Sticky};
+use crate::config::file::{Balance, Discover, Later, OneOrMany, Sticky};
 use crate::config::words::{HostName, ServerAddress, StatusRange};
 use crate::units::{Percent, Size, Time};
 use schemars::JsonSchema;
@@ -16,8 +16,10 @@ use std::num::NonZeroU16;
 pub struct Upstream {
     /// How a server is chosen for a request: the name of an algorithm, or a map with its settings.
     pub balance: Balance,
-    /// The servers: `IP:PORT`, or a map with `address`, `weight`, `priority`, `zone` and `drain`.
+    /// The servers: `IP:PORT` or `NAME:PORT`, or a map with `address`, `weight`, `priority`, `zone` and `drain`.
     pub servers: Vec<Located<Member>>,
+    /// Where further servers come from while the gate runs: DNS or a watched file; one source or a list.
+    pub discover: OneOrMany<Located<Discover>>,
     /// How the health of the servers is watched; they are taken to be up without it.
     pub health_check: Option<Located<HealthCheck>>,
     /// How a client stays with its server; each request is balanced on its own without it.
@@ -38,9 +40,6 @@ pub struct Upstream {
     /// How long a draining server keeps the sticky sessions it has.
     pub drain_timeout: DrainTimeout,
 
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub discover: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub limits: Later,
@@ -134,7 +133,7 @@ impl<'de> Deserialize<'de> for Member {
         impl<'de> Visitor<'de> for V {
             type Value = Member;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("IP:PORT, or a map with address, weight, priority, zone and drain")
+                f.write_str("IP:PORT or NAME:PORT, or a map with address, weight, priority, zone and drain")
             }
             fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Member, E> {
                 let address = v.parse().map_err(E::custom)?;

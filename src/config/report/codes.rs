@@ -228,6 +228,9 @@ codes! {
     SharedCookie "W010" "two upstreams set the same cookie",
         cause "A sticky cookie means something to its own upstream only, so that each visit to one undoes the other's.",
         mend "Give each a cookie name or path of its own.";
+    DiscoveryMissing "W011" "a file of servers does not exist",
+        cause "The file that discover names is not there yet; it is looked for again and again.",
+        mend "Check the path (relative paths start at the working directory), or write the file: [] when there is no server.";
 }
 
 impl Code {

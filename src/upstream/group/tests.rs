@@ -20,6 +20,7 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         id: plan::UpstreamId(0),
         name: "test".into(),
         balance: file::Balance::RoundRobin,
+        discover: Vec::new(),
         servers: (1..).zip(weights).map(member).collect(),
         health_check,
         sticky: None,
