@@ -14,6 +14,14 @@ pub fn strip(head: &mut ResponseHeader) {
     if head.status.is_informational() {
         return;
     }
+    if head.headers.contains_key(header::CONNECTION) {
+        remove_named(head);
+    }
+    head.remove_header(&KEEP_ALIVE);
+    head.remove_header(&PROXY_CONNECTION);
+}
+
+fn remove_named(head: &mut ResponseHeader) {
     let named: Vec<HeaderName> = head
         .headers
         .get_all(header::CONNECTION)
@@ -29,8 +37,6 @@ pub fn strip(head: &mut ResponseHeader) {
     for name in &named {
         head.remove_header(name);
     }
-    head.remove_header(&KEEP_ALIVE);
-    head.remove_header(&PROXY_CONNECTION);
 }
 
 /// Where the body ends is not for `Connection` to take away.

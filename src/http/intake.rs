@@ -121,10 +121,12 @@ fn requested_host(head: &RequestHeader) -> Result<Cow<'_, str>, &'static str> {
 
 /// A body that says its length is refused before any of it is read.
 fn check_length(head: &RequestHeader, ctx: &Ctx) -> Result<(), Reject> {
-    let limit = ctx.request.as_ref().and_then(|r| r.max_body_bytes);
-    match (limit, content_length(&head.headers)) {
-        (Some(limit), Some(length)) if length > limit => Err(Reject::BodyTooLarge),
-        _ => Ok(()),
+    let Some(limit) = ctx.request.as_ref().and_then(|r| r.max_body_bytes) else {
+        return Ok(());
+    };
+    match content_length(&head.headers) {
+        Some(length) if length > limit => Err(Reject::BodyTooLarge),
+        Some(_) | None => Ok(()),
     }
 }
 

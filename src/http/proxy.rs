@@ -42,8 +42,9 @@ impl ProxyHttp for Proxy {
         let site = self.live.load();
         match intake::admit(&site, session, ctx).await {
             Ok(None) => Ok(false),
-            Ok(Some(reply)) => answer::send(session, ctx, reply).await.map(|()| true),
-            Err(reject) => answer::refuse(session, ctx, reject).await.map(|()| true),
+            // boxed: room for an answer of our own is not set aside for every request
+            Ok(Some(reply)) => Box::pin(answer::send(session, ctx, reply)).await.map(|()| true),
+            Err(reject) => Box::pin(answer::refuse(session, ctx, reject)).await.map(|()| true),
         }
     }
 
