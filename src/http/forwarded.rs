@@ -208,7 +208,10 @@ pub struct Facts<'a> {
 /// # Errors
 /// When a head holds more headers than it may.
 pub fn apply(head: &mut RequestHeader, facts: &Facts<'_>, config: &ProxyHeaders) -> Result<()> {
-    head::write_request(head, |headers| write(headers, facts, config))
+    if config.x_forwarded || config.forwarded || config.request_id {
+        return head::write_request(head, |headers| write(headers, facts, config));
+    }
+    write(head, facts, config)
 }
 
 fn write(headers: &mut dyn Headers, facts: &Facts<'_>, config: &ProxyHeaders) -> Result<()> {
