@@ -3,7 +3,11 @@
 use super::key;
 use crate::config::plan::{Split, UpstreamId};
 use crate::filter::RequestInfo;
+use crate::upstream::balance::key_hash;
 use pingora_http::RequestHeader;
+
+/// Which of the numbers that follow from the hash of a key is used here: one that no algorithm uses.
+const SPLIT: u64 = 1 << 32;
 
 /// The group for this request. Without the key it names, a request is split by chance.
 pub fn choose(split: &Split, head: &RequestHeader, info: &RequestInfo) -> UpstreamId {
@@ -21,18 +25,12 @@ fn pick(split: &Split, draw: u32) -> UpstreamId {
     found.map_or(UpstreamId(usize::MAX), |(_, id)| *id)
 }
 
-/// From 0 to `total - 1`, the same in every process and version: FNV-1a, finished as in
-/// MurmurHash3 so that close keys are spread, then scaled (Lemire, "Fast random integer
-/// generation in an interval").
+/// From 0 to `total - 1`, the same in every process and version. Not the key's hash itself but one
+/// made from it: where the groups choose servers by the same key, each would otherwise have keys
+/// for a part of its servers only.
 fn draw_by_key(key: &[u8], total: u32) -> u32 {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in key {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash ^= hash >> 33;
-    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash ^= hash >> 33;
-    ((u128::from(hash) * u128::from(total)) >> 64) as u32
+    let (draw, _) = key_hash::scale(key_hash::nth(key_hash::of(key), SPLIT), u64::from(total));
+    draw as u32
 }
 
 #[cfg(test)]

@@ -220,9 +220,15 @@ impl Endpoint {
         &self.load.latency
     }
 
+    /// Requests that are now with any server of the group.
+    pub fn group_in_flight(&self) -> usize {
+        self.changes.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Counts a request as in flight here for as long as the guard lives.
     pub fn begin(self: &Arc<Self>) -> InFlight {
         self.load.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.changes.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight { endpoint: self.clone() }
     }
 
@@ -263,15 +269,19 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.endpoint.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.changes.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Grows whenever the state of a server of a group changes, so that whoever keeps something made
-/// from it can tell with one load that it is out of date.
+/// What the servers of a group have in common. It grows whenever the state of one of them changes,
+/// so that whoever keeps something made from it can tell with one load that it is out of date; and
+/// it counts their requests in flight, together.
 #[derive(Debug, Default)]
 pub struct Changes {
     count: AtomicU64,
     news: watch::Sender<()>,
+    // what every request writes
+    in_flight: CacheLine<AtomicUsize>,
 }
 
 impl Changes {

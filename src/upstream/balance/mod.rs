@@ -6,13 +6,18 @@
 pub mod algorithm;
 pub mod alias;
 pub mod balanced;
-mod key_hash;
+pub mod consistent_hash;
+pub mod hash;
+pub mod key_hash;
 pub mod least;
 pub mod least_connections;
 pub mod least_time;
+pub mod maglev;
+mod members;
 pub mod pool;
 pub mod power_of_two;
 pub mod random;
+mod ring;
 pub mod round_robin;
 mod smooth;
 #[cfg(test)]
@@ -24,8 +29,11 @@ use super::endpoint::Changes;
 use crate::config::file::{Balance, SpillOver};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use balanced::{Balanced, Kind, Setting};
+use consistent_hash::ConsistentHash;
+use hash::Hash;
 use least_connections::LeastConnections;
 use least_time::LeastTime;
+use maglev::Maglev;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use power_of_two::PowerOfTwo;
@@ -98,24 +106,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(RoundRobin, Random, LeastConnections, PowerOfTwo, LeastTime);
-
-/// Whether there is an algorithm of this name.
-///
-/// # Errors
-/// A sentence for the operator.
-pub fn supported(balance: &Balance) -> Result<(), String> {
-    match balance {
-        Balance::RoundRobin
-        | Balance::Random
-        | Balance::LeastConnections
-        | Balance::PowerOfTwo
-        | Balance::LeastTime(_) => Ok(()),
-        Balance::IpHash | Balance::Hash(_) | Balance::ConsistentHash(_) | Balance::Maglev(_) => {
-            Err(format!("not supported yet: balance {balance}"))
-        }
-    }
-}
+kinds!(RoundRobin, Random, LeastConnections, PowerOfTwo, LeastTime, Hash, ConsistentHash, Maglev);
 
 fn select(backends: &BTreeSet<Backend>, shape: &Shape) -> Selection {
     match &shape.balance {
@@ -123,12 +114,14 @@ fn select(backends: &BTreeSet<Backend>, shape: &Shape) -> Selection {
         Balance::LeastConnections => Selection::LeastConnections(balanced(backends, shape, ())),
         Balance::PowerOfTwo => Selection::PowerOfTwo(balanced(backends, shape, ())),
         Balance::LeastTime(settings) => Selection::LeastTime(balanced(backends, shape, settings.clone())),
-        // the others do not come here: see `supported`
-        Balance::RoundRobin
-        | Balance::IpHash
-        | Balance::Hash(_)
-        | Balance::ConsistentHash(_)
-        | Balance::Maglev(_) => Selection::RoundRobin(balanced(backends, shape, ())),
+        Balance::RoundRobin => Selection::RoundRobin(balanced(backends, shape, ())),
+        // they differ in their keys, which are read by those who know the request
+        Balance::IpHash | Balance::Hash(_) => Selection::Hash(balanced(backends, shape, ())),
+        Balance::ConsistentHash(file) => {
+            let settings = consistent_hash::Settings { max_load: file.max_load };
+            Selection::ConsistentHash(balanced(backends, shape, settings))
+        }
+        Balance::Maglev(_) => Selection::Maglev(balanced(backends, shape, ())),
     }
 }
 
