@@ -28,17 +28,17 @@ impl Deref for Key<'_> {
     }
 }
 
-/// The first of these keys that the request has.
+/// The first of these keys that the request has. An empty one tells nobody from others: all who
+/// have it would go to one server.
 pub fn first<'a>(
     keys: impl IntoIterator<Item = &'a file::Key>,
     head: &'a RequestHeader,
     info: &'a RequestInfo,
 ) -> Option<Key<'a>> {
-    keys.into_iter().find_map(|key| of(key, head, info))
+    keys.into_iter().find_map(|key| of(key, head, info).filter(|key| !key.is_empty()))
 }
 
-/// `None` when the request does not have it. An empty header, cookie or parameter is one: it is
-/// the same for all requests that have it.
+/// `None` when the request does not have it.
 fn of<'a>(key: &'a file::Key, head: &'a RequestHeader, info: &'a RequestInfo) -> Option<Key<'a>> {
     match key {
         file::Key::Client => Some(address(info.client.ip())),

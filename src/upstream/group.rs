@@ -1,7 +1,7 @@
 //! A named group of servers: Pingora's `LoadBalancer` with our selection, and what its servers
 //! share. Built from the plan by `run::snapshot`; `http::forward` asks it for a server at each try.
 
-use super::balance::{self, Selection, Shape};
+use super::balance::{Selection, Shape};
 use super::endpoint::{Changes, Endpoint};
 use super::health::Probe;
 use super::membership::{self, Membership};
@@ -49,7 +49,6 @@ impl Group {
     /// # Errors
     /// A sentence for the operator, without the name of the group.
     pub fn build(plan: Arc<plan::Upstream>, registry: &Registry) -> Result<Arc<Group>, String> {
-        balance::supported(&plan.balance)?;
         refuse_repeated(&plan.servers)?;
         let probe = plan.health_check.as_ref().map(|check| Probe::build(check, registry)).transpose()?;
         let membership = Membership::new(&plan, registry, probe.is_some());
