@@ -13,13 +13,14 @@ use super::algorithm::{Ask, Lane};
 use super::pool::{Member, Pool, is_open};
 use super::smooth;
 use crate::upstream::endpoint::CacheLine;
+use fastrand::Rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The most servers that are all compared.
 pub const MANY: usize = 32;
 /// So many are compared where there are more.
-const DRAWS: usize = 8;
+const DRAWS: usize = 6;
 /// So many candidates, where there are more, before the rest is gone through.
 const CANDIDATES: usize = 8;
 /// So many turns ahead is looked for a server with nothing to do, before servers are compared.
@@ -37,12 +38,12 @@ pub struct Least {
 /// What servers are compared by.
 pub trait Measure {
     /// The least is the best.
-    type Cost: PartialOrd;
+    type Cost: PartialOrd + Copy;
 
     fn cost(&self, member: &Member) -> Self::Cost;
 
-    /// Whether there can be no less.
-    fn is_least(&self, cost: &Self::Cost) -> bool;
+    /// Whether nobody can cost less.
+    fn costs_nothing(&self, member: &Member) -> bool;
 }
 
 impl Least {
@@ -66,10 +67,10 @@ impl Least {
             }
         }
         let best = if many {
-            let drawn = std::iter::repeat_with(|| self.pool.draw(lane, ask)).take(DRAWS);
-            least(drawn.flatten(), measure)
+            let mut random = Rng::with_seed(fastrand::u64(..));
+            least((0..DRAWS).filter_map(|_| self.pool.draw(&mut random, lane, ask)), measure)
         } else {
-            let first = self.at(ask.note).unwrap_or_default();
+            let first = self.at(ask.note).1.unwrap_or_default();
             let (before, from) = self.pool.members().split_at_checked(first)?;
             let open = || from.iter().chain(before).filter(|member| is_open(member, lane, ask));
             least(open().filter(|member| member.takes_part()), measure).or_else(|| least(open(), measure))
@@ -77,40 +78,47 @@ impl Least {
         Some(best?.index)
     }
 
-    /// The position of the member whose turn it is; where there is no cycle, one drawn by weight.
-    fn at(&self, turn: usize) -> Option<usize> {
-        let Some(turn) = turn.checked_rem(self.cycle.len()) else { return self.pool.draw_position() };
-        usize::try_from(*self.cycle.get(turn)?).ok()
+    /// Where in the cycle this turn is, and the position of the member whose turn it is. Where there
+    /// is no cycle it is one drawn by weight.
+    fn at(&self, turn: usize) -> (usize, Option<usize>) {
+        match turn.checked_rem(self.cycle.len()) {
+            Some(place) => (place, self.member_at(place)),
+            None => (0, self.pool.draw_position(&mut Rng::with_seed(fastrand::u64(..)))),
+        }
     }
 
-    /// A member whose turn it is, or will be soon, and which is as little busy as can be.
+    fn member_at(&self, place: usize) -> Option<usize> {
+        usize::try_from(*self.cycle.get(place)?).ok()
+    }
+
+    /// A member whose turn it is, or will be soon, and which costs nothing.
     fn idle_in_turn<M: Measure>(&self, turn: usize, measure: &M) -> Option<&Member> {
+        let (mut place, mut position) = self.at(turn);
         for ahead in 0..LOOK_AHEAD {
-            let member = self.pool.members().get(self.at(turn.wrapping_add(ahead))?)?;
-            if measure.is_least(&measure.cost(member)) && member.takes_part() {
+            let member = self.pool.members().get(position?)?;
+            if measure.costs_nothing(member) && member.takes_part() {
                 if ahead > 0 {
                     // the turns of those that were passed over are gone
                     self.turns.fetch_add(ahead, Ordering::Relaxed);
                 }
                 return Some(member);
             }
+            place = if place + 1 < self.cycle.len() { place + 1 } else { 0 };
+            position = self.member_at(place);
         }
         None
     }
 }
 
 /// The first of the least.
-fn least<'a, M: Measure>(members: impl Iterator<Item = &'a Member>, measure: &M) -> Option<&'a Member> {
-    let mut best: Option<(&Member, M::Cost)> = None;
+fn least<'a, M: Measure>(mut members: impl Iterator<Item = &'a Member>, measure: &M) -> Option<&'a Member> {
+    let mut best = members.next()?;
+    let mut least = measure.cost(best);
     for member in members {
         let cost = measure.cost(member);
-        if best.as_ref().is_some_and(|(_, least)| *least <= cost) {
-            continue;
-        }
-        if measure.is_least(&cost) {
-            return Some(member);
-        }
-        best = Some((member, cost));
+        // two plain choices, which the compiler can make without a jump
+        best = if cost < least { member } else { best };
+        least = if cost < least { cost } else { least };
     }
-    best.map(|(member, _)| member)
+    Some(best)
 }

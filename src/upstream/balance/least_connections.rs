@@ -20,8 +20,8 @@ impl Measure for InFlight {
         member.load()
     }
 
-    fn is_least(&self, load: &Load) -> bool {
-        load.is_idle()
+    fn costs_nothing(&self, member: &Member) -> bool {
+        member.in_flight() == 0
     }
 }
 

@@ -34,16 +34,23 @@ impl Measure for Expected {
 
     fn cost(&self, member: &Member) -> f32 {
         let in_flight = member.in_flight();
-        let micros = match member.endpoint.latency().expected(self.now, self.decay) {
+        let micros = match self.micros(member) {
             Some(micros) => micros,
             None if in_flight == 0 => return 0.0,
             None => UNKNOWN,
         };
-        micros * (in_flight as i64 + 1) as f32 / i64::from(member.weight()) as f32
+        micros * (in_flight as i64 + 1) as f32 * member.per_weight()
     }
 
-    fn is_least(&self, cost: &f32) -> bool {
-        *cost == 0.0
+    fn costs_nothing(&self, member: &Member) -> bool {
+        member.in_flight() == 0 && self.micros(member).is_none()
+    }
+}
+
+impl Expected {
+    /// The response time of a server, if it is known.
+    fn micros(&self, member: &Member) -> Option<f32> {
+        member.endpoint.latency().expected(self.now, self.decay)
     }
 }
 

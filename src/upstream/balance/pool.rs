@@ -6,6 +6,7 @@ use super::algorithm::{Ask, Lane};
 use super::alias::Alias;
 use crate::upstream::endpoint::FULL_WARMTH;
 use crate::upstream::{Endpoint, Server};
+use fastrand::Rng;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub struct Member {
     /// Its index in the lane.
     pub index: usize,
     weight: u16,
+    /// 1 over the weight, warm.
+    per_weight: f32,
     /// Whether it was warming up when this was made; only then its warmth is looked at.
     warming: bool,
 }
@@ -36,6 +39,11 @@ impl Member {
     /// The weight times [`FULL_WARMTH`], or less while the server is warming up.
     pub fn weight(&self) -> u32 {
         u32::from(self.weight) * u32::from(self.warmth())
+    }
+
+    /// 1 over the weight.
+    pub fn per_weight(&self) -> f32 {
+        if self.warming { per(self.weight()) } else { self.per_weight }
     }
 
     fn warmth(&self) -> u16 {
@@ -62,11 +70,11 @@ pub struct Load {
     weight: u32,
 }
 
-impl Load {
-    pub fn is_idle(&self) -> bool {
-        self.in_flight == 0
-    }
+fn per(weight: u32) -> f32 {
+    1.0 / weight.max(1) as f32
+}
 
+impl Load {
     /// This load at that weight.
     fn scaled(&self, weight: u32) -> u64 {
         (self.in_flight as u64).saturating_mul(u64::from(weight))
@@ -92,6 +100,7 @@ impl Pool {
             endpoint: server.endpoint.clone(),
             index,
             weight: server.weight(),
+            per_weight: per(u32::from(server.weight()) * u32::from(FULL_WARMTH)),
             warming: server.endpoint.warmth() < FULL_WARMTH,
         };
         let members: Box<[Member]> = usable.map(member).collect();
@@ -109,16 +118,20 @@ impl Pool {
     }
 
     /// The position of a member drawn by weight.
-    pub fn draw_position(&self) -> Option<usize> {
-        self.alias.draw(fastrand::u64(..))
+    pub fn draw_position(&self, random: &mut Rng) -> Option<usize> {
+        self.alias.draw(random.u64(..))
     }
 
     /// A member by weight, if a few draws find one that the request may be given.
-    pub fn draw(&self, lane: &Lane, ask: &Ask) -> Option<&Member> {
-        let draw = || self.members.get(self.draw_position()?);
-        let fits = |member: &&Member| is_open(member, lane, ask);
-        let fair = std::iter::repeat_with(draw).take(DRAWS).flatten();
-        fair.filter(|member| member.takes_part()).find(fits).or_else(|| draw().filter(fits))
+    pub fn draw(&self, random: &mut Rng, lane: &Lane, ask: &Ask) -> Option<&Member> {
+        for draw in 0..=DRAWS {
+            let member = self.members.get(self.draw_position(random)?)?;
+            // the last is taken cold
+            if is_open(member, lane, ask) && (draw == DRAWS || member.takes_part()) {
+                return Some(member);
+            }
+        }
+        None
     }
 }
 

@@ -8,6 +8,7 @@
 
 use super::algorithm::{Algorithm, Ask, Lane};
 use super::pool::Pool;
+use fastrand::Rng;
 
 /// After so many candidates that were of no use the rest is gone through instead.
 const CANDIDATES: usize = 8;
@@ -32,13 +33,13 @@ impl Algorithm for PowerOfTwo {
         if ask.nth >= CANDIDATES {
             return None;
         }
-        let first = self.pool.draw(lane, ask)?;
-        let others = std::iter::repeat_with(|| self.pool.draw(lane, ask)).take(DRAWS).flatten();
+        // one that is this request's own is quicker to draw from than that of the thread
+        let mut random = Rng::with_seed(fastrand::u64(..));
+        let first = self.pool.draw(&mut random, lane, ask)?;
+        let draws = if self.pool.members().len() > 1 { DRAWS } else { 0 };
+        let mut others = (0..draws).filter_map(|_| self.pool.draw(&mut random, lane, ask));
         // of equals the first, so that idle servers are taken by their weights
-        let better = others
-            .filter(|_| self.pool.members().len() > 1)
-            .find(|other| other.index != first.index)
-            .filter(|other| other.load() < first.load());
+        let better = others.find(|other| other.index != first.index).filter(|o| o.load() < first.load());
         Some(better.unwrap_or(first).index)
     }
 }
