@@ -6,7 +6,7 @@
 //! algorithm is nginx's, see [`smooth`].
 
 use super::algorithm::{Algorithm, Ask, Lane};
-use super::smooth::{self, Smooth};
+use super::smooth::{self, Turns};
 use crate::upstream::endpoint::CacheLine;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ enum Order {
     /// Indices into the lane.
     Cycle(Box<[u32]>),
     /// The weights of these servers.
-    Stepped { servers: Box<[u32]>, smooth: Mutex<Smooth> },
+    Stepped { servers: Box<[u32]>, turns: Mutex<Turns> },
 }
 
 impl Algorithm for RoundRobin {
@@ -39,7 +39,7 @@ impl Algorithm for RoundRobin {
                 let index = |turn: &u32| indices.get(usize::try_from(*turn).ok()?).copied();
                 Order::Cycle(cycle.iter().filter_map(index).collect())
             }
-            None => Order::Stepped { servers: indices.into(), smooth: Mutex::new(Smooth::new(&weights)) },
+            None => Order::Stepped { servers: indices.into(), turns: Mutex::new(Turns::of(&weights)) },
         };
         RoundRobin { order, turns: before.map(|before| before.turns.clone()).unwrap_or_default() }
     }
@@ -54,7 +54,7 @@ impl Algorithm for RoundRobin {
             Order::Cycle(cycle) => cycle.get(ask.note.wrapping_add(ask.nth).checked_rem(cycle.len())?),
             // whose turn it will be is not known
             Order::Stepped { .. } if ask.nth > 0 => None,
-            Order::Stepped { servers, smooth } => servers.get(smooth.lock().turn()?),
+            Order::Stepped { servers, turns } => servers.get(turns.lock().turn()?),
         };
         usize::try_from(*index?).ok()
     }
