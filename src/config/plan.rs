@@ -9,8 +9,8 @@ pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Recor
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 
 use crate::config::file::{
-    AccessFormat, HealthCheck, Key, ListenerLimits, LogLevel, LogTarget, ProxyHeaders, RetryWhen, Server,
-    SpillOver, TlsVersion, UpstreamHost,
+    AccessFormat, Budget, HealthCheck, Key, ListenerLimits, LogLevel, LogTarget, ProxyHeaders, RetryWhen,
+    Server, SpillOver, TlsVersion, UpstreamHost,
 };
 use crate::config::words::HostPattern;
 use crate::filter::FilterPlan;
@@ -211,6 +211,7 @@ pub struct Upstream {
     pub health_check: Option<HealthCheck>,
     pub sticky: Option<Sticky>,
     pub retry: Retry,
+    pub retry_budget: Budget,
     pub timeouts: UpstreamTimeouts,
     pub host: UpstreamHost,
     /// The zone of this process.
@@ -239,20 +240,72 @@ pub struct UpstreamTimeouts {
     pub idle: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When a request is tried again.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Retry {
     /// The most tries, the first included.
     pub attempts: u16,
     pub on_connect: bool,
     pub on_reset: bool,
+    pub on_timeout: bool,
+    pub on_status: Statuses,
+    pub non_idempotent: bool,
+    /// No try begins later than this after the request came.
+    pub within: Option<Duration>,
+    pub backoff: Option<Backoff>,
+}
+
+/// How long to wait before a further try, at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// Before the second try.
+    pub base: Duration,
+    /// Before any.
+    pub max: Duration,
+}
+
+/// A set of statuses from 400 to 599.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statuses([u64; 4]);
+
+impl Statuses {
+    const FIRST: u16 = 400;
+
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; 4]
+    }
+
+    pub fn contains(&self, status: u16) -> bool {
+        let Some(place) = status.checked_sub(Self::FIRST) else { return false };
+        self.0.get(usize::from(place / 64)).is_some_and(|bits| bits >> (place % 64) & 1 == 1)
+    }
+
+    /// One that is out of range is left out.
+    pub fn insert(&mut self, status: u16) {
+        let Some(place) = status.checked_sub(Self::FIRST) else { return };
+        if let Some(bits) = self.0.get_mut(usize::from(place / 64)) {
+            *bits |= 1 << (place % 64);
+        }
+    }
 }
 
 impl From<&crate::config::file::Retry> for Retry {
     fn from(file: &crate::config::file::Retry) -> Self {
+        let mut on_status = Statuses::default();
+        for when in &file.when {
+            if let RetryWhen::Status(status) = when {
+                on_status.insert(*status);
+            }
+        }
         Retry {
             attempts: file.attempts.get(),
             on_connect: file.when.contains(&RetryWhen::Connect),
             on_reset: file.when.contains(&RetryWhen::Reset),
+            on_timeout: file.when.contains(&RetryWhen::Timeout),
+            on_status,
+            non_idempotent: file.non_idempotent,
+            within: file.within.map(|time| time.0),
+            backoff: file.backoff.map(|backoff| Backoff { base: backoff.base.0, max: backoff.max.0 }),
         }
     }
 }

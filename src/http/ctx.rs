@@ -57,6 +57,8 @@ pub struct Forward {
     pub sticky: Option<Brought>,
     /// A try failed only because the server had closed an idle connection.
     pub stale: bool,
+    /// The server's answer was a status that is tried again.
+    pub bad_answer: bool,
     /// The server of the current try, where the request counts as in flight.
     pub endpoint: Option<InFlight>,
     /// When the whole body of the request had come in, if it has one.

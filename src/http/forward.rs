@@ -1,17 +1,14 @@
-//! The way to a server: which one, with which timeouts and head, and whether a failed try is
-//! followed by another.
+//! The way to a server: which one, with which timeouts and head.
 
 use super::ctx::{Ctx, Forward, Matched};
 use super::refusal::Reject;
 use super::{cookie, forwarded, key, path, sticky};
 use crate::config::file::{Balance, UpstreamHost};
-use crate::config::plan::UpstreamTimeouts;
 use crate::filter::Phases;
-use crate::observe::events;
-use crate::upstream::{Endpoint, latency, reason};
+use crate::upstream::{Endpoint, latency};
 use http::{StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use std::borrow::Cow;
@@ -53,11 +50,15 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     peer.options.idle_timeout = Some(timeouts.idle);
     // what was read of it already is seen again
     ctx.body_bytes = 0;
+    let now = Instant::now();
+    if forward.attempts == 0 {
+        group.budget().request(now);
+    }
     forward.attempts += 1;
     forward.tried.push(&endpoint);
     // counted before connect, so that a slow dial weighs too
     forward.endpoint = Some(endpoint.begin());
-    forward.try_started = Some(Instant::now());
+    forward.try_started = Some(now);
     forward.connect = None;
     Ok(Box::new(peer))
 }
@@ -87,7 +88,7 @@ pub fn body_ended(ctx: &mut Ctx) {
 
 /// Tells how long the server of this try took. It is not to blame for the time that the client
 /// took to send its body.
-fn judge(forward: &Forward, tell: fn(&Balance, &Endpoint, Duration)) {
+pub(super) fn judge(forward: &Forward, tell: fn(&Balance, &Endpoint, Duration)) {
     if let (Some(group), Some(try_on), Some(started)) =
         (&forward.group, &forward.endpoint, forward.try_started)
     {
@@ -118,6 +119,9 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
         request_id: &info.request_id,
     };
     forwarded::apply(head, &facts, &headers.config)?;
+    if ctx.forward.attempts > 1 {
+        head.insert_header("X-Weirgate-Attempts", ctx.forward.attempts)?;
+    }
     if let Some((chain, mut exchange)) = ctx.exchange(session)
         && chain.has(Phases::UPSTREAM_REQUEST)
     {
@@ -157,63 +161,5 @@ fn set_host(head: &mut RequestHeader, forward: &Forward) -> Result<()> {
             None => Ok(()),
         },
         UpstreamHost::Name(name) => head.insert_header(header::HOST, name.0.as_str()),
-    }
-}
-
-/// No connection was made, so nothing was sent: any request may be tried elsewhere.
-pub fn connect_failed(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
-    let retry = ctx.forward.retry.is_some_and(|r| r.on_connect) && another_try(ctx);
-    error.set_retry(retry);
-    judge(&ctx.forward, latency::failed);
-    report(ctx, &error, retry, |group| group.connect);
-    error
-}
-
-/// It broke after the connection stood. Tried elsewhere only when the server cannot have acted on
-/// it, or may act on it twice (RFC 9110 §9.2.2), and the client has seen nothing.
-pub fn exchange_failed(
-    session: &mut Session,
-    ctx: &mut Ctx,
-    mut error: Box<Error>,
-    reused: bool,
-) -> Box<Error> {
-    let unseen = session.response_written().is_none_or(|r| r.status.is_informational());
-    let replayable = !session.as_ref().retry_buffer_truncated();
-    let safe = session.req_header().method.is_idempotent();
-    let reset = *error.esource() == ErrorSource::Upstream && is_reset(error.etype());
-    let retry = ctx.reject.is_none()
-        && unseen
-        && replayable
-        && safe
-        && reset
-        && ctx.forward.retry.is_some_and(|r| r.on_reset)
-        && another_try(ctx);
-    // an idle connection that the server had closed says nothing about the server
-    let stale = retry && reused;
-    ctx.forward.stale |= stale;
-    error.set_retry(retry);
-    if *error.esource() == ErrorSource::Upstream && !stale {
-        judge(&ctx.forward, latency::failed);
-        report(ctx, &error, retry, |group| group.response);
-    }
-    error
-}
-
-/// The connection ended, as against a server that is slow or speaks nonsense.
-fn is_reset(etype: &ErrorType) -> bool {
-    matches!(etype, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
-}
-
-fn another_try(ctx: &Ctx) -> bool {
-    let forward = &ctx.forward;
-    forward.retry.is_some_and(|r| forward.attempts < r.attempts)
-}
-
-fn report(ctx: &Ctx, error: &Error, retry: bool, allowed: fn(&UpstreamTimeouts) -> Duration) {
-    let forward = &ctx.forward;
-    if let (Some(group), Some(try_on)) = (&forward.group, &forward.endpoint) {
-        let why = reason::words(error, allowed(&group.plan().timeouts));
-        let endpoint = try_on.endpoint();
-        events::try_failed(endpoint.failures(), group.name(), endpoint.name(), &why, retry);
     }
 }

@@ -12,8 +12,8 @@
 //!
 //! # What is removed
 //!
-//! From clients that are not trusted: `Forwarded`, `X-Real-IP` and everything that starts with
-//! `X-Forwarded-`. From all: such names written with an underscore (`X_Forwarded_For`), which some
+//! From clients that are not trusted: `Forwarded`, `X-Real-IP`, `X-Weirgate-Attempts` and everything
+//! that starts with `X-Forwarded-`. From all: such names written with an underscore (`X_Forwarded_For`), which some
 //! servers take for the same.
 
 use super::head::{
@@ -274,7 +274,11 @@ fn is_claim(name: &str, trusted: bool) -> bool {
             && name.bytes().zip(text.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
     };
     let claim = match name.as_bytes().first() {
-        Some(b'x') => alike("x-forwarded-") || (alike("x-real-ip") && name.len() == "x-real-ip".len()),
+        Some(b'x') => {
+            alike("x-forwarded-")
+                || (alike("x-real-ip") && name.len() == "x-real-ip".len())
+                || (alike("x-weirgate-attempts") && name.len() == "x-weirgate-attempts".len())
+        }
         Some(b'f') => name == "forwarded",
         _ => false,
     };

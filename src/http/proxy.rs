@@ -3,7 +3,7 @@
 
 use super::ctx::Ctx;
 use super::site::Live;
-use super::{answer, forward, hop, intake, journal, sticky};
+use super::{answer, forward, hop, intake, journal, retry, sticky};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::modules::http::HttpModules;
@@ -50,6 +50,7 @@ impl ProxyHttp for Proxy {
 
     /// Called for every try: the server for it, not one that was tried before.
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        retry::pause(ctx).await;
         forward::next_peer(session, ctx)
     }
 
@@ -86,6 +87,7 @@ impl ProxyHttp for Proxy {
         head: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        retry::answered(session, ctx, head)?;
         forward::answered(ctx, head);
         hop::strip(head);
         sticky::answered(ctx, head);
@@ -113,7 +115,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
         error: Box<Error>,
     ) -> Box<Error> {
-        forward::connect_failed(ctx, error)
+        retry::connect_failed(ctx, error)
     }
 
     /// It broke after the connection stood.
@@ -125,7 +127,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
         reused: bool,
     ) -> Box<Error> {
-        forward::exchange_failed(session, ctx, error, reused)
+        retry::exchange_failed(session, ctx, error, reused)
     }
 
     /// No more tries: what the client is told.

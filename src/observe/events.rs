@@ -168,6 +168,16 @@ pub fn try_failed(throttle: &Throttle, group: &str, server: &str, error: &dyn Di
     }
 }
 
+/// A group has spent its budget on retries: requests that fail are not tried again. Said every ten seconds.
+pub fn budget_spent(throttle: &Throttle, group: &str) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    let more = and(more);
+    log::warn!(
+        target: UPSTREAM,
+        "upstream {group:?}: too many requests fail to try them all again (retry.budget){more}"
+    );
+}
+
 /// What a throttle kept back, as the end of a message.
 fn and(more: u64) -> String {
     match more {

@@ -2,6 +2,7 @@
 //! share. Built from the plan by `run::snapshot`; `http::forward` asks it for a server at each try.
 
 use super::balance::{Selection, Shape};
+use super::budget::Budget;
 use super::endpoint::{Changes, Endpoint};
 use super::health::Probe;
 use super::membership::{self, Membership};
@@ -31,6 +32,7 @@ pub struct Group {
     balancer: LoadBalancer<Selection>,
     probe: Option<Probe>,
     sticky: Option<Sticky>,
+    budget: Budget,
 }
 
 /// The servers that are in the group now, as Pingora asks for them.
@@ -65,7 +67,8 @@ impl Group {
         let sticky =
             plan.sticky.as_ref().map(|sticky| Sticky::build(sticky, &plan.name, registry)).transpose()?;
         let membership = Mutex::new(membership);
-        let group = Group { plan, membership, shape, balancer, probe, sticky };
+        let budget = Budget::new(plan.retry_budget, Instant::now());
+        let group = Group { plan, membership, shape, balancer, probe, sticky, budget };
         group.rebuild()?;
         Ok(Arc::new(group))
     }
@@ -90,6 +93,11 @@ impl Group {
     /// The algorithm by itself, for benchmarks.
     pub fn selection(&self) -> Option<Arc<Selection>> {
         self.shape.current.load_full()
+    }
+
+    /// What may be spent on retries.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// How clients stay with their servers, if they do.
@@ -134,6 +142,11 @@ impl Group {
 
     pub fn any_healthy(&self) -> bool {
         self.shape.servers.load().iter().any(|server| server.usable())
+    }
+
+    /// Whether any server is usable that is not among those tried.
+    pub fn any_left(&self, tried: &Tried) -> bool {
+        self.shape.servers.load().iter().any(|server| server.usable() && !tried.contains(&server.endpoint))
     }
 
     pub fn healthy_count(&self) -> usize {

@@ -10,11 +10,13 @@
 //!   `run::snapshot`, asked by `http::forward`.
 //! - [`balance`]: the algorithms that choose, as Pingora's `BackendSelection`.
 //! - [`sticky`]: how clients find their way back to the server they were with.
+//! - [`budget`]: how many retries there may be.
 //! - [`reason`]: what is wrong with a server, in plain words.
 //! - [`discover`]: sources of servers: DNS and watched files.
 //! - [`health`]: the checks that run in the background and mark servers up and down.
 
 pub mod balance;
+pub mod budget;
 pub mod discover;
 pub mod endpoint;
 pub mod group;

@@ -26,6 +26,7 @@ pub fn words(error: &Error, timeout: Duration) -> String {
             Some(kind) => kind.to_string(),
             None => "connection lost".into(),
         },
+        ErrorType::HTTPStatus(status) => format!("status {status}"),
         ErrorType::InvalidHTTPHeader | ErrorType::H1Error => "the answer is not valid HTTP".into(),
         other => match os_error(root) {
             Some(kind) => kind.to_string(),

@@ -35,6 +35,12 @@ impl<'a> Checker<'a> {
                 self.positive(route.span, &format!("timeouts.{key} of {who}"), time);
             }
         }
+        if let Some(budget) = route.retry.as_ref().and_then(|retry| retry.budget.as_ref()) {
+            let message = format!(
+                "{who} has a budget for retries\nthe budget is that of a group: write it under `retry` of the upstream"
+            );
+            self.error(Code::Conflict, budget.span, &message);
+        }
         Some(plan::Route {
             matcher,
             action: action?,

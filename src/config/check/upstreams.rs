@@ -61,6 +61,7 @@ impl Checker<'_> {
             health_check: upstream.health_check.as_ref().map(|c| c.value.clone()),
             sticky,
             retry: plan::Retry::from(&upstream.retry),
+            retry_budget: upstream.retry.budget.as_ref().map(|budget| budget.value).unwrap_or_default(),
             timeouts: plan::UpstreamTimeouts {
                 connect: timeouts.connect.0,
                 response: timeouts.response.0,

@@ -6,6 +6,7 @@
 mod balance;
 mod discover;
 mod listener;
+mod retry;
 mod route;
 mod server;
 mod sticky;
@@ -14,6 +15,7 @@ mod upstream;
 pub use balance::*;
 pub use discover::*;
 pub use listener::*;
+pub use retry::*;
 pub use route::*;
 pub use server::*;
 pub use sticky::*;

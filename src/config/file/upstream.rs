@@ -1,7 +1,7 @@
 //! `upstreams`: named groups of servers, how one is chosen, watched and given up on.
 
 use crate::config::decode::Located;
-use crate::config::file::{Balance, Discover, Later, OneOrMany, Sticky};
+use crate::config::file::{Balance, Discover, Later, OneOrMany, Retry, Sticky};
 use crate::config::words::{HostName, ServerAddress, StatusRange};
 use crate::units::{Percent, Size, Time};
 use schemars::JsonSchema;
@@ -237,66 +237,6 @@ impl Default for HttpCheck {
             body: None,
             max_body_bytes: Size(64 * 1024),
         }
-    }
-}
-
-/// When a request is tried again, on another server.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retry {
-    /// The most tries of one request, the first included.
-    pub attempts: NonZeroU16,
-    /// What is tried again. `connect`: no connection was made, so nothing was sent. `reset`: the
-    /// connection ended before any of the answer came, and the method is idempotent (RFC 9110 §9.2.2).
-    pub when: Vec<RetryWhen>,
-
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub budget: Later,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Retry {
-            attempts: NonZeroU16::MIN.saturating_add(2),
-            when: vec![RetryWhen::Connect, RetryWhen::Reset],
-            budget: Later,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RetryWhen {
-    Connect,
-    Reset,
-}
-
-impl<'de> Deserialize<'de> for RetryWhen {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct V;
-        impl Visitor<'_> for V {
-            type Value = RetryWhen;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("connect or reset")
-            }
-            fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<RetryWhen, E> {
-                match v {
-                    "connect" => Ok(RetryWhen::Connect),
-                    "reset" => Ok(RetryWhen::Reset),
-                    "timeout" => Err(later(v)),
-                    v if v.parse::<u16>().is_ok() => Err(later(v)),
-                    v => Err(E::unknown_variant(v, &["connect", "reset"])),
-                }
-            }
-            fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<RetryWhen, E> {
-                Err(later(&v.to_string()))
-            }
-        }
-        fn later<E: serde::de::Error>(what: &str) -> E {
-            E::custom(format!("not supported yet: retry on {what}\nuse connect and reset"))
-        }
-        d.deserialize_any(V)
     }
 }
 

@@ -25,6 +25,7 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         health_check,
         sticky: None,
         retry: plan::Retry::from(&file::Retry::default()),
+        retry_budget: file::Budget::default(),
         timeouts: plan::UpstreamTimeouts {
             connect: Duration::from_secs(1),
             response: Duration::from_secs(1),

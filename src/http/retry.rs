@@ -1,0 +1,130 @@
+//! Whether a try that failed is followed by another: only when the server cannot have acted on the
+//! request or may act on it twice, when the client has seen nothing, and within the budget of the
+//! group. Called by `proxy` when a try ends badly.
+
+use super::ctx::Ctx;
+use super::forward::judge;
+use crate::config::plan;
+use crate::config::plan::UpstreamTimeouts;
+use crate::observe::events;
+use crate::upstream::{budget, latency, reason};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+use std::time::{Duration, Instant};
+
+/// Waits before a further try, if the configuration says so.
+pub async fn pause(ctx: &Ctx) {
+    let forward = &ctx.forward;
+    if let Some(plan::Backoff { base, max }) = forward.retry.and_then(|retry| retry.backoff)
+        && forward.attempts > 0
+    {
+        tokio::time::sleep(budget::backoff(base, max, forward.attempts + 1, fastrand::f64())).await;
+    }
+}
+
+/// No connection was made, so nothing was sent: any request may be tried elsewhere.
+pub fn connect_failed(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+    let retry = ctx.forward.retry.is_some_and(|r| r.on_connect) && another_try(ctx);
+    error.set_retry(retry);
+    judge(&ctx.forward, latency::failed);
+    report(ctx, &error, retry, |group| group.connect);
+    error
+}
+
+/// It broke after the connection stood.
+pub fn exchange_failed(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    mut error: Box<Error>,
+    reused: bool,
+) -> Box<Error> {
+    let upstream = *error.esource() == ErrorSource::Upstream;
+    if std::mem::take(&mut ctx.forward.bad_answer) {
+        // `answered` has looked at everything
+        error.set_retry(true);
+        report(ctx, &error, true, |group| group.response);
+        return error;
+    }
+    let wanted = ctx.forward.retry.is_some_and(|retry| match error.etype() {
+        etype if is_reset(etype) => retry.on_reset,
+        ErrorType::ReadTimedout => retry.on_timeout,
+        _ => false,
+    });
+    let may = upstream && wanted && ctx.reject.is_none() && is_repeatable(session, ctx) && another_try(ctx);
+    // an idle connection that the server had closed says nothing about the server, and cost it nothing
+    let stale = may && reused && is_reset(error.etype());
+    let retry = may && (stale || within_budget(ctx));
+    ctx.forward.stale |= stale;
+    error.set_retry(retry);
+    if upstream && !stale {
+        judge(&ctx.forward, latency::failed);
+        report(ctx, &error, retry, |group| group.response);
+    }
+    error
+}
+
+/// The head of an answer is here: an error when the request is to be tried elsewhere instead. The
+/// last try's answer goes to the client whatever it is.
+pub fn answered(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> Result<()> {
+    let status = head.status.as_u16();
+    let wanted = ctx.forward.retry.is_some_and(|retry| retry.on_status.contains(status));
+    if !wanted
+        || !is_repeatable(session, ctx)
+        || !another_try(ctx)
+        || !another_server(ctx)
+        || !within_budget(ctx)
+    {
+        return Ok(());
+    }
+    ctx.forward.bad_answer = true;
+    Err(Error::explain(ErrorType::HTTPStatus(status), "status is tried again").into_up())
+}
+
+/// The connection ended, as against a server that is slow or speaks nonsense.
+fn is_reset(etype: &ErrorType) -> bool {
+    matches!(etype, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
+}
+
+/// Nobody notices that the request is sent again: the client has seen nothing, its body is still
+/// there, and the method may be repeated (RFC 9110 §9.2.2) or the configuration says it may.
+fn is_repeatable(session: &Session, ctx: &Ctx) -> bool {
+    let unseen = session.response_written().is_none_or(|r| r.status.is_informational());
+    let replayable = !session.as_ref().retry_buffer_truncated();
+    let repeatable = session.req_header().method.is_idempotent()
+        || ctx.forward.retry.is_some_and(|retry| retry.non_idempotent);
+    unseen && replayable && repeatable
+}
+
+fn another_try(ctx: &Ctx) -> bool {
+    let Some(retry) = ctx.forward.retry else { return false };
+    let late = retry.within.is_some_and(|within| {
+        ctx.request.as_ref().is_some_and(|request| request.info.started.elapsed() >= within)
+    });
+    ctx.forward.attempts < retry.attempts && !late
+}
+
+/// Whether anybody is left to be asked: a bad answer is better than none.
+fn another_server(ctx: &Ctx) -> bool {
+    let forward = &ctx.forward;
+    forward.group.as_ref().is_some_and(|group| group.any_left(&forward.tried))
+}
+
+fn within_budget(ctx: &Ctx) -> bool {
+    let forward = &ctx.forward;
+    let Some(group) = &forward.group else { return false };
+    let granted = group.budget().retry(Instant::now());
+    if !granted {
+        events::budget_spent(group.budget().spent(), group.name());
+    }
+    granted
+}
+
+fn report(ctx: &Ctx, error: &Error, retry: bool, allowed: fn(&UpstreamTimeouts) -> Duration) {
+    let forward = &ctx.forward;
+    if let (Some(group), Some(try_on)) = (&forward.group, &forward.endpoint) {
+        let why = reason::words(error, allowed(&group.plan().timeouts));
+        let endpoint = try_on.endpoint();
+        events::try_failed(endpoint.failures(), group.name(), endpoint.name(), &why, retry);
+    }
+}
