@@ -1,32 +1,53 @@
-//! What making the tables of a group of 10,000 servers costs, for each algorithm that chooses by key: from
-//! nothing, and again when only the health of a server has changed. Target: under 20 ms, and not on the threads
-//! that answer requests. `cargo bench --bench rebuild`.
+//! What it costs to build a group of 10,000 servers anew, by algorithm, of equal and of mixed weights. Target: under
+//! 20 ms, and not on the threads that answer requests. `cargo bench --bench rebuild`.
+//!
+//! - `tables/…`: what the algorithm alone makes, for algorithms with tables that follow from the servers.
+//! - `group/…`: a group as a reload builds it, whose servers are known already.
+//! - `health/…`: the same group after one of its servers went down or came up.
 
 #![allow(clippy::unwrap_used)]
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 use weirgate::Gate;
+use weirgate::config::plan::Upstream;
 use weirgate::upstream::balance::algorithm::{Algorithm, Lane};
 use weirgate::upstream::balance::consistent_hash::ConsistentHash;
 use weirgate::upstream::balance::hash::Hash;
 use weirgate::upstream::balance::maglev::Maglev;
+use weirgate::upstream::health::Thresholds;
 use weirgate::upstream::{Group, Registry};
 
 const SERVERS: usize = 10_000;
 
-/// The servers of a group as it is built from a configuration.
-fn lane(weight: impl Fn(usize) -> usize) -> Lane {
-    let mut yaml = String::from(
-        "listeners: [{ address: 127.0.0.1:8080 }]\nroutes: [{ upstream: all }]\nupstreams:\n  all:\n    servers:\n",
+const ALGORITHMS: [(&str, &str); 10] = [
+    ("round_robin", "round_robin"),
+    ("random", "random"),
+    ("least_connections", "least_connections"),
+    ("power_of_two", "power_of_two"),
+    ("least_time", "least_time"),
+    ("ip_hash", "ip_hash"),
+    ("hash", "{ hash: { key: client } }"),
+    ("consistent_hash", "{ consistent_hash: { key: client } }"),
+    ("bounded_load", "{ consistent_hash: { key: client, max_load: 125% } }"),
+    ("maglev", "{ maglev: { key: client } }"),
+];
+
+/// A group as it is written in a configuration.
+fn plan(balance: &str, mixed: bool) -> Arc<Upstream> {
+    let mut yaml = format!(
+        "listeners: [{{ address: 127.0.0.1:8080 }}]\nroutes: [{{ upstream: all }}]\nupstreams:\n  all:\n    balance: {balance}\n    health_check: {{ tcp: {{}} }}\n    servers:\n"
     );
     for i in 0..SERVERS {
-        let (net, host) = (i / 250, i % 250);
-        writeln!(yaml, "      - {{ address: \"127.1.{net}.{host}:3000\", weight: {} }}", weight(i)).unwrap();
+        let weight = [1, 5, 1, 20].get(if mixed { i % 4 } else { 0 }).copied().unwrap_or(1);
+        writeln!(yaml, "      - {{ address: \"127.1.{}.{}:3000\", weight: {weight} }}", i / 250, i % 250)
+            .unwrap();
     }
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("weirgate.yaml");
@@ -35,31 +56,47 @@ fn lane(weight: impl Fn(usize) -> usize) -> Lane {
     let Some(plan) = checked.plan else {
         unreachable!("{}", checked.report.render_text(&checked.sources));
     };
-    let group = Group::build(Arc::clone(plan.upstreams.first().unwrap()), &Registry::new()).unwrap();
-    Lane::new(group.servers().to_vec())
+    Arc::clone(plan.upstreams.first().unwrap())
+}
+
+fn groups(benches: &mut BenchmarkGroup<'_, WallTime>, weights: &str, mixed: bool) {
+    for (name, balance) in ALGORITHMS {
+        let plan = plan(balance, mixed);
+        let registry = Registry::new();
+        let group = Group::build(plan.clone(), &registry).unwrap();
+        benches.bench_function(BenchmarkId::new(format!("group/{name}"), weights), |b| {
+            b.iter_with_large_drop(|| Group::build(black_box(plan.clone()), &registry).unwrap());
+        });
+        let flapping = group.servers().first().unwrap().endpoint.clone();
+        let once = Thresholds { healthy_after: NonZeroU16::MIN, unhealthy_after: NonZeroU16::MIN };
+        let mut up = true;
+        benches.bench_function(BenchmarkId::new(format!("health/{name}"), weights), |b| {
+            b.iter(|| {
+                up = !up;
+                flapping.observe(if up { Ok(()) } else { Err("down") }, once, SystemTime::UNIX_EPOCH);
+                group.refresh();
+            });
+        });
+    }
 }
 
 fn tables<A: Algorithm>(benches: &mut BenchmarkGroup<'_, WallTime>, name: &str, weights: &str, lane: &Lane) {
     let settings = A::Settings::default();
-    benches.bench_with_input(BenchmarkId::new(name, weights), lane, |b, lane| {
+    benches.bench_with_input(BenchmarkId::new(format!("tables/{name}"), weights), lane, |b, lane| {
         b.iter_with_large_drop(|| A::build(black_box(lane), &settings, None));
-    });
-    let before = A::build(lane, &settings, None);
-    let again = format!("{weights}/same_servers");
-    benches.bench_with_input(BenchmarkId::new(name, again), lane, |b, lane| {
-        b.iter_with_large_drop(|| A::build(black_box(lane), &settings, Some(&before)));
     });
 }
 
 fn bench(c: &mut Criterion) {
     let mut benches = c.benchmark_group("rebuild_10000");
-    benches.sample_size(20);
-    let equal = lane(|_| 1);
-    let mixed = lane(|i| [5, 1, 1, 20].get(i % 4).copied().unwrap_or(1));
-    for (weights, lane) in [("equal_weights", &equal), ("mixed_weights", &mixed)] {
-        tables::<Hash>(&mut benches, "hash", weights, lane);
-        tables::<ConsistentHash>(&mut benches, "consistent_hash", weights, lane);
-        tables::<Maglev>(&mut benches, "maglev", weights, lane);
+    benches.sample_size(10);
+    for (weights, mixed) in [("equal_weights", false), ("mixed_weights", true)] {
+        let group = Group::build(plan("round_robin", mixed), &Registry::new()).unwrap();
+        let lane = Lane::new(group.servers().to_vec());
+        tables::<Hash>(&mut benches, "hash", weights, &lane);
+        tables::<ConsistentHash>(&mut benches, "consistent_hash", weights, &lane);
+        tables::<Maglev>(&mut benches, "maglev", weights, &lane);
+        groups(&mut benches, weights, mixed);
     }
     benches.finish();
 }

@@ -234,7 +234,7 @@ fn few_keys_move_when_one_leaves() {
             if weights <= 3_276 { 0.0 } else { share + 0.003 }
         },
     );
-    few_keys_move::<Maglev>("maglev", |_, _| 0.05);
+    few_keys_move::<Maglev>("maglev", |_, _| 0.02);
 }
 
 #[test]
