@@ -83,7 +83,7 @@ fn answers_of_dns_change_under_load_and_no_request_fails() {
     dns.addresses("api.test", 1, &[ip(&a), ip(&b)]);
     let gate = gate(&by_name("api.test", port), &dns);
     let load = Load::start(gate.at("web"), &Request::get("/"), 4, 40_000);
-    let sets = [vec![&b, &c], vec![&c], vec![&a, &b, &c, &d], vec![&d], vec![&a, &d], vec![&b]];
+    let sets = [vec![&b, &c], vec![&a, &d], vec![&c], vec![&a, &b, &c, &d], vec![&d], vec![&a], vec![&b, &c]];
     for now in &sets {
         let ips: Vec<IpAddr> = now.iter().map(|backend| ip(backend)).collect();
         dns.addresses("api.test", 1, &ips);
@@ -244,6 +244,34 @@ fn srv_records_bring_port_weight_and_priority() {
     a.stop();
     c.stop();
     eventually("the backup to serve", || gate.get("/").text() == "backup");
+}
+
+#[test]
+fn an_answer_that_is_too_long_for_a_packet_is_asked_for_again() {
+    let dns = DnsServer::start("dns");
+    let a = Backend::start("a");
+    let targets: Vec<String> = (0..60).map(|n| format!("target-{n}.test")).collect();
+    for target in &targets {
+        dns.addresses(target, 60, &[ip(&a)]);
+    }
+    let port = a.address().port();
+    // one server, and one that nobody needs at each of the other ports
+    let ports = (0..60u16).map(|n| if n == 0 { port } else { 1 + n });
+    let records: Vec<_> =
+        targets.iter().zip(ports).map(|(target, port)| (0, 1, port, target.as_str())).collect();
+    dns.srv("_http._tcp.api.test", 60, &records);
+    let gate = gate("discover: { dns: { name: _http._tcp.api.test, resolvers: [$dns] } }", &dns);
+    eventually("all servers", || said(&gate, &["dns _http._tcp.api.test has 60 servers"]) == 1);
+}
+
+#[test]
+fn a_name_server_that_says_nothing_does_not_keep_the_gate_from_serving() {
+    let dns = DnsServer::start("dns");
+    let a = Backend::start("a");
+    dns.says("api.test", Says::Silence);
+    let patient = "discover: { dns: { name: api.test, port: 80, resolvers: [$dns], timeout: 60s } }";
+    let gate = gate(&format!("servers: [\"{}\"], {patient}", a.address()), &dns);
+    assert_eq!(gate.get("/").text(), "a");
 }
 
 #[test]

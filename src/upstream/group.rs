@@ -128,6 +128,17 @@ impl Group {
     /// [`Group::any_healthy`] then tells "all are down" from "all have been tried".
     /// `key` is what the request is hashed by; an algorithm that hashes draws by chance without it.
     pub fn select(&self, tried: &Tried, key: Option<&[u8]>) -> Option<Arc<Endpoint>> {
+        loop {
+            let seen = self.shape.changes.seen();
+            let found = self.select_now(tried, key);
+            // where nobody was found, the servers may have been replaced between two looks at them
+            if found.is_some() || seen == self.shape.changes.seen() {
+                return found;
+            }
+        }
+    }
+
+    fn select_now(&self, tried: &Tried, key: Option<&[u8]>) -> Option<Arc<Endpoint>> {
         let servers = self.shape.servers.load();
         let found = Cell::new(None);
         let accept = |backend: &Backend, _: bool| {
@@ -160,7 +171,18 @@ impl Group {
     /// # Errors
     /// In words for the operator.
     pub fn adopt(&self, source: usize, members: Vec<plan::Member>) -> Result<(), String> {
-        if self.membership.lock().adopt(source, members) { self.rebuild() } else { Ok(()) }
+        let mut membership = self.membership.lock();
+        if !membership.adopt(source, members) {
+            return Ok(());
+        }
+        self.publish(&membership)?;
+        // only now that the new ones can be chosen
+        if membership.let_go() {
+            self.publish(&membership)?;
+        }
+        drop(membership);
+        self.refresh();
+        Ok(())
     }
 
     /// Takes a server out for new sessions, or lets it have them again. Tells if it is of this group.
@@ -208,16 +230,19 @@ impl Group {
         busy
     }
 
-    /// Has Pingora build the selection anew from the servers of the membership.
     fn rebuild(&self) -> Result<(), String> {
-        // held throughout, so that the last to change the membership is the last to rebuild
-        let membership = self.membership.lock();
+        self.publish(&self.membership.lock())?;
+        self.refresh();
+        Ok(())
+    }
+
+    /// Has Pingora build the selection anew from the servers of the membership, which is locked
+    /// meanwhile, so that the last to change it is the last to build.
+    fn publish(&self, membership: &Membership) -> Result<(), String> {
         self.shape.servers.store(Arc::new(membership.servers().clone()));
         // the set is there at the first poll
         let update = std::pin::pin!(self.balancer.update()).poll(&mut Context::from_waker(Waker::noop()));
-        drop(membership);
         self.shape.changes.bump();
-        self.refresh();
         match update {
             Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(error)) => Err(format!("the servers could not be set up: {error}")),

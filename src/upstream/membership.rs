@@ -7,7 +7,7 @@ use super::registry::Registry;
 use super::server::{Server, Servers};
 use crate::config::plan::{Member, Upstream};
 use crate::observe::events;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -42,6 +42,7 @@ impl Membership {
             revision: 0,
         };
         membership.adopt(0, plan.servers.clone());
+        membership.let_go();
         membership
     }
 
@@ -49,7 +50,9 @@ impl Membership {
         &self.servers
     }
 
-    /// Takes in whom a source names now; tells if that makes a difference.
+    /// Takes in whom a source names now; tells if that makes a difference. Whoever has to go is still
+    /// there, and goes with [`Membership::let_go`] once the others can be chosen: no request may find
+    /// that the old servers are gone and the new ones not there yet.
     pub fn adopt(&mut self, source: usize, members: Vec<Member>) -> bool {
         if self.sources.len() <= source {
             self.sources.resize(source + 1, None);
@@ -78,20 +81,32 @@ impl Membership {
             }
         }
         self.sources = sources;
-        for gone in self.servers.iter().filter(|server| !named.contains(&server.endpoint.address())) {
-            self.take_out(gone, DrainReason::Removed);
-            if self.is_done(gone, Instant::now()) {
-                events::server_removed(&self.group, gone.endpoint.name());
-            } else {
-                next.push(gone.clone());
+        let gone = self.servers.iter().filter(|server| !named.contains(&server.endpoint.address()));
+        next.extend(gone.cloned());
+        self.servers = next.into_iter().collect();
+    }
+
+    /// Takes out those that are to drain or are no longer named, and lets go of those of them that
+    /// are done; tells if anybody left.
+    pub fn let_go(&mut self) -> bool {
+        let mut drains = HashMap::new();
+        for member in self.sources.iter().flatten().flatten() {
+            drains.entry(member.address).or_insert(member.drain);
+        }
+        for server in self.servers.iter() {
+            match drains.get(&server.endpoint.address()) {
+                Some(true) => self.take_out(server, DrainReason::Configured),
+                Some(false) => {}
+                None => self.take_out(server, DrainReason::Removed),
             }
         }
-        self.servers = next.into_iter().collect();
+        self.reap(Instant::now())
     }
 
     /// The server that this member is.
     fn member(&mut self, member: &Member, places: &mut Places, later: bool) -> Arc<Server> {
         let known = self.servers.at(member.address).cloned();
+        let is_new = known.is_none();
         let server = match known {
             Some(server) if server.tier == member.priority && server.zone == member.zone => {
                 if server.weight() != member.weight.get() {
@@ -113,7 +128,8 @@ impl Membership {
         };
         let endpoint = &server.endpoint;
         match endpoint.drain().map(|drain| drain.why) {
-            None if member.drain => self.take_out(&server, DrainReason::Configured),
+            // one that nobody has been sent to yet; the others wait for `let_go`
+            None if member.drain && is_new => self.take_out(&server, DrainReason::Configured),
             Some(DrainReason::Removed | DrainReason::Configured) if !member.drain => {
                 endpoint.stop_draining();
                 events::server_back(&self.group, endpoint.name());

@@ -1,4 +1,4 @@
-//! A name server over UDP that answers as told, counts what it is asked, and can fail in every usual way. Only
+//! A name server that answers as told, counts what it is asked, and can fail in every usual way. Only
 //! test files that need it include this module.
 
 use super::harness::{ServerAddress, own_loopback};
@@ -6,7 +6,8 @@ use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -22,6 +23,9 @@ pub enum Says {
     /// Nothing at all.
     Silence,
 }
+
+/// What fits into a packet; a longer answer is cut short, and asked for again over TCP (RFC 1035 §4.2).
+const LONGEST_PACKET: usize = 1232;
 
 /// A running name server. Names it was told nothing about do not exist.
 pub struct DnsServer {
@@ -40,7 +44,10 @@ struct Zone {
 
 impl DnsServer {
     pub fn start(label: &str) -> Self {
-        let socket = UdpSocket::bind((own_loopback(), 0)).expect("a name server's address");
+        // the address is this test's own, so that the port is free for UDP too
+        let listener = TcpListener::bind((own_loopback(), 0)).expect("a name server's address");
+        listener.set_nonblocking(true).expect("a socket that does not wait");
+        let socket = UdpSocket::bind(listener.local_addr().expect("address")).expect("the same for UDP");
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
         let address = socket.local_addr().expect("address");
         let (zone, stop) = (Arc::new(Mutex::new(Zone::default())), Arc::new(AtomicBool::new(false)));
@@ -49,9 +56,12 @@ impl DnsServer {
             let mut packet = [0; 1500];
             while !seen.load(Ordering::SeqCst) {
                 if let Ok((length, client)) = socket.recv_from(&mut packet)
-                    && let Some(answer) = answer(&packet[..length], &known)
+                    && let Some(answer) = answer(&packet[..length], &known, LONGEST_PACKET)
                 {
                     let _ = socket.send_to(&answer, client);
+                }
+                if let Ok((stream, _)) = listener.accept() {
+                    let _ = answer_stream(stream, &known);
                 }
             }
         });
@@ -107,8 +117,23 @@ fn fqdn(name: &str) -> Name {
     name
 }
 
-/// The answer to a packet; `None` for silence.
-fn answer(packet: &[u8], zone: &Mutex<Zone>) -> Option<Vec<u8>> {
+/// Answers one question over TCP, where each message has its length before it.
+fn answer_stream(mut stream: TcpStream, zone: &Mutex<Zone>) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let mut question = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut question)?;
+    if let Some(answer) = answer(&question, zone, usize::MAX) {
+        let length = u16::try_from(answer.len()).expect("a message that fits");
+        stream.write_all(&[&length.to_be_bytes()[..], &answer].concat())?;
+    }
+    Ok(())
+}
+
+/// The answer to a question, cut short when it is longer; `None` for silence.
+fn answer(packet: &[u8], zone: &Mutex<Zone>, longest: usize) -> Option<Vec<u8>> {
     let question = Message::from_vec(packet).ok()?;
     let query = question.queries.first()?.clone();
     let mut zone = zone.lock().unwrap();
@@ -127,5 +152,11 @@ fn answer(packet: &[u8], zone: &Mutex<Zone>) -> Option<Vec<u8>> {
                 .add_answers(wanted.map(|data| Record::from_rdata(query.name().clone(), *ttl, data.clone())));
         }
     }
+    let whole = answer.to_vec().ok()?;
+    if whole.len() <= longest {
+        return Some(whole);
+    }
+    answer.answers.clear();
+    answer.metadata.truncation = true;
     answer.to_vec().ok()
 }

@@ -37,8 +37,10 @@ impl Checker<'_> {
             (Some(dns), None) => self.discover_dns(who, discover.span, dns).map(plan::Discovery::Dns),
             (None, Some(file)) => {
                 self.positive(file.path.span, &format!("discover.file.interval of {who}"), file.interval);
-                let path = PathBuf::from(&file.path.value);
-                Some(plan::Discovery::File(plan::FileDiscovery { path, interval: file.interval.0 }))
+                let name = file.path.value.clone();
+                // fails for an empty path, and where there is no working directory
+                let path = std::path::absolute(&name).unwrap_or_else(|_| PathBuf::from(&name));
+                Some(plan::Discovery::File(plan::FileDiscovery { name, path, interval: file.interval.0 }))
             }
             // what was cut out because of a mistake is not missing
             (None, None) if !self.whole => None,

@@ -59,6 +59,9 @@ pub struct Dns {
 /// A watched file with a list of servers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FileDiscovery {
+    /// As written.
+    pub name: String,
+    /// Absolute, as a daemon may change its working directory.
     pub path: PathBuf,
     pub interval: Duration,
 }
@@ -89,7 +92,7 @@ impl fmt::Display for Discovery {
                 Records::Addresses { server, .. } => write!(f, "dns {}:{}", dns.name, server.address.port()),
                 Records::Srv => write!(f, "dns {}", dns.name),
             },
-            Discovery::File(file) => write!(f, "file {}", file.path.display()),
+            Discovery::File(file) => write!(f, "file {}", file.name),
         }
     }
 }

@@ -12,7 +12,6 @@ use pingora_load_balancing::Backend;
 use pingora_load_balancing::discovery::ServiceDiscovery;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,9 +41,9 @@ impl FileSource {
     }
 
     async fn look(&self) -> std::result::Result<Vec<Member>, String> {
-        let (path, hasher) = (self.plan.path.clone(), self.hasher.clone());
+        let (plan, hasher) = (self.plan.clone(), self.hasher.clone());
         let last = self.last.lock().clone();
-        let looked = tokio::task::spawn_blocking(move || look(&path, &hasher, last)).await;
+        let looked = tokio::task::spawn_blocking(move || look(&plan, &hasher, last)).await;
         let seen = looked.map_err(|error| format!("reading it ended: {error}"))??;
         *self.last.lock() = Some(seen.clone());
         seen.servers.clone()
@@ -53,11 +52,11 @@ impl FileSource {
 
 /// What is in the file now; `last` when nothing has changed.
 fn look(
-    path: &Path,
+    plan: &FileDiscovery,
     hasher: &ahash::RandomState,
     last: Option<Arc<Seen>>,
 ) -> std::result::Result<Arc<Seen>, String> {
-    let read = || servers_file::read(path).map_err(|error| unreadable(&error));
+    let read = || servers_file::read(&plan.path).map_err(|error| unreadable(&error));
     let mut bytes = read()?;
     let mut hash = hasher.hash_one(&bytes);
     if let Some(last) = last.filter(|last| last.hash == hash) {
@@ -69,15 +68,15 @@ fn look(
         let before = std::mem::replace(&mut hash, hasher.hash_one(&again));
         bytes = again;
         if before == hash {
-            return Ok(Arc::new(Seen { hash, servers: parse(path, bytes) }));
+            return Ok(Arc::new(Seen { hash, servers: parse(&plan.name, bytes) }));
         }
     }
     Err("it keeps changing".into())
 }
 
-fn parse(path: &Path, bytes: Vec<u8>) -> std::result::Result<Vec<Member>, String> {
+fn parse(name: &str, bytes: Vec<u8>) -> std::result::Result<Vec<Member>, String> {
     let (mut sources, mut report) = (Sources::default(), Report::new());
-    servers_file::parse(&path.display().to_string(), bytes, &mut sources, &mut report)
+    servers_file::parse(name, bytes, &mut sources, &mut report)
         .ok_or_else(|| format!("it has mistakes:\n{}", report.render_text(&sources).trim_end()))
 }
 
@@ -116,6 +115,11 @@ mod tests {
     use super::*;
     use crate::upstream::discover::members;
 
+    fn at(path: &std::path::Path) -> FileDiscovery {
+        let name = "servers.yaml".to_owned();
+        FileDiscovery { name, path: path.to_owned(), interval: Duration::from_secs(1) }
+    }
+
     async fn servers(source: &FileSource) -> std::result::Result<Vec<String>, String> {
         match source.discover().await {
             Ok((backends, _)) => Ok(members(backends).iter().map(|m| m.address.to_string()).collect()),
@@ -127,7 +131,7 @@ mod tests {
     async fn a_file_is_read_again_when_its_content_differs() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("servers.yaml");
-        let source = FileSource::new(FileDiscovery { path: path.clone(), interval: Duration::from_secs(1) });
+        let source = FileSource::new(at(&path));
         assert_eq!(servers(&source).await.unwrap_err(), "it does not exist");
         std::fs::write(&path, "- 127.0.0.1:3001\n").unwrap();
         assert_eq!(servers(&source).await.unwrap(), ["127.0.0.1:3001"]);
@@ -146,10 +150,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("servers.yaml");
         std::fs::write(&path, "- 127.0.0.1:3001\n- nonsense\n").unwrap();
-        let source = FileSource::new(FileDiscovery { path: path.clone(), interval: Duration::from_secs(1) });
+        let source = FileSource::new(at(&path));
         for _ in 0..2 {
             let said = servers(&source).await.unwrap_err();
-            assert!(said.contains(&format!("{}:2:3: error", path.display())), "{said}");
+            assert!(said.contains("\nservers.yaml:2:3: error"), "{said}");
         }
     }
 }

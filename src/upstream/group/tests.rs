@@ -238,6 +238,30 @@ fn a_server_that_is_up_is_found_while_others_change() {
 }
 
 #[test]
+fn no_request_is_without_a_server_while_all_are_replaced() {
+    let group = watched(&[1]);
+    let (first, second) = (group.plan().servers.clone(), plan(&[1, 1, 1], None).servers.split_off(1));
+    let drained: Vec<_> = first.iter().cloned().map(|m| plan::Member { drain: true, ..m }).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..1000 {
+                group.adopt(0, second.clone()).unwrap();
+                group.adopt(0, first.clone()).unwrap();
+                group.adopt(0, [&drained[..], &second].concat()).unwrap();
+                group.adopt(0, first.clone()).unwrap();
+            }
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..40_000 {
+                    assert!(group.select(&Tried::default(), None).is_some());
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn what_was_tried_is_remembered_beyond_the_inline_slots() {
     let group = watched(&[1, 1, 1, 1, 1, 1]);
     let mut tried = Tried::default();
