@@ -23,7 +23,7 @@
 //! edge/        THE LIFE OF A CONNECTION      socket -> limits -> TLS -> one whole head, or HTTP/2
 //! http/        THE LIFE OF A REQUEST         one impl ProxyHttp, callbacks in call order
 //! filter/      what happens to a request on its way in and to its response on the way out
-//! upstream/    THE LIFE OF A SERVER          probed -> chosen -> counted
+//! upstream/    THE LIFE OF A SERVER          discovered -> probed -> chosen -> drained
 //! observe/     the access log, the process log, events
 //! units.rs, template.rs, clock.rs            5s, 10MB, 20%; texts with {placeholders}; the time of day
 //! ```
