@@ -14,11 +14,20 @@ pub fn strip(head: &mut ResponseHeader) {
     if head.status.is_informational() {
         return;
     }
-    if head.headers.contains_key(header::CONNECTION) {
+    // one look at each name instead of a search for each of the three, as there is mostly none
+    if head.headers.keys().any(concerns_connection) {
         remove_named(head);
+        head.remove_header(&KEEP_ALIVE);
+        head.remove_header(&PROXY_CONNECTION);
     }
-    head.remove_header(&KEEP_ALIVE);
-    head.remove_header(&PROXY_CONNECTION);
+}
+
+fn concerns_connection(name: &HeaderName) -> bool {
+    match name.as_str().len() {
+        10 => *name == header::CONNECTION || *name == KEEP_ALIVE,
+        16 => *name == PROXY_CONNECTION,
+        _ => false,
+    }
 }
 
 fn remove_named(head: &mut ResponseHeader) {

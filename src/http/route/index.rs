@@ -52,6 +52,9 @@ impl Hosts {
         let exact = self.exact.get(request.host).and_then(|paths| paths.find(routes, request));
         exact
             .or_else(|| {
+                if self.below.is_empty() {
+                    return None;
+                }
                 let mut names = parents(request.host).skip_while(|name| name.len() > self.longest_below);
                 names.find_map(|name| self.below.get(name)?.find(routes, request))
             })
