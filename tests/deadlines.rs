@@ -6,7 +6,11 @@
 
 mod harness;
 
-use harness::{Authority, Backend, Client, Gate, Reply, Request, frame, h2_get_headers, h2_opening};
+use harness::{
+    Authority, Backend, Client, Gate, H2Client, RawServer, Reply, Request, frame, h2_get_headers, h2_opening,
+    read_head,
+};
+use std::io::{Read, Write};
 use std::time::Duration;
 
 const DRIP: Duration = Duration::from_millis(100);
@@ -156,6 +160,34 @@ upstreams: { api: { servers: [$api] } }
 }
 
 #[test]
+fn an_h2_body_that_stops_coming_is_408_and_only_that_request() {
+    let api = Backend::start("api");
+    let authority = Authority::new();
+    let builder = Gate::with(&[&api]);
+    authority.issue_into(builder.dir(), "a", &["localhost"]);
+    let gate = builder.start(
+        "listeners:
+  - name: secure
+    address: $secure
+    tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] }
+    limits: { body_timeout: 500ms }
+routes: [{ path: /, upstream: api }]
+upstreams: { api: { servers: [$api] } }
+",
+    );
+    let mut client = H2Client::connect(gate.at("secure"), &authority.client("localhost"));
+    let stalled = client.ask_and_stall(&Request::post("/stalled", "only this").host("localhost"));
+    assert_eq!(stalled.status, 408);
+    assert_eq!(client.ask(&Request::post("/whole", "all of it").host("localhost")).text(), "api");
+    let line = gate.logged_path("/stalled");
+    assert_eq!(
+        (line["status"].as_u64(), line["error"].as_str()),
+        (Some(408), Some("client too slow")),
+        "{line}"
+    );
+}
+
+#[test]
 fn a_server_that_does_not_answer_in_time_is_504() {
     let api = Backend::start("api");
     api.answers(Reply::hang());
@@ -219,4 +251,92 @@ upstreams: { api: { servers: [$api] } }
     let line = gate.logged_path("/large");
     assert!(line["response_bytes"].as_u64().is_some_and(|bytes| bytes < 30_000_000), "{line}");
     assert!(line["error"].is_string(), "{line}");
+}
+
+const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const SWITCHING: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+/// A gate before a server that takes 200 ms for the 101 and is silent for 1.2 s after it.
+fn before_a_quiet_chat(timeouts: &str) -> (Gate, RawServer) {
+    let chat = RawServer::start("chat", |mut stream| {
+        read_head(&mut stream);
+        std::thread::sleep(Duration::from_millis(200));
+        let _ = stream.write_all(SWITCHING);
+        std::thread::sleep(Duration::from_millis(1200));
+        let _ = stream.write_all(b"good morning");
+        // until the client goes
+        let _ = stream.read(&mut [0]);
+    });
+    let yaml = format!(
+        "listeners: [{{ name: web, address: $web }}]
+routes: [{{ path: /, upstream: chat }}]
+upstreams: {{ chat: {{ servers: [$chat], timeouts: {{ {timeouts} }} }} }}
+"
+    );
+    let gate = Gate::start(&yaml, &[&chat]);
+    (gate, chat)
+}
+
+#[test]
+fn a_websocket_may_be_silent_for_longer_than_an_answer_may_take() {
+    let (gate, _chat) = before_a_quiet_chat("response: 700ms");
+    let mut client = gate.connect();
+    client.send(UPGRADE);
+    assert_eq!(client.response().status, 101);
+    assert_eq!(client.read_exactly(12).expect("what comes late"), b"good morning");
+}
+
+#[test]
+fn a_websocket_is_closed_when_its_server_is_silent_for_too_long() {
+    let (gate, _chat) = before_a_quiet_chat("response: 400ms, tunnel: 600ms");
+    let mut client = gate.connect();
+    client.send(UPGRADE);
+    assert_eq!(client.response().status, 101);
+    assert!(client.until_closed().is_empty(), "the server speaks after the end");
+}
+
+#[test]
+fn an_upgrade_that_is_not_answered_in_time_is_504() {
+    let mute = RawServer::start("mute", |mut stream| {
+        read_head(&mut stream);
+        let _ = stream.read(&mut [0]);
+    });
+    let gate = Gate::start(
+        "listeners: [{ name: web, address: $web }]
+routes:
+  - { path: /, upstream: mute }
+  - { path: /route, upstream: mute, timeouts: { response: 300ms } }
+upstreams: { mute: { servers: [$mute], timeouts: { response: 400ms } } }
+",
+        &[&mute],
+    );
+    for path in ["/chat", "/route"] {
+        let mut client = gate.connect();
+        client.send(UPGRADE.replace("/chat", path));
+        assert_eq!(client.response().status, 504);
+        let line = gate.logged_path(path);
+        assert_eq!(line["attempts"], 1, "{line}");
+    }
+}
+
+#[test]
+fn a_server_that_declines_an_upgrade_must_not_be_silent_either() {
+    let slow = RawServer::start("slow", |mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n");
+        let _ = stream.read(&mut [0]);
+    });
+    let gate = Gate::start(
+        "listeners: [{ name: web, address: $web }]
+routes: [{ path: /, upstream: slow }]
+upstreams: { slow: { servers: [$slow], timeouts: { response: 400ms } } }
+",
+        &[&slow],
+    );
+    let mut client = gate.connect();
+    client.send(UPGRADE);
+    let said = client.until_closed();
+    assert!(said.ends_with(b"some\r\n"), "{:?}", String::from_utf8_lossy(&said));
 }

@@ -263,6 +263,28 @@ fn an_upgrade_becomes_a_tunnel() {
 }
 
 #[test]
+fn an_upgrade_that_breaks_later_is_not_tried_again() {
+    let dying = RawServer::start("api", |mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
+        // closed with unread bytes in it, the socket is reset
+        let _ = stream.peek(&mut [0]);
+    });
+    let gate = before(&dying);
+    let mut client = Client::connect(gate.at("web"));
+    client.send(
+        "GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    );
+    assert_eq!(client.response().status, 101);
+    client.send("hello");
+    assert!(client.until_closed().is_empty(), "nothing of another answer in the tunnel");
+    assert_eq!(gate.logged_path("/chat")["attempts"], 1);
+}
+
+#[test]
 fn a_client_that_goes_away_does_not_disturb_the_next() {
     let api = Backend::start("api");
     api.answers(Reply::ok("answer").after(Duration::from_millis(200)));

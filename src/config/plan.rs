@@ -124,6 +124,7 @@ pub struct Route {
 pub struct RouteTimeouts {
     pub connect: Option<Duration>,
     pub response: Option<Duration>,
+    pub tunnel: Option<Duration>,
 }
 
 /// The conditions of a route; all of them must hold. Empty lists hold always.
@@ -237,6 +238,7 @@ pub struct Member {
 pub struct UpstreamTimeouts {
     pub connect: Duration,
     pub response: Duration,
+    pub tunnel: Duration,
     pub idle: Duration,
 }
 

@@ -177,6 +177,12 @@ fn redirect(status: u16, to: &str) -> Result<Reply, Reject> {
     })
 }
 
+/// Whether the client has seen the beginning of its answer, after which nothing else can be said.
+pub fn begun(session: &Session) -> bool {
+    let last = session.response_written().map(|head| head.status);
+    last.is_some_and(|status| !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS)
+}
+
 /// No more tries: the client is told, unless it is gone or an answer has already begun.
 pub async fn failed(session: &mut Session, ctx: &mut Ctx, error: &Error) -> FailToProxy {
     let closed = FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -184,7 +190,7 @@ pub async fn failed(session: &mut Session, ctx: &mut Ctx, error: &Error) -> Fail
         ctx.error = Some("client closed");
         return closed;
     };
-    if session.response_written().is_some_and(|r| !r.status.is_informational()) {
+    if begun(session) {
         ctx.error = Some(reject.reason());
         return closed;
     }

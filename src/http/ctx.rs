@@ -4,10 +4,11 @@
 
 use super::refusal::Reject;
 use super::sticky::Brought;
+use super::watchdog::Watchdog;
 use crate::config::plan;
 use crate::filter::{Chain, Exchange, RequestInfo};
 use crate::observe::AccessLog;
-use crate::upstream::{Group, InFlight, Tried};
+use crate::upstream::{Endpoint, Group, InFlight, Tried};
 use pingora_proxy::Session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +53,8 @@ pub struct Forward {
     pub retry: Option<plan::Retry>,
     pub tried: Tried,
     pub attempts: u16,
+    /// The server for the next try, when it is known already.
+    pub chosen: Option<Arc<Endpoint>>,
     /// What the request brought to stay with its server; `None` before the first try, and in a
     /// group whose clients do not stay.
     pub sticky: Option<Brought>,
@@ -59,6 +62,10 @@ pub struct Forward {
     pub stale: bool,
     /// The server's answer was a status that is tried again.
     pub bad_answer: bool,
+    /// The client asks to switch protocols, as for a WebSocket.
+    pub upgrade: bool,
+    /// Sees to it that nobody is silent for too long, where Pingora does not.
+    pub watchdog: Option<Watchdog>,
     /// The server of the current try, where the request counts as in flight.
     pub endpoint: Option<InFlight>,
     /// When the whole body of the request had come in, if it has one.

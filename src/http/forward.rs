@@ -2,32 +2,39 @@
 
 use super::ctx::{Ctx, Forward, Matched};
 use super::refusal::Reject;
+use super::watchdog::{Watchdog, Who};
 use super::{cookie, forwarded, key, path, sticky};
 use crate::config::file::{Balance, UpstreamHost};
 use crate::filter::Phases;
-use crate::upstream::{Endpoint, latency};
+use crate::upstream::{Endpoint, Group, latency};
 use http::{StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use std::borrow::Cow;
+use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The server for the next try.
+/// Chooses the server for the first try, while a refusal can still be sent without closing the
+/// client's connection.
 ///
 /// # Errors
-/// 503 when no server of the group is up; 502 when every one that is up has been tried.
-pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    let route_timeouts = ctx.route().map(|r| r.timeouts).unwrap_or_default();
-    let forward = &mut ctx.forward;
-    let Some(group) = forward.group.clone() else {
-        return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
-    };
+/// No server of the group is up.
+pub fn choose_first(session: &Session, ctx: &mut Ctx) -> Result<(), Reject> {
+    let group = ctx.forward.group.clone().ok_or(Reject::Internal)?;
+    ctx.forward.chosen = Some(choose(&group, session, ctx).ok_or(Reject::Unavailable)?);
+    Ok(())
+}
+
+/// The server for the next try, not one that was tried before.
+fn choose(group: &Group, session: &Session, ctx: &mut Ctx) -> Option<Arc<Endpoint>> {
+    let Ctx { forward, request, .. } = ctx;
     let head = session.req_header();
-    let info = ctx.request.as_ref().map(|request| &request.info);
+    let info = request.as_ref().map(|request| &request.info);
     let key = info.and_then(|info| key::first(group.plan().balance.keys(), head, info));
-    let mut chosen = sticky::server(&group, head, forward);
+    let mut chosen = sticky::server(group, head, forward);
     if chosen.is_none() {
         chosen = group.select(&forward.tried, key.as_deref());
     }
@@ -36,21 +43,41 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         forward.tried = Default::default();
         chosen = group.select(&forward.tried, key.as_deref());
     }
+    chosen
+}
+
+/// The way to the server for the next try.
+///
+/// # Errors
+/// 502 when every server that is up has been tried.
+pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    let route_timeouts = ctx.route().map(|r| r.timeouts).unwrap_or_default();
+    let Some(group) = ctx.forward.group.clone() else {
+        return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
+    };
+    let chosen = ctx.forward.chosen.take().or_else(|| choose(&group, session, ctx));
     let Some(endpoint) = chosen else {
-        let reject = if forward.attempts == 0 { Reject::Unavailable } else { Reject::BadGateway };
-        ctx.reject.get_or_insert(reject);
+        let reject = *ctx.reject.get_or_insert(Reject::BadGateway);
         let why = Error::explain(ErrorType::HTTPStatus(reject.status().as_u16()), reject.reason());
         return Err(why.into_up());
     };
     let timeouts = &group.plan().timeouts;
     let mut peer = HttpPeer::new(endpoint.address(), false, String::new());
     peer.options.connection_timeout = Some(route_timeouts.connect.unwrap_or(timeouts.connect));
-    peer.options.read_timeout = Some(route_timeouts.response.unwrap_or(timeouts.response));
-    peer.options.write_timeout = peer.options.read_timeout;
+    let response = route_timeouts.response.unwrap_or(timeouts.response);
+    ctx.forward.upgrade = session.is_upgrade_req();
+    let silence = match ctx.forward.upgrade {
+        // holds for what comes after the switch; a watchdog sees to what comes before
+        true => route_timeouts.tunnel.unwrap_or(timeouts.tunnel).max(response),
+        false => response,
+    };
+    peer.options.read_timeout = Some(silence);
+    peer.options.write_timeout = Some(response);
     peer.options.idle_timeout = Some(timeouts.idle);
     // what was read of it already is seen again
     ctx.body_bytes = 0;
     let now = Instant::now();
+    let forward = &mut ctx.forward;
     if forward.attempts == 0 {
         group.budget().request(now);
     }
@@ -64,36 +91,78 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
 }
 
 /// The connection of this try stands.
-pub fn connected(ctx: &mut Ctx) {
-    ctx.forward.connect = ctx.forward.try_started.map(|t| t.elapsed());
+pub fn connected(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    peer: &HttpPeer,
+    (reused, fd): (bool, RawFd),
+) -> Result<()> {
+    let forward = &mut ctx.forward;
+    forward.connect = match reused {
+        true => Some(Duration::ZERO),
+        false => forward.try_started.map(|t| t.elapsed()),
+    };
+    let watched = if forward.upgrade {
+        peer.options.write_timeout.map(|response| (Who::Server, response))
+    } else if session.req_header().version == Version::HTTP_2 && !session.is_body_done() {
+        let request = ctx.request.as_ref();
+        request.map(|r| (Who::Client, r.info.connection.listener.limits.body_timeout.0))
+    } else {
+        None
+    };
+    let watchdog = watched.map(|(who, longest)| Watchdog::set(who, longest, fd)).transpose();
+    forward.watchdog = watchdog.or_err(ErrorType::InternalError, "no watchdog")?;
+    Ok(())
 }
 
 /// The head of the server's answer is here.
 pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) {
     if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
-        let forward = &mut ctx.forward;
-        forward.first_byte = forward.try_started.map(|t| t.elapsed());
+        let (forward, now) = (&mut ctx.forward, Instant::now());
+        // from here on the two may be silent as long as Pingora's deadlines allow
+        forward.watchdog = forward.watchdog.take().filter(|dog| match dog.who() {
+            Who::Server => head.status != StatusCode::SWITCHING_PROTOCOLS,
+            Who::Client => false,
+        });
+        heard(forward, Who::Server);
+        forward.first_byte = forward.try_started.map(|t| now - t);
         // who says at once that it cannot answer is not quick
         let unable = matches!(head.status.as_u16(), 502..=504);
-        judge(forward, if unable { latency::failed } else { latency::answered });
+        judge(forward, now, if unable { latency::failed } else { latency::answered });
     }
 }
 
-/// The whole body of the request has come in.
-pub fn body_ended(ctx: &mut Ctx) {
-    if ctx.body_bytes > 0 {
-        ctx.forward.body_ended = Some(Instant::now());
+/// A piece of the answer's body has come.
+pub fn answering(ctx: &Ctx) {
+    heard(&ctx.forward, Who::Server);
+}
+
+/// A piece of the request's body has come, the last one or not.
+pub fn body_passed(ctx: &mut Ctx, end: bool) {
+    heard(&ctx.forward, Who::Client);
+    if end {
+        ctx.forward.watchdog = ctx.forward.watchdog.take().filter(|dog| dog.who() != Who::Client);
+        if ctx.body_bytes > 0 {
+            ctx.forward.body_ended = Some(Instant::now());
+        }
+    }
+}
+
+/// A sign of life, if it is waited for.
+fn heard(forward: &Forward, from: Who) {
+    if let Some(watchdog) = forward.watchdog.as_ref().filter(|dog| dog.who() == from) {
+        watchdog.heard();
     }
 }
 
 /// Tells how long the server of this try took. It is not to blame for the time that the client
 /// took to send its body.
-pub(super) fn judge(forward: &Forward, tell: fn(&Balance, &Endpoint, Duration)) {
+pub(super) fn judge(forward: &Forward, now: Instant, tell: fn(&Balance, &Endpoint, Duration)) {
     if let (Some(group), Some(try_on), Some(started)) =
         (&forward.group, &forward.endpoint, forward.try_started)
     {
         let since = forward.body_ended.map_or(started, |ended| ended.max(started));
-        tell(&group.plan().balance, try_on.endpoint(), since.elapsed());
+        tell(&group.plan().balance, try_on.endpoint(), now - since);
     }
 }
 

@@ -8,7 +8,7 @@ use super::refusal::Reject;
 use super::request_id::RequestId;
 use super::route::RouteQuery;
 use super::site::Site;
-use super::{forwarded, path, split};
+use super::{forward, forwarded, path, split};
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{Action, Route};
 use crate::filter::{Flow, RequestInfo};
@@ -165,7 +165,9 @@ fn act(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply
         Action::Split(split) => split::choose(split, session.req_header(), info),
         Action::Redirect { .. } | Action::Respond(_) => return answer::of_route(session, ctx, &route),
     };
-    forward_to(site, ctx, &route, id)
+    forward_to(site, ctx, &route, id)?;
+    forward::choose_first(session, ctx)?;
+    Ok(None)
 }
 
 fn forward_to(
@@ -173,11 +175,11 @@ fn forward_to(
     ctx: &mut Ctx,
     route: &Route,
     id: crate::config::plan::UpstreamId,
-) -> Result<Option<Reply>, Reject> {
+) -> Result<(), Reject> {
     let group = site.group(id).ok_or(Reject::Internal)?;
     ctx.forward.retry = Some(route.retry.unwrap_or(group.plan().retry));
     ctx.forward.group = Some(group.clone());
-    Ok(None)
+    Ok(())
 }
 
 /// A piece of the request body: within the limit, then past the filters.

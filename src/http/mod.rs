@@ -27,6 +27,7 @@ pub mod route;
 mod site;
 mod split;
 mod sticky;
+mod watchdog;
 
 pub use connection::{Connection, TlsFacts};
 pub use journal::Refuser;

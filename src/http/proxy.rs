@@ -7,10 +7,12 @@ use super::{answer, forward, hop, intake, journal, retry, sticky};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,14 +56,26 @@ impl ProxyHttp for Proxy {
         forward::next_peer(session, ctx)
     }
 
-    /// The connection stands: the head that the server will see.
+    /// The connection to the server stands, new or kept.
+    async fn connected_to_upstream(
+        &self,
+        session: &mut Session,
+        reused: bool,
+        peer: &HttpPeer,
+        fd: RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        forward::connected(session, ctx, peer, (reused, fd))
+    }
+
+    /// The head that the server will see.
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
         head: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        forward::connected(ctx);
         forward::request_head(session, ctx, head)
     }
 
@@ -74,9 +88,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         intake::body(session, ctx, body, end)?;
-        if end {
-            forward::body_ended(ctx);
-        }
+        forward::body_passed(ctx, end);
         Ok(())
     }
 
@@ -103,6 +115,7 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
+        forward::answering(ctx);
         answer::response_body(session, ctx, body, end);
         Ok(None)
     }
@@ -111,23 +124,23 @@ impl ProxyHttp for Proxy {
     fn fail_to_connect(
         &self,
         _session: &mut Session,
-        _peer: &HttpPeer,
+        peer: &HttpPeer,
         ctx: &mut Ctx,
         error: Box<Error>,
     ) -> Box<Error> {
-        retry::connect_failed(ctx, error)
+        retry::connect_failed(ctx, peer, error)
     }
 
     /// It broke after the connection stood.
     fn error_while_proxy(
         &self,
-        _peer: &HttpPeer,
+        peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
         ctx: &mut Ctx,
         reused: bool,
     ) -> Box<Error> {
-        retry::exchange_failed(session, ctx, error, reused)
+        retry::exchange_failed(session, ctx, error, (peer, reused))
     }
 
     /// No more tries: what the client is told.

@@ -2,12 +2,13 @@
 //! request or may act on it twice, when the client has seen nothing, and within the budget of the
 //! group. Called by `proxy` when a try ends badly.
 
+use super::answer;
 use super::ctx::Ctx;
 use super::forward::judge;
 use crate::config::plan;
-use crate::config::plan::UpstreamTimeouts;
 use crate::observe::events;
 use crate::upstream::{budget, latency, reason};
+use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -24,11 +25,11 @@ pub async fn pause(ctx: &Ctx) {
 }
 
 /// No connection was made, so nothing was sent: any request may be tried elsewhere.
-pub fn connect_failed(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+pub fn connect_failed(ctx: &mut Ctx, peer: &HttpPeer, mut error: Box<Error>) -> Box<Error> {
     let retry = ctx.forward.retry.is_some_and(|r| r.on_connect) && another_try(ctx);
     error.set_retry(retry);
-    judge(&ctx.forward, latency::failed);
-    report(ctx, &error, retry, |group| group.connect);
+    judge(&ctx.forward, Instant::now(), latency::failed);
+    report(ctx, &error, retry, peer.options.connection_timeout);
     error
 }
 
@@ -36,14 +37,16 @@ pub fn connect_failed(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
 pub fn exchange_failed(
     session: &mut Session,
     ctx: &mut Ctx,
-    mut error: Box<Error>,
-    reused: bool,
+    error: Box<Error>,
+    (peer, reused): (&HttpPeer, bool),
 ) -> Box<Error> {
+    let watchdog = ctx.forward.watchdog.take();
+    let mut error = watchdog.and_then(|dog| dog.bark()).unwrap_or(error);
     let upstream = *error.esource() == ErrorSource::Upstream;
     if std::mem::take(&mut ctx.forward.bad_answer) {
         // `answered` has looked at everything
         error.set_retry(true);
-        report(ctx, &error, true, |group| group.response);
+        report(ctx, &error, true, peer.options.write_timeout);
         return error;
     }
     let wanted = ctx.forward.retry.is_some_and(|retry| match error.etype() {
@@ -57,9 +60,10 @@ pub fn exchange_failed(
     let retry = may && (stale || within_budget(ctx));
     ctx.forward.stale |= stale;
     error.set_retry(retry);
-    if upstream && !stale {
-        judge(&ctx.forward, latency::failed);
-        report(ctx, &error, retry, |group| group.response);
+    // nor does it say anything about the server how a WebSocket ends
+    if upstream && !stale && !session.was_upgraded() {
+        judge(&ctx.forward, Instant::now(), latency::failed);
+        report(ctx, &error, retry, peer.options.write_timeout);
     }
     error
 }
@@ -89,7 +93,7 @@ fn is_reset(etype: &ErrorType) -> bool {
 /// Nobody notices that the request is sent again: the client has seen nothing, its body is still
 /// there, and the method may be repeated (RFC 9110 §9.2.2) or the configuration says it may.
 fn is_repeatable(session: &Session, ctx: &Ctx) -> bool {
-    let unseen = session.response_written().is_none_or(|r| r.status.is_informational());
+    let unseen = !answer::begun(session);
     let replayable = !session.as_ref().retry_buffer_truncated();
     let repeatable = session.req_header().method.is_idempotent()
         || ctx.forward.retry.is_some_and(|retry| retry.non_idempotent);
@@ -120,10 +124,11 @@ fn within_budget(ctx: &Ctx) -> bool {
     granted
 }
 
-fn report(ctx: &Ctx, error: &Error, retry: bool, allowed: fn(&UpstreamTimeouts) -> Duration) {
+/// `allowed`: the time that the server had.
+fn report(ctx: &Ctx, error: &Error, retry: bool, allowed: Option<Duration>) {
     let forward = &ctx.forward;
     if let (Some(group), Some(try_on)) = (&forward.group, &forward.endpoint) {
-        let why = reason::words(error, allowed(&group.plan().timeouts));
+        let why = reason::words(error, allowed.unwrap_or_default());
         let endpoint = try_on.endpoint();
         events::try_failed(endpoint.failures(), group.name(), endpoint.name(), &why, retry);
     }

@@ -63,9 +63,16 @@ impl H2Client {
     }
 
     pub fn try_ask(&mut self, request: &Request) -> Result<Response, Failure> {
-        let (scheme, sender) = (self.scheme, self.sender.clone());
-        self.runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, exchange(sender, request, scheme)).await })?
+        let exchange = exchange(self.sender.clone(), request, self.scheme, true);
+        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await })?
+    }
+
+    /// Sends the head and the body, but not its end; what is answered to that.
+    #[track_caller]
+    pub fn ask_and_stall(&mut self, request: &Request) -> Response {
+        let exchange = exchange(self.sender.clone(), request, self.scheme, false);
+        let answer = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await });
+        answer.expect("an answer in time").expect("an answer")
     }
 
     /// Asks all of these at once on this one connection; the answers in the same order.
@@ -76,7 +83,7 @@ impl H2Client {
             .map(|request| {
                 let (sender, request) = (self.sender.clone(), request.clone());
                 self.runtime.spawn(async move {
-                    tokio::time::timeout(PATIENCE, exchange(sender, &request, scheme)).await?
+                    tokio::time::timeout(PATIENCE, exchange(sender, &request, scheme, true)).await?
                 })
             })
             .collect();
@@ -96,7 +103,12 @@ where
     Ok(sender)
 }
 
-async fn exchange(sender: SendRequest<Bytes>, request: &Request, scheme: &str) -> Result<Response, Failure> {
+async fn exchange(
+    sender: SendRequest<Bytes>,
+    request: &Request,
+    scheme: &str,
+    whole: bool,
+) -> Result<Response, Failure> {
     let uri = format!("{scheme}://{}{}", request.host, request.target);
     let mut head = http::Request::builder().method(request.method.as_str()).uri(uri);
     for (name, value) in &request.headers {
@@ -105,7 +117,7 @@ async fn exchange(sender: SendRequest<Bytes>, request: &Request, scheme: &str) -
     let mut sender = sender.ready().await?;
     let (response, mut body) = sender.send_request(head.body(())?, request.body.is_empty())?;
     if !request.body.is_empty() {
-        body.send_data(Bytes::from(request.body.clone()), true)?;
+        body.send_data(Bytes::from(request.body.clone()), whole)?;
     }
     let (head, mut stream) = response.await?.into_parts();
     let headers = head.headers.iter().map(|(name, value)| {

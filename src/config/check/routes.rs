@@ -30,7 +30,10 @@ impl<'a> Checker<'a> {
         let matcher = self.matcher(&who, route, listeners);
         let action = self.action(&who, route);
         let filters = self.chain(&route.value.filters, &who);
-        for (key, time) in [("connect", route.timeouts.connect), ("response", route.timeouts.response)] {
+        let timeouts = &route.timeouts;
+        for (key, time) in
+            [("connect", timeouts.connect), ("response", timeouts.response), ("tunnel", timeouts.tunnel)]
+        {
             if let Some(time) = time {
                 self.positive(route.span, &format!("timeouts.{key} of {who}"), time);
             }
@@ -48,6 +51,7 @@ impl<'a> Checker<'a> {
             timeouts: plan::RouteTimeouts {
                 connect: route.timeouts.connect.map(|t| t.0),
                 response: route.timeouts.response.map(|t| t.0),
+                tunnel: route.timeouts.tunnel.map(|t| t.0),
             },
             max_body_bytes: route.limits.max_body_bytes.map(|s| s.0),
             retry: route.retry.as_ref().map(plan::Retry::from),

@@ -38,9 +38,12 @@ impl Checker<'_> {
         }
         self.balance(name.span, &who, &upstream.balance);
         let timeouts = &upstream.timeouts;
-        for (key, time) in
-            [("connect", timeouts.connect), ("response", timeouts.response), ("idle", timeouts.idle)]
-        {
+        for (key, time) in [
+            ("connect", timeouts.connect),
+            ("response", timeouts.response),
+            ("tunnel", timeouts.tunnel),
+            ("idle", timeouts.idle),
+        ] {
             self.positive(name.span, &format!("timeouts.{key} of {who}"), time);
         }
         if let Some(time) = upstream.slow_start {
@@ -65,6 +68,7 @@ impl Checker<'_> {
             timeouts: plan::UpstreamTimeouts {
                 connect: timeouts.connect.0,
                 response: timeouts.response.0,
+                tunnel: timeouts.tunnel.0,
                 idle: timeouts.idle.0,
             },
             host: upstream.host.clone(),

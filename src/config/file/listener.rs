@@ -181,7 +181,7 @@ pub struct ListenerLimits {
     pub header_timeout: Time,
     /// A connection with no request on it is closed after this.
     pub idle_timeout: Time,
-    /// The longest silence of a client within a request body (408).
+    /// The longest silence of a client within a request body (408). On HTTP/2 until the server answers.
     pub body_timeout: Time,
     /// The longest a client may take to read what is sent to it before the connection is closed.
     pub send_timeout: Time,

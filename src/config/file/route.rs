@@ -239,6 +239,8 @@ pub struct RouteTimeouts {
     pub connect: Option<Time>,
     /// The server's longest silence.
     pub response: Option<Time>,
+    /// The server's longest silence after it has switched protocols.
+    pub tunnel: Option<Time>,
 }
 
 /// Limits that differ from those of the listener.

@@ -248,13 +248,20 @@ pub struct Timeouts {
     pub connect: Time,
     /// The server's longest silence, before and within its answer (504).
     pub response: Time,
+    /// The server's longest silence after it has switched protocols, as for a WebSocket.
+    pub tunnel: Time,
     /// An unused connection to a server is kept this long.
     pub idle: Time,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts { connect: Time::secs(3), response: Time::secs(60), idle: Time::secs(60) }
+        Timeouts {
+            connect: Time::secs(3),
+            response: Time::secs(60),
+            tunnel: Time::secs(3600),
+            idle: Time::secs(60),
+        }
     }
 }
 

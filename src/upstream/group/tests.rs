@@ -29,6 +29,7 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         timeouts: plan::UpstreamTimeouts {
             connect: Duration::from_secs(1),
             response: Duration::from_secs(1),
+            tunnel: Duration::from_secs(1),
             idle: Duration::from_secs(1),
         },
         host: file::UpstreamHost::Preserve,
