@@ -141,8 +141,9 @@ impl Endpoint {
     pub(super) fn start_draining(&self, why: DrainReason, timeout: Duration) -> bool {
         let mut drain = self.drain.lock();
         if let Some(drain) = &mut *drain {
-            if why == DrainReason::Removed {
+            if why == DrainReason::Removed && drain.why != why {
                 drain.why = why;
+                self.changes.bump();
             }
             return false;
         }
@@ -151,6 +152,14 @@ impl Endpoint {
         drop(drain);
         self.changes.bump();
         true
+    }
+
+    /// Gives another reason why it drains, if it does.
+    pub(super) fn drain_because(&self, why: DrainReason) {
+        if let Some(drain) = &mut *self.drain.lock() {
+            drain.why = why;
+            self.changes.bump();
+        }
     }
 
     /// Lets it have new sessions again; tells if it had none before.

@@ -21,8 +21,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+
+/// A request that finds nobody looks again when something has changed meanwhile, so many times in all.
+const LOOKS: usize = 16;
 
 /// A group of servers of which any can answer a request.
 pub struct Group {
@@ -33,6 +37,8 @@ pub struct Group {
     probe: Option<Probe>,
     sticky: Option<Sticky>,
     budget: Budget,
+    /// How often the selection was built; counted before anybody is taken out in favour of who came.
+    rebuilt: AtomicU64,
 }
 
 /// The servers that are in the group now, as Pingora asks for them.
@@ -68,8 +74,9 @@ impl Group {
             plan.sticky.as_ref().map(|sticky| Sticky::build(sticky, &plan.name, registry)).transpose()?;
         let membership = Mutex::new(membership);
         let budget = Budget::new(plan.retry_budget, Instant::now());
-        let group = Group { plan, membership, shape, balancer, probe, sticky, budget };
-        group.rebuild()?;
+        let rebuilt = AtomicU64::new(0);
+        let group = Group { plan, membership, shape, balancer, probe, sticky, budget, rebuilt };
+        group.renew(&mut group.membership.lock())?;
         Ok(Arc::new(group))
     }
 
@@ -128,17 +135,23 @@ impl Group {
     /// [`Group::any_healthy`] then tells "all are down" from "all have been tried".
     /// `key` is what the request is hashed by; an algorithm that hashes draws by chance without it.
     pub fn select(&self, tried: &Tried, key: Option<&[u8]>) -> Option<Arc<Endpoint>> {
-        loop {
-            let seen = self.shape.changes.seen();
-            let found = self.select_now(tried, key);
-            // where nobody was found, the servers may have been replaced between two looks at them
-            if found.is_some() || seen == self.shape.changes.seen() {
+        for _ in 1..LOOKS {
+            let version = self.version();
+            let found = self.look(tried, key);
+            if found.is_some() || self.version() == version {
                 return found;
             }
         }
+        self.look(tried, key)
     }
 
-    fn select_now(&self, tried: &Tried, key: Option<&[u8]>) -> Option<Arc<Endpoint>> {
+    /// Another one after each change: whoever finds nobody may have looked at servers that are gone
+    /// already, while others have come.
+    fn version(&self) -> u64 {
+        self.rebuilt.load(Ordering::Acquire).wrapping_add(self.shape.changes.seen())
+    }
+
+    fn look(&self, tried: &Tried, key: Option<&[u8]>) -> Option<Arc<Endpoint>> {
         let servers = self.shape.servers.load();
         let found = Cell::new(None);
         let accept = |backend: &Backend, _: bool| {
@@ -171,18 +184,14 @@ impl Group {
     /// # Errors
     /// In words for the operator.
     pub fn adopt(&self, source: usize, members: Vec<plan::Member>) -> Result<(), String> {
+        // held throughout, so that the last to change the membership is the last to rebuild
         let mut membership = self.membership.lock();
-        if !membership.adopt(source, members) {
-            return Ok(());
-        }
-        self.publish(&membership)?;
-        // only now that the new ones can be chosen
-        if membership.let_go() {
-            self.publish(&membership)?;
-        }
-        drop(membership);
-        self.refresh();
-        Ok(())
+        if membership.adopt(source, members) { self.renew(&mut membership) } else { Ok(()) }
+    }
+
+    /// Requests are served from now on: servers that come later are new, and have a slow start.
+    pub(super) fn begin(&self) {
+        self.membership.lock().begin();
     }
 
     /// Takes a server out for new sessions, or lets it have them again. Tells if it is of this group.
@@ -198,10 +207,11 @@ impl Group {
     /// # Errors
     /// In words for the operator.
     pub fn set_weight(&self, address: SocketAddr, weight: NonZeroU16) -> Result<bool, String> {
-        if self.membership.lock().set_weight(address, weight).is_none() {
+        let mut membership = self.membership.lock();
+        if membership.set_weight(address, weight).is_none() {
             return Ok(false);
         }
-        self.rebuild().map(|()| true)
+        self.rebuild(&membership).map(|()| true)
     }
 
     /// Brings what is chosen from up to date with the state of the servers. Not for the request
@@ -215,11 +225,7 @@ impl Group {
     /// Warms servers up and lets go of those that have drained; tells if there is more of that to
     /// be done soon.
     pub(super) fn tend(&self, now: Instant) -> bool {
-        if self.membership.lock().reap(now)
-            && let Err(error) = self.rebuild()
-        {
-            log::error!(target: crate::observe::events::UPSTREAM, "upstream {:?}: {error}", self.name());
-        }
+        self.let_go(now);
         let servers = self.shape.servers.load();
         let mut busy = servers.iter().any(|server| membership::is_leaving(server));
         if let Some(slow_start) = self.plan.slow_start {
@@ -230,19 +236,35 @@ impl Group {
         busy
     }
 
-    fn rebuild(&self) -> Result<(), String> {
-        self.publish(&self.membership.lock())?;
+    fn let_go(&self, now: Instant) {
+        let mut membership = self.membership.lock();
+        if !membership.reap(now) {
+            return;
+        }
+        if let Err(error) = self.rebuild(&membership) {
+            log::error!(target: crate::observe::events::UPSTREAM, "upstream {:?}: {error}", self.name());
+        }
+        membership.forget();
+    }
+
+    /// Lets those who have come be chosen, and then takes out those who are to go.
+    fn renew(&self, membership: &mut Membership) -> Result<(), String> {
+        self.rebuild(membership)?;
+        membership.settle();
         self.refresh();
         Ok(())
     }
 
-    /// Has Pingora build the selection anew from the servers of the membership, which is locked
-    /// meanwhile, so that the last to change it is the last to build.
-    fn publish(&self, membership: &Membership) -> Result<(), String> {
+    /// Has Pingora build the selection anew from the servers of the membership.
+    fn rebuild(&self, membership: &Membership) -> Result<(), String> {
         self.shape.servers.store(Arc::new(membership.servers().clone()));
+        // before the tables are made, so that they are of now
+        self.shape.changes.bump();
         // the set is there at the first poll
         let update = std::pin::pin!(self.balancer.update()).poll(&mut Context::from_waker(Waker::noop()));
-        self.shape.changes.bump();
+        self.rebuilt.fetch_add(1, Ordering::Release);
+        // where the set is the same, Pingora does nothing
+        self.refresh();
         match update {
             Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(error)) => Err(format!("the servers could not be set up: {error}")),

@@ -7,7 +7,7 @@ use super::registry::Registry;
 use super::server::{Server, Servers};
 use crate::config::plan::{Member, Upstream};
 use crate::observe::events;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -23,9 +23,17 @@ pub struct Membership {
     drain_timeout: Duration,
     /// What each source has named last; `None` before it named anybody.
     sources: Vec<Option<Vec<Member>>>,
+    /// What all of them together said of each server last.
+    named: Named,
     servers: Servers,
+    /// To be taken out by [`Membership::settle`].
+    going: Vec<(Arc<Server>, DrainReason)>,
+    /// Whether those that come now come late: not while the sources are asked for the first time.
+    begun: bool,
     revision: u32,
 }
+
+type Named = HashMap<SocketAddr, Member, ahash::RandomState>;
 
 impl Membership {
     /// The group with the servers of its configuration.
@@ -38,11 +46,13 @@ impl Membership {
             sticky: plan.sticky.is_some(),
             drain_timeout: plan.drain_timeout,
             sources: Vec::new(),
+            named: Named::default(),
             servers: Servers::default(),
+            going: Vec::new(),
+            begun: plan.discover.is_empty(),
             revision: 0,
         };
         membership.adopt(0, plan.servers.clone());
-        membership.let_go();
         membership
     }
 
@@ -50,9 +60,13 @@ impl Membership {
         &self.servers
     }
 
-    /// Takes in whom a source names now; tells if that makes a difference. Whoever has to go is still
-    /// there, and goes with [`Membership::let_go`] once the others can be chosen: no request may find
-    /// that the old servers are gone and the new ones not there yet.
+    /// Requests are served from now on: servers that come are new, and warm up.
+    pub fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// Takes in whom a source names now; tells if that makes a difference. Nobody is taken out before
+    /// [`Membership::settle`].
     pub fn adopt(&mut self, source: usize, members: Vec<Member>) -> bool {
         if self.sources.len() <= source {
             self.sources.resize(source + 1, None);
@@ -65,78 +79,91 @@ impl Membership {
         true
     }
 
+    /// Takes out those that are to drain. To be called when the servers that have come can be chosen:
+    /// if they replace all others, requests would find nobody until then.
+    pub fn settle(&mut self) {
+        for (server, why) in std::mem::take(&mut self.going) {
+            self.take_out(&server, why);
+        }
+    }
+
     /// Puts the servers together anew.
     fn merge(&mut self) {
         let sources = std::mem::take(&mut self.sources);
-        let mut named = HashSet::new();
+        let before = std::mem::take(&mut self.named);
         let mut next = Vec::new();
         let mut places = Places::beside(&self.servers);
         // servers that are all new have nobody to be spared by
-        let later = self.servers.iter().any(|server| server.usable());
+        let late = self.begun && self.servers.iter().any(|server| server.usable());
         for member in sources.iter().flatten().flatten() {
-            if named.insert(member.address) {
-                next.push(self.member(member, &mut places, later));
-            } else {
+            if self.named.contains_key(&member.address) {
                 log::debug!(target: events::UPSTREAM, "upstream {:?}: {} is named twice", self.group, member.address);
+                continue;
             }
+            let server = self.member(member, before.get(&member.address), &mut places, late);
+            self.heed_drain(&server, member, before.get(&member.address));
+            next.push(server);
+            self.named.insert(member.address, member.clone());
         }
         self.sources = sources;
-        let gone = self.servers.iter().filter(|server| !named.contains(&server.endpoint.address()));
-        next.extend(gone.cloned());
+        for gone in self.servers.iter().filter(|server| !self.named.contains_key(&server.endpoint.address()))
+        {
+            if !is_leaving(gone) {
+                self.going.push((gone.clone(), DrainReason::Removed));
+            }
+            next.push(gone.clone());
+        }
         self.servers = next.into_iter().collect();
     }
 
-    /// Takes out those that are to drain or are no longer named, and lets go of those of them that
-    /// are done; tells if anybody left.
-    pub fn let_go(&mut self) -> bool {
-        let mut drains = HashMap::new();
-        for member in self.sources.iter().flatten().flatten() {
-            drains.entry(member.address).or_insert(member.drain);
-        }
-        for server in self.servers.iter() {
-            match drains.get(&server.endpoint.address()) {
-                Some(true) => self.take_out(server, DrainReason::Configured),
-                Some(false) => {}
-                None => self.take_out(server, DrainReason::Removed),
-            }
-        }
-        self.reap(Instant::now())
-    }
-
-    /// The server that this member is.
-    fn member(&mut self, member: &Member, places: &mut Places, later: bool) -> Arc<Server> {
-        let known = self.servers.at(member.address).cloned();
-        let is_new = known.is_none();
-        let server = match known {
+    /// The server that this member is. `before` is what was said of it until now.
+    fn member(
+        &mut self,
+        member: &Member,
+        before: Option<&Member>,
+        places: &mut Places,
+        late: bool,
+    ) -> Arc<Server> {
+        match self.servers.at(member.address).cloned() {
             Some(server) if server.tier == member.priority && server.zone == member.zone => {
-                if server.weight() != member.weight.get() {
-                    let revision = self.next_revision();
-                    server.set_weight(member.weight, revision);
-                    events::weight_changed(&self.group, server.endpoint.name(), member.weight.get());
+                // a weight given while the process runs stays until another one is named
+                let another = before.is_none_or(|before| before.weight != member.weight);
+                if another && server.weight() != member.weight.get() {
+                    self.weigh(&server, member.weight);
                 }
                 server
             }
             Some(server) => self.server(member, server.place),
             None => {
                 let server = self.server(member, places.next());
-                if later {
+                if server.endpoint.drain().is_some_and(|drain| drain.why == DrainReason::Removed) {
+                    // it was in the group before, and nobody has forgotten it yet
+                    server.endpoint.stop_draining();
+                }
+                if late {
                     server.endpoint.start_warming();
                     events::server_added(&self.group, server.endpoint.name());
                 }
                 server
             }
-        };
+        }
+    }
+
+    /// Whether a member drains is what was said last, by a source or by somebody while the process runs.
+    fn heed_drain(&mut self, server: &Arc<Server>, member: &Member, before: Option<&Member>) {
         let endpoint = &server.endpoint;
-        match endpoint.drain().map(|drain| drain.why) {
-            // one that nobody has been sent to yet; the others wait for `let_go`
-            None if member.drain && is_new => self.take_out(&server, DrainReason::Configured),
-            Some(DrainReason::Removed | DrainReason::Configured) if !member.drain => {
+        match (endpoint.drain().map(|drain| drain.why), member.drain) {
+            (None, true) if before.is_none_or(|before| !before.drain) => {
+                self.going.push((server.clone(), DrainReason::Configured));
+            }
+            // it was to leave, and stays
+            (Some(DrainReason::Removed), true) => endpoint.drain_because(DrainReason::Configured),
+            (Some(DrainReason::Removed | DrainReason::Configured), false) => {
                 endpoint.stop_draining();
                 events::server_back(&self.group, endpoint.name());
             }
-            Some(DrainReason::Removed | DrainReason::Configured | DrainReason::Asked) | None => {}
+            (None | Some(DrainReason::Asked), _) | (Some(DrainReason::Configured), true) => {}
         }
-        server
     }
 
     fn server(&mut self, member: &Member, place: usize) -> Arc<Server> {
@@ -172,10 +199,14 @@ impl Membership {
     /// Gives a server another weight until its source names another; `None` when it is not of the group.
     pub fn set_weight(&mut self, address: SocketAddr, weight: NonZeroU16) -> Option<()> {
         let server = self.servers.at(address)?.clone();
+        self.weigh(&server, weight);
+        Some(())
+    }
+
+    fn weigh(&mut self, server: &Server, weight: NonZeroU16) {
         let revision = self.next_revision();
         server.set_weight(weight, revision);
         events::weight_changed(&self.group, server.endpoint.name(), weight.get());
-        Some(())
     }
 
     /// Lets go of the servers that are no longer named and done; tells if there were any.
@@ -191,9 +222,10 @@ impl Membership {
         true
     }
 
-    /// Whether any server waits to leave.
-    pub fn any_leaving(&self) -> bool {
-        self.servers.iter().any(|server| is_leaving(server))
+    /// Forgets the servers that have left, unless somebody still uses them: addresses that are handed
+    /// out anew for each instance would add up for ever.
+    pub fn forget(&self) {
+        self.registry.prune_group(&self.group);
     }
 
     /// Nobody needs it any more: no request is with it, and no session is its own.
@@ -227,3 +259,6 @@ impl Places {
         self.next - 1
     }
 }
+
+#[cfg(test)]
+mod tests;

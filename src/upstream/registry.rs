@@ -79,6 +79,13 @@ impl Registry {
         });
     }
 
+    /// Forgets those servers of a group that nobody uses any more. To be called when servers have left it.
+    pub(super) fn prune_group(&self, group: &str) {
+        if let Some(known) = self.groups.lock().get_mut(group) {
+            known.endpoints.retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
+        }
+    }
+
     /// The TCP check of every group. One, because its connector reads the system's root
     /// certificates when it is made, which takes milliseconds and memory.
     pub(super) fn tcp_check(&self) -> Arc<TcpHealthCheck> {

@@ -10,8 +10,9 @@ pub trait Algorithm: Send + Sync + Sized + 'static {
     /// What users write about it beside its name.
     type Settings: Clone + Default + Send + Sync;
 
-    /// Whether its choices heed [`Server::effective_weight`], so that servers that are warming up
-    /// get little of themselves. Others are spared by chance, by whoever asks.
+    /// Whether its choices heed [`Endpoint::warmth`](crate::upstream::Endpoint::warmth), so that servers
+    /// that are warming up get little of themselves. With others they are passed over by chance, by
+    /// whoever asks.
     const HEEDS_WARMTH: bool = false;
 
     /// Makes what is needed to choose, from the state of the servers now. Called off the request

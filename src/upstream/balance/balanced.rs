@@ -9,6 +9,7 @@ use crate::config::file::SpillOver;
 use crate::upstream::endpoint::{Changes, FULL_WARMTH};
 use crate::upstream::{Server, membership};
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,8 @@ pub struct Balanced<A: Algorithm> {
     spill_over: SpillOver,
     changes: Arc<Changes>,
     tables: ArcSwap<Tables<A>>,
+    /// Held while tables are made, so that older ones never take the place of newer ones.
+    making: Mutex<()>,
 }
 
 /// The servers of a tier, or those of them that are near or far.
@@ -83,6 +86,7 @@ where
             spill_over: shape.spill_over,
             changes: shape.changes.clone(),
             tables: ArcSwap::from_pointee(tables),
+            making: Mutex::new(()),
             lanes,
         }
     }
@@ -96,6 +100,7 @@ impl<A: Algorithm> Balanced<A> {
     /// Makes the tables anew when the state of a server has changed. To be called off the request
     /// path; until then, requests pass over servers that are no longer usable.
     pub fn refresh(&self) {
+        let _making = self.making.lock();
         let now = self.changes.seen();
         let before = self.tables.load();
         if before.made_at == now {
@@ -281,3 +286,6 @@ pub trait Kind: Algorithm {
     /// This selection, if it is of this kind.
     fn of(selection: &Selection) -> Option<&Arc<Balanced<Self>>>;
 }
+
+#[cfg(test)]
+mod tests;

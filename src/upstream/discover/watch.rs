@@ -38,9 +38,9 @@ pub async fn watch(groups: Vec<Arc<Group>>, begun: oneshot::Sender<()>, mut shut
             tasks.spawn(follow(asked, told, adopt, first.clone()));
         }
     }
-    drop((groups, resolvers, first));
+    drop((resolvers, first));
     let all = async {
-        tokio::join!(wait_for(firsts, begun), async {
+        tokio::join!(wait_for(firsts, groups, begun), async {
             while let Some(ended) = tasks.join_next().await {
                 if let Err(error) = ended {
                     log::error!(target: events::DISCOVERY, "a source of servers ended: {error}");
@@ -55,9 +55,10 @@ pub async fn watch(groups: Vec<Arc<Group>>, begun: oneshot::Sender<()>, mut shut
 }
 
 /// Every sender of `firsts` is dropped after a first answer.
-async fn wait_for(mut firsts: mpsc::Receiver<()>, begun: oneshot::Sender<()>) {
+async fn wait_for(mut firsts: mpsc::Receiver<()>, groups: Vec<Arc<Group>>, begun: oneshot::Sender<()>) {
     let all = async { while firsts.recv().await.is_some() {} };
     tokio::time::timeout(PATIENCE, all).await.ok();
+    groups.iter().for_each(|group| group.begin());
     // nobody may be waiting
     begun.send(()).ok();
 }
