@@ -14,8 +14,12 @@ const ONCE: Thresholds = Thresholds { healthy_after: NonZeroU16::MIN, unhealthy_
 const SLOW_START: Duration = Duration::from_secs(60);
 
 /// Algorithms of both kinds: those that see to servers that are warming up, and those that do not.
-fn some() -> [Balance; 3] {
-    [Balance::RoundRobin, Balance::Random, Balance::LeastConnections]
+fn some() -> [Balance; 4] {
+    [Balance::RoundRobin, Balance::Random, Balance::LeastConnections, by_key()]
+}
+
+fn by_key() -> Balance {
+    Balance::ConsistentHash(file::ConsistentHash { key: file::Key::Client, fallback: None, max_load: None })
 }
 
 /// Servers in these tiers and zones, with weight 1, seen from zone `here`.
@@ -239,4 +243,54 @@ fn older_tables_never_take_the_place_of_newer_ones() {
     let selection = group.selection().unwrap();
     let balanced = RoundRobin::of(&selection).unwrap();
     assert_eq!(balanced.tables.load().made_at, balanced.changes.seen());
+}
+
+/// Where each of these keys goes.
+fn keyed(group: &Group, keys: u32) -> Vec<usize> {
+    let of = |key: u32| group.select(&Tried::default(), Some(&key.to_be_bytes())).expect("a server");
+    (0..keys).map(|key| place(group, &of(key))).collect()
+}
+
+#[test]
+fn keys_stay_with_their_tier_and_come_back_to_it() {
+    const KEYS: u32 = 1_000;
+    let group = tiers(&by_key(), &[(0, ""), (0, ""), (1, ""), (1, "")], spill_over(0, 70));
+    let before = keyed(&group, KEYS);
+    assert!(before.iter().all(|place| *place < 2));
+    set_up(&group, &[0, 1], false);
+    let meanwhile = keyed(&group, KEYS);
+    assert!(meanwhile.iter().all(|place| *place >= 2));
+    assert_eq!(meanwhile, keyed(&group, KEYS));
+    set_up(&group, &[0, 1], true);
+    for place in [0, 1] {
+        endpoint(&group, place).warm(Instant::now() + SLOW_START, SLOW_START);
+    }
+    assert_eq!(before, keyed(&group, KEYS));
+}
+
+#[test]
+fn keys_come_to_a_server_that_warms_up_one_by_one() {
+    const KEYS: u32 = 2_000;
+    let group = tiers(&by_key(), &[(0, ""), (0, "")], spill_over(0, 70));
+    let warm = keyed(&group, KEYS);
+    set_up(&group, &[0], false);
+    set_up(&group, &[0], true);
+    let cold = keyed(&group, KEYS);
+    half_warm(&group, 0);
+    let half = keyed(&group, KEYS);
+    let with = |places: &[usize]| places.iter().filter(|place| **place == 0).count();
+    assert!(with(&cold) < with(&half) / 10 && with(&half) < with(&warm) * 2 / 3, "{}", with(&half));
+    // who has come stays
+    assert!(cold.iter().zip(&half).zip(&warm).all(|((cold, half), warm)| cold >= half && half >= warm));
+}
+
+#[test]
+fn a_tier_that_is_short_gives_the_same_keys_away_each_time() {
+    const KEYS: u32 = 4_000;
+    let group = tiers(&by_key(), &[(0, ""), (0, ""), (1, "")], spill_over(100, 70));
+    set_up(&group, &[0], false);
+    let half = keyed(&group, KEYS);
+    let away = half.iter().filter(|place| **place == 2).count();
+    assert!(about(away, KEYS as usize, 0.5), "{away}");
+    assert_eq!(half, keyed(&group, KEYS));
 }
