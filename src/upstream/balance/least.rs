@@ -81,7 +81,9 @@ impl Least {
     /// Where in the cycle this turn is, and the position of the member whose turn it is. Where there
     /// is no cycle it is one drawn by weight.
     fn at(&self, turn: usize) -> (usize, Option<usize>) {
-        match turn.checked_rem(self.cycle.len()) {
+        // of 32 bits, as that takes half as long; that turns jump every four billion is no matter here
+        let length = u32::try_from(self.cycle.len()).unwrap_or(u32::MAX);
+        match (turn as u32).checked_rem(length).map(|place| place as usize) {
             Some(place) => (place, self.member_at(place)),
             None => (0, self.pool.draw_position(&mut Rng::with_seed(fastrand::u64(..)))),
         }

@@ -49,6 +49,8 @@ impl Drop for Run {
 
 impl Run {
     fn new(seed: u64, balance: Balance) -> Run {
+        // what the algorithms draw is to be repeated too
+        fastrand::seed(seed);
         let mut random = fastrand::Rng::with_seed(seed);
         let servers = if random.u8(..) < 32 { random.usize(100..300) } else { random.usize(1..10) };
         let most = if random.bool() { 1 } else { random.u16(2..200) };
