@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The most servers that are all compared.
 pub const MANY: usize = 32;
 /// So many are compared where there are more.
-const DRAWS: usize = 6;
+const DRAWS: usize = 5;
 /// So many candidates, where there are more, before the rest is gone through.
 const CANDIDATES: usize = 8;
 /// So many turns ahead is looked for a server with nothing to do, before servers are compared.
