@@ -42,7 +42,7 @@ impl Loader<'_> {
             Data::Scalar(_) | Data::Mapping(_) | Data::Pruned => std::slice::from_ref(include),
         };
         let mut found = Vec::new();
-        for pattern in patterns.iter().filter(|pattern| !pattern.is_null()) {
+        for pattern in patterns.iter().filter(|pattern| !pattern.is_null() && !pattern.is_pruned()) {
             match pattern.as_scalar() {
                 Some(scalar) => self.matches(&scalar.text, pattern.span, directory, &mut found),
                 None => {

@@ -197,26 +197,27 @@ impl Builder<'_> {
             return self.key(Key { name: text.into(), span }, merge);
         }
         self.hide_if_secret(range);
-        let node = Node { span, data: Data::Scalar(Arc::new(self.expand(text, plain, span))) };
+        let scalar = self.expand(text, plain, span);
+        let node = Node { span, data: scalar.map_or(Data::Pruned, |scalar| Data::Scalar(Arc::new(scalar))) };
         self.finish(Measured { node, nodes: 1, depth: 0 }, anchor)
     }
 
-    fn expand(&mut self, text: &str, plain: bool, span: Span) -> Scalar {
-        let unchanged = || Scalar { text: text.to_owned(), plain, raw: None, values: Vec::new() };
+    /// `None` when a variable in it is in error, which is reported.
+    fn expand(&mut self, text: &str, plain: bool, span: Span) -> Option<Scalar> {
         match expand(text, self.env) {
-            Ok(None) => unchanged(),
+            Ok(None) => Some(Scalar { text: text.to_owned(), plain, raw: None, values: Vec::new() }),
             Ok(Some(expanded)) => {
                 for (value, shown) in &expanded.values {
                     self.report.conceal(value, shown);
                 }
                 let raw = Some(text.to_owned());
-                Scalar { text: expanded.text, plain, raw, values: expanded.values }
+                Some(Scalar { text: expanded.text, plain, raw, values: expanded.values })
             }
             Err(errors) => {
                 for error in errors {
                     self.env_error(&error, span);
                 }
-                unchanged()
+                None
             }
         }
     }
