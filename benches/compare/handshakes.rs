@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -18,9 +18,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::args::HandshakeSettings;
+use crate::common::client::{PATIENCE, get};
 
-/// One connection may take this long; more counts as an error.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The whole run ends after this, whatever is left of the count.
 const MAX_RUN: Duration = Duration::from_secs(60);
 
@@ -97,34 +96,4 @@ pub fn get_over_tls(config: &Arc<ClientConfig>, target: SocketAddr, path: &str) 
     stream.conn.send_close_notify();
     stream.flush().ok();
     Ok(answer)
-}
-
-/// Sends one GET on `stream` and reads one answer with a Content-Length.
-pub fn get(stream: &mut (impl std::io::Read + std::io::Write), path: &str) -> Result<Vec<u8>> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").context("write")?;
-    stream.flush().context("write")?;
-    let mut answer = Vec::with_capacity(1024);
-    let mut chunk = [0; 4096];
-    let deadline = Instant::now() + PATIENCE;
-    while !complete(&answer)? {
-        let read = stream.read(&mut chunk).context("read")?;
-        if read == 0 || Instant::now() > deadline {
-            bail!("the answer stopped after {} bytes", answer.len());
-        }
-        answer.extend_from_slice(chunk.get(..read).unwrap_or_default());
-    }
-    Ok(answer)
-}
-
-fn complete(answer: &[u8]) -> Result<bool> {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(head) = response.parse(answer)? else { return Ok(false) };
-    if response.code != Some(200) {
-        bail!("status {:?}", response.code);
-    }
-    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let length = length.context("no Content-Length")?;
-    let length: usize = std::str::from_utf8(length.value)?.parse()?;
-    Ok(answer.len() >= head + length)
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::machine::Cores;
+use crate::common::machine::Cores;
+use crate::common::process;
 use crate::origin::LARGE_BODY;
-use crate::process;
 use crate::proxies::Site;
 
 #[derive(Clone, Copy, Debug)]

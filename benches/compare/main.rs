@@ -8,13 +8,13 @@
 #![allow(clippy::print_stderr)]
 
 mod args;
+#[path = "../common/mod.rs"]
+mod common;
 mod handshakes;
 mod load;
-mod machine;
 mod minimal;
 mod origin;
 mod probe;
-mod process;
 mod proxies;
 mod proxy_configs;
 mod report;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::handshakes::{client_config, get, get_over_tls};
+use crate::common::client::get;
+use crate::handshakes::{client_config, get_over_tls};
 use crate::origin::LARGE_BODY;
 use crate::proxies::{Kind, Site};
 

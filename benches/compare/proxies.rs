@@ -1,17 +1,17 @@
 //! The proxies under test: what each is called, how it is started, whom it is compared with. Called by `run`.
 
-use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::args::Options;
-use crate::machine::Cores;
-use crate::process::{self, Running, Stop};
+use crate::common::machine::Cores;
+use crate::common::process::{self, Running, Stop};
+use crate::common::programs::{self, Program};
 use crate::{probe, proxy_configs};
 
 /// In the order in which they are measured and printed. "Production" is with an access log, a request id,
@@ -72,43 +72,30 @@ impl Kind {
         }
     }
 
-    /// The program that must be installed, if any.
-    pub fn program(self) -> Option<&'static str> {
+    /// The program it is; `None` for the yardstick, which is a face of the benchmark.
+    pub fn program(self) -> Option<Program> {
         match self {
-            Kind::MinimalPingora | Kind::Weirgate | Kind::WeirgateProduction => None,
-            Kind::Nginx | Kind::NginxProduction => Some("nginx"),
-            Kind::Haproxy | Kind::HaproxyProduction => Some("haproxy"),
+            Kind::MinimalPingora => None,
+            Kind::Weirgate | Kind::WeirgateProduction => Some(Program::Weirgate),
+            Kind::Nginx | Kind::NginxProduction => Some(Program::Nginx),
+            Kind::Haproxy | Kind::HaproxyProduction => Some(Program::Haproxy),
         }
     }
 
     /// Why it cannot be measured on this machine.
     pub fn missing(self) -> Option<anyhow::Error> {
-        process::find(self.program()?).err()
+        self.program()?.missing()
     }
 
     /// What its files are made of and how it is started and stopped.
-    fn command(self, site: &Site, weirgate: &Path) -> Result<(Command, Stop)> {
-        let conf = site.dir.join("proxy.conf");
-        let (text, program, args, stop) = match self {
-            Kind::MinimalPingora => return Ok((minimal(site)?, Stop::Kill)),
-            Kind::Weirgate | Kind::WeirgateProduction => {
-                let text = proxy_configs::weirgate(site, self.is_production());
-                (text, weirgate.to_owned(), vec!["run".into(), "-c".into(), conf.clone()], Stop::Kill)
-            }
-            Kind::Nginx | Kind::NginxProduction => {
-                let text = proxy_configs::nginx(site, self.is_production());
-                let args = vec!["-e".into(), "stderr".into(), "-p".into(), site.dir.clone(), "-c".into()];
-                (text, process::find("nginx")?, [args, vec![conf.clone()]].concat(), Stop::Term)
-            }
-            Kind::Haproxy | Kind::HaproxyProduction => {
-                let text = proxy_configs::haproxy(site, self.is_production());
-                (text, process::find("haproxy")?, vec!["-db".into(), "-f".into(), conf.clone()], Stop::Term)
-            }
+    fn command(self, site: &Site, options: &Options) -> Result<(Command, Stop)> {
+        let Some(program) = self.program() else { return Ok((minimal(site)?, Stop::Kill)) };
+        let conf = match program {
+            Program::Weirgate => proxy_configs::weirgate(site, self.is_production()),
+            Program::Nginx => proxy_configs::nginx(site, self.is_production()),
+            Program::Haproxy => proxy_configs::haproxy(site, self.is_production()),
         };
-        fs::write(&conf, text)?;
-        let mut command = Command::new(program);
-        command.args(args);
-        Ok((command, stop))
+        program.command(&conf, &site.dir, options.weirgate.as_deref())
     }
 }
 
@@ -147,16 +134,9 @@ impl Proxy {
     /// Starts it, waits until it answers, and checks that it does the work it is measured for.
     pub fn start(kind: Kind, site: Site, options: &Options, cores: &Cores) -> Result<Proxy> {
         fs::create_dir_all(&site.dir)?;
-        let built = option_env!("CARGO_BIN_EXE_weirgate").map(PathBuf::from);
-        let weirgate =
-            options.weirgate.clone().or(built).context("no weirgate binary; give --weirgate FILE")?;
-        let (mut command, stop) = kind.command(&site, &weirgate)?;
-        let errors = site.dir.join("stderr.log");
-        command.stdin(Stdio::null()).env("RUST_LOG", "error");
-        command.stdout(File::create(site.dir.join("stdout.log"))?).stderr(File::create(&errors)?);
-        let running = Running::start(command, cores, stop)?;
+        let command = kind.command(&site, options)?;
+        let running = programs::launch(command, &site.dir, cores, || probe::answers(&site))?;
         let mut proxy = Proxy { kind, site, running };
-        proxy.wait_until_ready().map_err(|error| anyhow!("{error:#}: {}", process::tail(&errors)))?;
         probe::check(kind, &proxy.site)?;
         proxy.check_listeners()?;
         Ok(proxy)
@@ -173,28 +153,4 @@ impl Proxy {
     pub fn pids(&self) -> Result<Vec<u32>> {
         self.running.pids()
     }
-
-    fn wait_until_ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            self.running.check_alive()?;
-            match probe::answers(&self.site) {
-                Ok(()) => return Ok(()),
-                Err(error) if Instant::now() > deadline => bail!("no answer in 10 s: {error:#}"),
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
-    }
-}
-
-/// Loopback addresses that were free a moment ago. All are held until the last is found, so none comes twice.
-pub fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
-    let mut held = Vec::with_capacity(N);
-    let mut found = Vec::with_capacity(N);
-    for _ in 0..N {
-        let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
-        found.push(listener.local_addr()?);
-        held.push(listener);
-    }
-    found.try_into().map_err(|_| anyhow!("no free ports"))
 }

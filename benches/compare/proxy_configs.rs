@@ -1,6 +1,7 @@
-//! The configuration files of the proxies: one worker on one core, one upstream with keep-alive, no limits in
-//! the way. Each is written as its own manual recommends for a proxy under load. Called by `proxies`.
+//! The configuration files of the proxies: one upstream, plaintext and TLS, and what production adds. What is the
+//! same for every benchmark is in `common/programs.rs`. Called by `proxies`.
 
+use crate::common::programs;
 use crate::proxies::Site;
 
 pub fn weirgate(site: &Site, production: bool) -> String {
@@ -41,35 +42,13 @@ const WEIRGATE_FEATURES: &str = r#"filters:
 
 pub fn nginx(site: &Site, production: bool) -> String {
     let Site { dir, plain, secure, origin, cert, key, .. } = site;
-    let (dir, cert, key) = (dir.display(), cert.display(), key.display());
-    // SAFETY: geteuid cannot fail and takes nothing.
-    let user = if unsafe { libc::geteuid() } == 0 { "user root;\n" } else { "" };
+    let (cert, key) = (cert.display(), key.display());
     let log = if production { NGINX_LOG } else { "access_log off;" };
     let features = if production { NGINX_FEATURES } else { "" };
-    format!(
-        r#"{user}daemon off;
-worker_processes 1;
-pid {dir}/nginx.pid;
-error_log stderr error;
-events {{ worker_connections 4096; }}
-http {{
-    client_body_temp_path {dir}/body;
-    proxy_temp_path {dir}/proxy;
-    fastcgi_temp_path {dir}/fastcgi;
-    uwsgi_temp_path {dir}/uwsgi;
-    scgi_temp_path {dir}/scgi;
-    {log}
-    keepalive_requests 100000000;
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    proxy_set_header Host $http_host;
-    proxy_buffers 16 16k;
-    proxy_max_temp_file_size 0;
-    upstream origin {{
-        server {origin};
-        keepalive 128;
-        keepalive_requests 100000000;
-    }}
+    let upstream = programs::nginx_upstream("", &[*origin]);
+    let http = format!(
+        r#"{log}
+    {upstream}
     server {{
         listen {plain};
         listen {secure} ssl http2;
@@ -78,10 +57,9 @@ http {{
         ssl_protocols TLSv1.2 TLSv1.3;
         {features}
         location / {{ proxy_pass http://origin; }}
-    }}
-}}
-"#
-    )
+    }}"#
+    );
+    programs::nginx(dir, &http)
 }
 
 /// Buffered, as the other two write their log in batches too.
@@ -109,27 +87,18 @@ pub fn haproxy(site: &Site, production: bool) -> String {
     let Site { plain, secure, origin, pair, .. } = site;
     let pair = pair.display();
     let log = if production { "log stdout len 4096 format raw local0" } else { "" };
+    let global = format!("ssl-default-bind-options ssl-min-ver TLSv1.2\n    {log}");
     let features = if production { HAPROXY_FEATURES } else { "" };
-    format!(
-        r#"global
-    nbthread 1
-    maxconn 4096
-    ssl-default-bind-options ssl-min-ver TLSv1.2
-    {log}
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    http-reuse always
-frontend edge
+    let sections = format!(
+        r#"frontend edge
     bind {plain}
     bind {secure} ssl crt {pair} alpn h2,http/1.1
 {features}    default_backend origin
 backend origin
     server one {origin}
 "#
-    )
+    );
+    programs::haproxy(&global, &sections)
 }
 
 /// The log goes to stdout, which is a file here.

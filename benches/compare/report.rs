@@ -3,17 +3,18 @@
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::args::Options;
+use crate::common::machine::{self, Cores};
+use crate::common::programs::{Program, save, version};
+use crate::common::results_dir;
+use crate::common::table::{self, median};
 use crate::load::Outcome;
-use crate::machine::{self, Cores};
-use crate::process;
 use crate::proxies::Kind;
-use crate::run::{Round, results_dir};
+use crate::run::Round;
 use crate::workloads::Workload;
 
 /// All rounds of one proxy under one workload.
@@ -80,26 +81,8 @@ const COLUMNS: [&str; 14] = [
 
 impl Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rows = vec![COLUMNS.map(str::to_owned)];
-        rows.extend(self.measured.iter().map(|measured| self.row(measured)));
-        let width = |column: usize| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
-        writeln!(f, "\n### {}\n", self.workload.title())?;
-        for (number, row) in rows.iter().enumerate() {
-            write_row(f, row, &widths)?;
-            if number == 0 {
-                let rule = |(column, width): (usize, &usize)| match column {
-                    0 => "-".repeat(*width),
-                    _ => format!("{}:", "-".repeat(width - 1)),
-                };
-                let rules: Vec<String> = widths.iter().enumerate().map(rule).collect();
-                writeln!(f, "| {} |", rules.join(" | "))?;
-            }
-        }
-        Ok(())
+        let rows: Vec<[String; 14]> = self.measured.iter().map(|measured| self.row(measured)).collect();
+        write!(f, "\n### {}\n\n{}", self.workload.title(), table::markdown(COLUMNS, &rows, 1))
     }
 }
 
@@ -134,24 +117,6 @@ impl Table {
     }
 }
 
-fn write_row(f: &mut fmt::Formatter<'_>, row: &[String], widths: &[usize]) -> fmt::Result {
-    for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-        let gap = " ".repeat(width.saturating_sub(cell.chars().count()));
-        match column {
-            0 => write!(f, "| {cell}{gap}")?,
-            _ => write!(f, " | {gap}{cell}")?,
-        }
-    }
-    writeln!(f, " |")
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let upper = values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
-    let lower = values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN);
-    (lower + upper) / 2.0
-}
-
 /// Everything one run found out.
 pub struct Report {
     head: String,
@@ -173,7 +138,9 @@ impl Report {
             rounds = options.rounds(),
             seconds = options.seconds(),
         );
-        let programs = kinds.iter().filter_map(|kind| kind.program()).chain(["wrk", "h2load"]);
+        let programs =
+            kinds.iter().filter_map(|kind| kind.program()).filter(|program| *program != Program::Weirgate);
+        let programs = programs.map(Program::name).chain(["wrk", "h2load"]);
         let mut seen = Vec::new();
         for program in programs {
             if !seen.contains(&program) {
@@ -219,17 +186,7 @@ impl Report {
         let name = format!("{}x {}", Cores::allowed()?.count(), machine::processor());
         let name = machine::slug(options.machine.as_deref().unwrap_or(&name));
         let path = results_dir().join(format!("{}-{name}.md", machine::today()));
-        std::fs::create_dir_all(results_dir())?;
         let tables: String = self.tables.iter().map(Table::to_string).collect();
-        std::fs::write(&path, format!("{}{tables}{}", self.head, self.targets()))?;
-        Ok(path)
+        save(path, &format!("{}{tables}{}", self.head, self.targets()))
     }
-}
-
-/// The first line of what `program -v` prints.
-fn version(program: &str) -> Option<String> {
-    let flag = if program == "h2load" { "--version" } else { "-v" };
-    let output = Command::new(process::find(program).ok()?).arg(flag).output().ok()?;
-    let text = [output.stdout, output.stderr].concat();
-    Some(String::from_utf8_lossy(&text).lines().next()?.trim().to_owned())
 }

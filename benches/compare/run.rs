@@ -2,18 +2,20 @@
 //! Called by `main`; the tables are made by `report`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::args::Options;
+use crate::common::machine::Cores;
+use crate::common::origin;
+use crate::common::process::{self, Cpu, Running, Stop};
+use crate::common::programs::free_addresses;
 use crate::load::Outcome;
-use crate::machine::Cores;
 use crate::probe;
-use crate::process::{self, Cpu, Running, Stop};
-use crate::proxies::{Kind, Proxy, Site, free_addresses};
+use crate::proxies::{Kind, Proxy, Site};
 use crate::report::{Measured, Report, Table};
 use crate::workloads::Workload;
 
@@ -189,18 +191,6 @@ fn start_origin(address: SocketAddr, cores: &Cores) -> Result<Running> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["origin", &address.to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
     let mut running = Running::start(command, cores, Stop::Kill)?;
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while std::net::TcpStream::connect(address).is_err() {
-        running.check_alive().context("the origin")?;
-        if Instant::now() > deadline {
-            bail!("the origin does not listen");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    origin::wait_for(&mut running, address)?;
     Ok(running)
-}
-
-/// The repository's folder of results.
-pub fn results_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results")
 }

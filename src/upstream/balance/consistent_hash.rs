@@ -1,7 +1,7 @@
 //! `balance: consistent_hash`: the server whose point on a ring comes next after the hash of the
 //! request's key. When servers come and go, only the keys of these change their server.
 //!
-//! The ring is that of ketama (see [`super::ring`]). A request that finds an unusable server walks
+//! The ring is that of ketama (see `ring.rs`). A request that finds an unusable server walks
 //! on to the next point, so that the keys of a server that is down go where they would go if it
 //! were taken away, each to a different one, and come back with it.
 //!

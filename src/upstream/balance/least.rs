@@ -1,11 +1,11 @@
 //! The least of several servers by some measure: what [`least_connections`](super::least_connections)
 //! and [`least_time`](super::least_time) have in common.
 //!
-//! Servers have turns by weight (the cycle of [`smooth`]). The one whose turn it is gets the
+//! Servers have turns by weight (the cycle of `smooth`). The one whose turn it is gets the
 //! request if it has nothing to do; so does the next, if it has not; a group that is not busy is
 //! shared by weight as `round_robin` would, as in nginx's `least_conn`. Otherwise all servers are
 //! compared, beginning with the one whose turn it is, which decides between equals. In a group of
-//! more than [`MANY`] servers only [`DRAWS`] of them are compared, drawn by weight: a server that
+//! more than [`MANY`] servers only `DRAWS` of them are compared, drawn by weight: a server that
 //! is worse than most is then as good as never taken, and a comparison of all would cost more than
 //! it finds (Mitzenmacher: "The power of two choices in randomized load balancing", 2001).
 

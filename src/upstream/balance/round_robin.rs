@@ -3,7 +3,7 @@
 //! The turns of all usable servers are worked out when the table is made; a request then takes the
 //! next of them with one atomic addition. Servers that are down have no turns, so the others keep
 //! their shares by weight. Weights whose cycle would be too long are stepped under a lock. The
-//! algorithm is nginx's, see [`smooth`].
+//! algorithm is nginx's, see `smooth`.
 //!
 //! A server that is warming up lets turns pass by chance, as many as it is cold. Those turns are
 //! gone: whose turn is next goes on from there, so that the others share what it leaves evenly,

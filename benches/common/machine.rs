@@ -1,4 +1,4 @@
-//! The machine the numbers are from: its cores, its name, the date. Called by `run` and `report`.
+//! The machine the numbers are from: its cores, its name, the date. Called by the `run` and `report` of each benchmark.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,6 +35,13 @@ impl Cores {
 
     pub fn count(&self) -> usize {
         self.0.len()
+    }
+
+    /// Keeps the calling thread on these cores. Where that is refused it goes on where it is.
+    pub fn pin_thread(&self) {
+        let set = self.to_cpu_set();
+        // SAFETY: the set is read within the size that is given.
+        unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
     }
 
     pub fn to_cpu_set(&self) -> libc::cpu_set_t {

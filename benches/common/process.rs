@@ -1,5 +1,6 @@
 //! Our children: started on chosen cores, bounded in time, measured through /proc, stopped by their own pid.
-//! Called by `run` (proxies and the origin) and `load` (generators). Linux only, as is CPU pinning.
+//! Called by [`super::programs`] for proxies, by `run` for origins, by `load` for generators. Linux only, as is CPU
+//! pinning.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::machine::Cores;
+use super::machine::Cores;
 
 /// How a child is asked to end before it is killed.
 #[derive(Clone, Copy, Debug)]

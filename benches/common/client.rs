@@ -1,0 +1,42 @@
+//! The least HTTP/1.1 client that a load needs. Called by our own loads and by probes.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+/// One exchange may take this long; more is an error.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends one GET on `stream` and reads one answer with a Content-Length: head and body. Anything but a 200 is an
+/// error.
+pub fn get(stream: &mut (impl Read + Write), path: &str) -> Result<Vec<u8>> {
+    // one write, or the second half waits for the first to be acknowledged
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).context("write")?;
+    stream.flush().context("write")?;
+    let mut answer = Vec::with_capacity(1024);
+    let mut chunk = [0; 4096];
+    let deadline = Instant::now() + PATIENCE;
+    while !complete(&answer)? {
+        let read = stream.read(&mut chunk).context("read")?;
+        if read == 0 || Instant::now() > deadline {
+            bail!("the answer stopped after {} bytes", answer.len());
+        }
+        answer.extend_from_slice(chunk.get(..read).unwrap_or_default());
+    }
+    Ok(answer)
+}
+
+fn complete(answer: &[u8]) -> Result<bool> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head) = response.parse(answer)? else { return Ok(false) };
+    if response.code != Some(200) {
+        bail!("status {:?}", response.code);
+    }
+    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = length.context("no Content-Length")?;
+    let length: usize = std::str::from_utf8(length.value)?.parse()?;
+    Ok(answer.len() >= head + length)
+}
