@@ -161,6 +161,31 @@ fn dns_discovery() {
 }
 
 #[test]
+fn active_passive() {
+    if !need_program("node") || !need_program("curl") {
+        return;
+    }
+    let mut example = Example::start("active-passive");
+    let question = example.questions[0].clone();
+    let ask = || {
+        let said = shell(&question);
+        let mut lines: Vec<_> = said.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let from = |port: u16| format!("Hello from port {port}");
+    assert_eq!(ask(), [from(3031), from(3031), from(3032), from(3032)]);
+    example.kill("server.js 3031");
+    assert_eq!(ask(), [from(3032), from(3032), from(3032), from(3032)]);
+    example.kill("server.js 3032");
+    assert_eq!(ask(), [from(3033), from(3033), from(3033), from(3033)]);
+    example.run_in_background("node conf/examples/three-node-servers/server.js 3031");
+    eventually("the first server to have everything again", || {
+        ask() == [from(3031), from(3031), from(3031), from(3031)]
+    });
+}
+
+#[test]
 fn microservices() {
     if !need_program("node") || !need_program("curl") || !need_program("openssl") {
         return;

@@ -107,9 +107,15 @@ impl Reply {
             Ending::Hang => return Ok(true),
             Ending::KeepAlive | Ending::Close | Ending::CutShort => {}
         }
-        stream.write_all(self.head().as_bytes())?;
-        if !head_only {
-            self.write_body(stream)?;
+        let whole = self.drip.is_none() && self.framing == Framing::Length && self.ending != Ending::CutShort;
+        if whole && !head_only {
+            // at once, so that a backend that is stopped has answered in full or not at all
+            stream.write_all(&[self.head().as_bytes(), &self.body].concat())?;
+        } else {
+            stream.write_all(self.head().as_bytes())?;
+            if !head_only {
+                self.write_body(stream)?;
+            }
         }
         match self.ending {
             Ending::KeepAlive => Ok(true),

@@ -5,6 +5,7 @@ mod certificate;
 mod discovery;
 mod filters;
 mod listeners;
+mod placement;
 mod process;
 mod routes;
 mod sticky;
@@ -102,6 +103,7 @@ impl<'a> Checker<'a> {
         let routes = self.routes(&listeners);
         self.sticky_cookies_apart(&routes, &upstreams);
         self.nothing_to_serve();
+        self.placement();
         self.unused();
         let plan = Plan {
             server: self.file.server.clone(),

@@ -231,6 +231,9 @@ codes! {
     DiscoveryMissing "W011" "a file of servers does not exist",
         cause "The file that discover names is not there yet; it is looked for again and again.",
         mend "Check the path (relative paths start at the working directory), or write the file: [] when there is no server.";
+    AllDraining "W012" "all servers of an upstream drain",
+        cause "A draining server gets no new sessions, so that only clients which are with one already are served.",
+        mend "Take drain: true from one of the servers, or add another.";
 }
 
 impl Code {
