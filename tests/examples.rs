@@ -86,6 +86,12 @@ impl Example {
         }
     }
 
+    /// The process that this command started.
+    fn id(&self, command: &str) -> u32 {
+        let found = self.running.iter().find(|(started, _)| started.contains(command));
+        found.unwrap_or_else(|| panic!("{command} is not running")).1.id()
+    }
+
     /// Kills the program that this command started.
     fn kill(&mut self, command: &str) {
         let found = self.running.iter_mut().find(|(started, _)| started.contains(command));
@@ -183,6 +189,23 @@ fn active_passive() {
     eventually("the first server to have everything again", || {
         ask() == [from(3031), from(3031), from(3031), from(3031)]
     });
+}
+
+#[test]
+fn never_an_error() {
+    if !need_program("node") || !need_program("curl") {
+        return;
+    }
+    let mut example = Example::start("never-an-error");
+    let question = example.questions[0].clone();
+    let ask = || shell(&question).trim().to_owned();
+    assert_eq!(ask(), "100 200");
+    example.kill("server.js 3051");
+    assert_eq!(ask(), "100 200", "while one is dead");
+    example.run_in_background("node conf/examples/three-node-servers/server.js 3051");
+    eventually("it to listen", || TcpStream::connect("127.0.0.1:3051").is_ok());
+    shell(&format!("kill -STOP {}", example.id("server.js 3053")));
+    assert_eq!(ask(), "100 200", "while one is frozen");
 }
 
 #[test]

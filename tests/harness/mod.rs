@@ -36,7 +36,7 @@ pub use h2_client::{H2Client, frame, h2_block, h2_get_headers, h2_opening};
 pub use http_client::{Client, Request, Response};
 pub use load::Load;
 pub use net::{BlackHole, RefusedAddress, ServerAddress, free_address, own_loopback};
-pub use program::{Program, need_program};
+pub use program::{Program, need_program, spawn};
 pub use raw_server::{RawServer, read_head};
 pub use reply::Reply;
 pub use tls::{Authority, ClientTls};

@@ -14,7 +14,7 @@ pub(super) fn no_process_starting() -> MutexGuard<'static, ()> {
 }
 
 /// Starts a process; returns once it is running its own program.
-pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
     let _starting = no_process_starting();
     command.spawn()
 }
