@@ -24,6 +24,10 @@ use weirgate::upstream::balance::maglev::Maglev;
 use weirgate::upstream::health::Thresholds;
 use weirgate::upstream::{Group, Registry};
 
+/// That of the program: a group of this size is many small pieces of memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SERVERS: usize = 10_000;
 
 const ALGORITHMS: [(&str, &str); 10] = [

@@ -3,11 +3,12 @@
 //!
 //! - `idle/…`: one choice by our own iterator; no request is in flight, and no response time known.
 //! - `busy/…`: the same when every server has requests in flight and response times differ.
-//! - `select_with/…`: a busy group asked as a request asks it, through Pingora's `LoadBalancer::select_with` and all.
-//! - `retry/…`: the same when one server was tried already.
+//! - `request/…`: a busy group asked as a request asks it.
+//! - `select_with/…`: the same through Pingora's `LoadBalancer::select_with`, which requests do not take.
+//! - `retry/…`: as `request/…` when one server was tried already.
 //! - `pingora/…`: Pingora's own round robin and random through its own `select`, for comparison.
 //!
-//! It also prints how many allocations a choice makes: by our iterator, and through `select_with`.
+//! It also prints how many allocations a choice makes: by our iterator, for a request, and through `select_with`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -101,6 +102,10 @@ fn keep_busy(group: &Group) -> Vec<InFlight> {
 
 fn bench(c: &mut Criterion) {
     let mut benches = c.benchmark_group("selection");
+    benches
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(700))
+        .sample_size(30);
     for servers in SERVERS {
         for (name, balance) in ALGORITHMS {
             let Ok(group) = group(balance, servers) else { continue };
@@ -113,13 +118,18 @@ fn bench(c: &mut Criterion) {
             benches.bench_function(BenchmarkId::new(format!("busy/{name}"), servers), |b| {
                 b.iter(|| selection.iter(black_box(&key)).next().is_some());
             });
-            benches.bench_function(BenchmarkId::new(format!("select_with/{name}"), servers), |b| {
+            benches.bench_function(BenchmarkId::new(format!("request/{name}"), servers), |b| {
                 b.iter(|| group.select(black_box(&Tried::default()), Some(&key)).unwrap());
             });
+            benches.bench_function(BenchmarkId::new(format!("select_with/{name}"), servers), |b| {
+                b.iter(|| group.balancer().select_with(black_box(&key), servers, |_, _| true).unwrap());
+            });
             let ours = allocations(|| assert!(black_box(selection.iter(&key).next().is_some())));
-            let all = allocations(|| drop(black_box(group.select(&Tried::default(), Some(&key)))));
+            let asked = allocations(|| drop(black_box(group.select(&Tried::default(), Some(&key)))));
+            let with =
+                allocations(|| drop(black_box(group.balancer().select_with(&key, servers, |_, _| true))));
             println!(
-                "selection/{name}/{servers}: {ours} allocations by our iterator, {all} by select_with\n"
+                "selection/{name}/{servers}: {ours} allocations by our iterator, {asked} for a request, {with} by select_with\n"
             );
             let mut tried = Tried::default();
             tried.push(&group.select(&Tried::default(), Some(&key)).unwrap());

@@ -14,8 +14,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora_load_balancing::discovery::ServiceDiscovery;
+use pingora_load_balancing::selection::BackendSelection;
 use pingora_load_balancing::{Backend, Backends, LoadBalancer};
-use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
@@ -151,17 +151,17 @@ impl Group {
         self.rebuilt.load(Ordering::Acquire).wrapping_add(self.shape.changes.seen())
     }
 
+    /// Asks the selection itself: Pingora's `select_with` would keep a set of what it has offered and
+    /// copy each backend, and ours offers each server once already.
     fn look(&self, tried: &Tried, key: Option<&[u8]>) -> Option<Arc<Endpoint>> {
-        let servers = self.shape.servers.load();
-        let found = Cell::new(None);
-        let accept = |backend: &Backend, _: bool| {
-            // our selection offers usable servers only
-            let server = servers.find(backend).filter(|server| !tried.contains(&server.endpoint));
-            found.set(server.map(|server| &server.endpoint));
-            server.is_some()
-        };
-        self.balancer.select_with(key.unwrap_or_default(), servers.len(), accept)?;
-        found.get().cloned()
+        let selection = self.shape.current.load();
+        let mut offers = selection.as_ref()?.iter(key.unwrap_or_default());
+        while let Some(server) = offers.next_server() {
+            if !tried.contains(&server.endpoint) {
+                return Some(server.endpoint.clone());
+            }
+        }
+        None
     }
 
     pub fn any_healthy(&self) -> bool {

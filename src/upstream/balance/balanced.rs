@@ -233,6 +233,12 @@ impl<A: Algorithm> Offers<A> {
         }
     }
 
+    /// The next server to offer.
+    pub fn next_server(&mut self) -> Option<&Arc<Server>> {
+        let index = self.find()?;
+        self.balanced.lanes.get(self.lane)?.lane.servers().get(index)
+    }
+
     /// Nothing is usable, as far as is known: no need to go and see.
     fn nobody(&self) -> bool {
         !self.tables.any_usable && self.tables.made_at == self.balanced.changes.seen()

@@ -3,11 +3,11 @@
 //! et al.: "Maglev: a fast and reliable software network load balancer", NSDI 2016, section 3.4;
 //! weights as in Envoy).
 //!
-//! The table has 65,537 slots for up to 655 servers, then 262,147 up to 26,214 servers, then
-//! 1,048,583: at least a hundred, then ten for each server. With equal weights the slots of two
-//! servers differ by one at most, so that none has over 1%, then 10%, more keys than it should;
-//! with weights, by two slots and twice these parts of its share. When the number of servers
-//! passes from one size of the table to the next, most keys change their server.
+//! The table has 65,537 slots for up to 655 servers, then 131,101 up to 13,110 servers, 262,147 up
+//! to 26,214, then 1,048,583: at least a hundred, then ten for each server. With equal weights the
+//! slots of two servers differ by one at most, so that none has over 1%, then 10%, more keys than it
+//! should; with weights, by two slots and twice these parts of its share. When the number of
+//! servers passes from one size of the table to the next, most keys change their server.
 //!
 //! Servers that are unusable keep their slots: a key that finds one draws another slot, so that the
 //! keys of a server that fails are spread over the others and no other key moves.
@@ -18,7 +18,7 @@ use super::members::{Member, Members, OWN_WAY, Spare};
 use std::sync::Arc;
 
 /// Sizes of tables, all primes, and up to how many servers each is for.
-const SIZES: [(u32, usize); 2] = [(65_537, 655), (262_147, 26_214)];
+const SIZES: [(u32, usize); 3] = [(65_537, 655), (131_101, 13_110), (262_147, 26_214)];
 const LARGEST: u32 = 1_048_583;
 /// A slot that no server has filled.
 const EMPTY: u32 = u32::MAX;

@@ -24,8 +24,8 @@ mod smooth;
 mod tests;
 pub mod tiers;
 
-use super::Servers;
 use super::endpoint::Changes;
+use super::{Server, Servers};
 use crate::config::file::{Balance, SpillOver};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use balanced::{Balanced, Kind, Setting};
@@ -76,6 +76,15 @@ macro_rules! kinds {
             pub fn refresh(&self) {
                 match self {
                     $(Selection::$kind(balanced) => balanced.refresh(),)*
+                }
+            }
+        }
+
+        impl Offers {
+            /// The next server, as [`BackendIter::next`] would offer it.
+            pub fn next_server(&mut self) -> Option<&Arc<Server>> {
+                match self {
+                    $(Offers::$kind(offers) => offers.next_server(),)*
                 }
             }
         }
