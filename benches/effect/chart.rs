@@ -6,7 +6,7 @@ use crate::args::Options;
 use crate::common::programs::Program;
 use crate::report::{Measured, Table};
 
-const WIDTH: f64 = 760.0;
+const WIDTH: f64 = 900.0;
 /// Where bars begin, and how long the longest is.
 const LEFT: f64 = 260.0;
 const LONGEST: f64 = 330.0;
