@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::chaos;
 use crate::proxies::Kind;
 use crate::workloads::Workload;
 
@@ -12,7 +13,7 @@ use crate::workloads::Workload;
 #[command(name = "compare", about = "CPU per request of weirgate, minimal Pingora, nginx and HAProxy")]
 pub struct Args {
     /// Given by `cargo bench`; without it (as under `cargo test --benches`) nothing is measured.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     pub bench: bool,
     #[command(flatten)]
     pub options: Options,
@@ -66,9 +67,14 @@ impl Options {
     }
 }
 
-/// What the conductor starts this same executable as.
+/// Another conductor, and what both start this same executable as.
 #[derive(Subcommand)]
 pub enum Face {
+    /// What clients notice when one of three servers fails.
+    Chaos(chaos::Options),
+    /// One of the servers that fail.
+    #[command(hide = true)]
+    ChaosServer { folder: PathBuf },
     /// The server behind every proxy.
     #[command(hide = true)]
     Origin { address: SocketAddr },

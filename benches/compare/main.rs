@@ -1,13 +1,18 @@
 //! `cargo bench --bench compare`: the same work done by weirgate, by a minimal Pingora proxy, by nginx and by
 //! HAProxy, side by side on one machine. Called by `make bench`; `benches/README.md` says how to read it.
 //!
-//! The file is one program with three faces, so that everything it measures with is built by the same profile:
+//! The file is one program with several faces, so that everything it measures with is built by the same profile:
 //! without a subcommand it is the conductor, `compare origin` is the server behind the proxies,
 //! `compare minimal-pingora` the yardstick, and `compare handshakes` the load of new TLS connections.
+//! `compare chaos` is another conductor: what clients notice when a server fails, with `compare chaos-server` behind
+//! the proxies.
 
 #![allow(clippy::print_stderr)]
 
 mod args;
+#[path = "../../tests/chaos/mod.rs"]
+mod cast;
+mod chaos;
 #[path = "../common/mod.rs"]
 mod common;
 mod handshakes;
@@ -35,6 +40,8 @@ fn main() -> ExitCode {
         Some(args::Face::Origin { address }) => origin::run(address),
         Some(args::Face::MinimalPingora(settings)) => minimal::run(settings),
         Some(args::Face::Handshakes(settings)) => handshakes::run(settings),
+        Some(args::Face::ChaosServer { folder }) => cast::run(&folder).map_err(Into::into),
+        Some(args::Face::Chaos(options)) => chaos::all(&options),
         None if !args.bench => {
             println!("compare: skipped; it measures for minutes. Run it with: cargo bench --bench compare");
             Ok(())
