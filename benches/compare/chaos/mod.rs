@@ -74,10 +74,10 @@ pub fn all(options: &Options) -> Result<()> {
         bail!("nobody to measure");
     }
     let cores = Cores::allowed()?.split();
+    let mut report = Report::new(options.seconds, &contenders, &cores);
     // the servers and the clients, which are started from here, stay off the proxy's core
     cores.1.pin_thread();
     let dir = tempfile::Builder::new().prefix("weirgate-chaos-").tempdir()?;
-    let mut report = Report::new(options.seconds, &contenders, &cores);
     for trouble in options.troubles() {
         for &contender in &contenders {
             let folder = dir.path().join(format!("{trouble:?}-{contender:?}"));
