@@ -3,14 +3,16 @@
 //! `config::check`, consumed by `run::snapshot`.
 
 mod discovery;
+mod health;
 mod sticky;
 
 pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
+pub use health::{BodyMatch, CheckTls, HealthCheck, HttpCheck, Question, Trust};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 
 use crate::config::file::{
-    AccessFormat, Budget, HealthCheck, Key, ListenerLimits, LogLevel, LogTarget, ProxyHeaders, RetryWhen,
-    Server, SpillOver, TlsVersion, UpstreamHost,
+    AccessFormat, Budget, Key, ListenerLimits, LogLevel, LogTarget, ProxyHeaders, RetryWhen, Server,
+    SpillOver, TlsVersion, UpstreamHost,
 };
 use crate::config::words::HostPattern;
 use crate::filter::FilterPlan;

@@ -77,7 +77,7 @@ fn retry_after(ctx: &Ctx, reject: Reject) -> Option<u64> {
         return None;
     }
     let check = ctx.forward.group.as_ref().and_then(|g| g.plan().health_check.as_ref());
-    Some(check.map_or(1, |c| c.interval.0.as_secs().max(1)))
+    Some(check.map_or(1, |c| c.unhealthy_interval.as_secs().max(1)))
 }
 
 /// What every response head passes, a server's or our own: the request id, then the filters.

@@ -4,6 +4,7 @@
 
 use super::health::{Change, Tally, Thresholds};
 use super::latency::Latency;
+use crate::config::file::InitialHealth;
 use crate::observe::Throttle;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -80,17 +81,17 @@ pub struct Health {
 }
 
 impl Endpoint {
-    /// A server that is up until checks say otherwise.
-    pub(super) fn new(address: SocketAddr, changes: Arc<Changes>) -> Endpoint {
+    /// A server that is up until checks say otherwise, or `down` until the first one passes.
+    pub(super) fn new(address: SocketAddr, changes: Arc<Changes>, down: bool) -> Endpoint {
         Endpoint {
-            state: AtomicU8::new(UP),
+            state: AtomicU8::new(if down { 0 } else { UP }),
             warmth: AtomicU16::new(FULL_WARMTH),
             ramps: AtomicBool::new(false),
             address,
             name: address.to_string().into_boxed_str(),
             changes,
             health: Mutex::new(Health {
-                tally: Tally::default(),
+                tally: if down { Tally::presumed_down() } else { Tally::default() },
                 last_failure: None,
                 since: SystemTime::now(),
             }),
@@ -241,6 +242,25 @@ impl Endpoint {
         InFlight { endpoint: self.clone() }
     }
 
+    /// It had left its group and is in it again: what was known of its health counts as `initial` says.
+    pub(super) fn come_back(&self, initial: InitialHealth) {
+        let mut health = self.health.lock();
+        match initial {
+            InitialHealth::LastKnown => return,
+            InitialHealth::Up => {
+                health.tally = Tally::default();
+                self.state.fetch_or(UP, Ordering::Release);
+            }
+            InitialHealth::Down => {
+                health.tally = Tally::presumed_down();
+                self.state.fetch_and(!UP, Ordering::Release);
+            }
+        }
+        health.since = SystemTime::now();
+        drop(health);
+        self.changes.bump();
+    }
+
     /// Takes in the result of a check; tells if it took the server up or down.
     pub fn observe(&self, result: Result<(), &str>, limits: Thresholds, now: SystemTime) -> Option<Change> {
         let mut health = self.health.lock();
@@ -330,7 +350,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     fn endpoint() -> Arc<Endpoint> {
-        Arc::new(Endpoint::new("127.0.0.1:3001".parse().unwrap(), Arc::default()))
+        Arc::new(Endpoint::new("127.0.0.1:3001".parse().unwrap(), Arc::default(), false))
     }
 
     #[test]

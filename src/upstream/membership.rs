@@ -5,6 +5,7 @@
 use super::endpoint::DrainReason;
 use super::registry::Registry;
 use super::server::{Server, Servers};
+use crate::config::file::InitialHealth;
 use crate::config::plan::{Member, Upstream};
 use crate::observe::events;
 use std::collections::{BTreeSet, HashMap};
@@ -18,6 +19,7 @@ pub struct Membership {
     group: String,
     registry: Registry,
     watched: bool,
+    initial: InitialHealth,
     slow_start: bool,
     sticky: bool,
     drain_timeout: Duration,
@@ -42,6 +44,7 @@ impl Membership {
             group: plan.name.clone(),
             registry: registry.clone(),
             watched,
+            initial: plan.health_check.as_ref().map(|check| check.initial).unwrap_or_default(),
             slow_start: plan.slow_start.is_some(),
             sticky: plan.sticky.is_some(),
             drain_timeout: plan.drain_timeout,
@@ -138,6 +141,7 @@ impl Membership {
                 let server = self.server(member, places.next());
                 if server.endpoint.drain().is_some_and(|drain| drain.why == DrainReason::Removed) {
                     // it was in the group before, and nobody has forgotten it yet
+                    server.endpoint.come_back(self.initial);
                     server.endpoint.stop_draining();
                 }
                 if late {
@@ -167,7 +171,7 @@ impl Membership {
     }
 
     fn server(&mut self, member: &Member, place: usize) -> Arc<Server> {
-        let endpoint = self.registry.endpoint(&self.group, member.address);
+        let endpoint = self.registry.endpoint(&self.group, member.address, self.initial);
         endpoint.set_slow_start(self.slow_start);
         let revision = self.next_revision();
         Arc::new(Server::new(endpoint, member, place, revision, self.watched))

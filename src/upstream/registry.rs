@@ -4,18 +4,24 @@
 
 use super::endpoint::{Changes, Endpoint};
 use super::sticky::Learned;
+use crate::config::file::InitialHealth;
 use crate::config::plan;
 use parking_lot::Mutex;
 use pingora_load_balancing::health_check::TcpHealthCheck;
-use std::collections::HashMap;
+use rustls::RootCertStore;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+
+/// Of so many servers that left a group while they were down it is known that they were.
+const DEPARTED: usize = 1000;
 
 /// Where endpoints are found again after a reload. Clones are the same registry.
 #[derive(Clone, Default)]
 pub struct Registry {
     groups: Arc<Mutex<HashMap<String, Known>>>,
     tcp_check: Arc<OnceLock<Arc<TcpHealthCheck>>>,
+    roots: Arc<OnceLock<Arc<RootCertStore>>>,
 }
 
 /// What is known of one group.
@@ -23,6 +29,8 @@ pub struct Registry {
 struct Known {
     changes: Arc<Changes>,
     endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
+    /// Those of them that were down when they were forgotten, for as long as there is anybody else.
+    left_down: Departed,
     /// The newest last; more than one while an older configuration is in use.
     learned: Vec<Arc<Learned>>,
 }
@@ -33,14 +41,20 @@ impl Registry {
     }
 
     /// The server at `address` as `group` knows it: the same one for as long as anybody uses it.
-    pub fn endpoint(&self, group: &str, address: SocketAddr) -> Arc<Endpoint> {
+    /// One that is not known is what `initial` says.
+    pub fn endpoint(&self, group: &str, address: SocketAddr, initial: InitialHealth) -> Arc<Endpoint> {
         self.known(group, |known| {
-            let changes = &known.changes;
-            known
-                .endpoints
-                .entry(address)
-                .or_insert_with(|| Arc::new(Endpoint::new(address, changes.clone())))
-                .clone()
+            let Known { changes, endpoints, left_down, .. } = known;
+            let build = || {
+                let was_down = left_down.take(address);
+                let down = match initial {
+                    InitialHealth::Up => false,
+                    InitialHealth::Down => true,
+                    InitialHealth::LastKnown => was_down,
+                };
+                Arc::new(Endpoint::new(address, changes.clone(), down))
+            };
+            endpoints.entry(address).or_insert_with(build).clone()
         })
     }
 
@@ -73,7 +87,7 @@ impl Registry {
     /// groups of the old configuration are gone.
     pub fn prune(&self) {
         self.groups.lock().retain(|_, known| {
-            known.endpoints.retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
+            known.forget_unused();
             known.learned.retain(|learned| Arc::strong_count(learned) > 1);
             !known.endpoints.is_empty() || !known.learned.is_empty()
         });
@@ -82,7 +96,7 @@ impl Registry {
     /// Forgets those servers of a group that nobody uses any more. To be called when servers have left it.
     pub(super) fn prune_group(&self, group: &str) {
         if let Some(known) = self.groups.lock().get_mut(group) {
-            known.endpoints.retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
+            known.forget_unused();
         }
     }
 
@@ -98,6 +112,24 @@ impl Registry {
         self.tcp_check.get_or_init(build).clone()
     }
 
+    /// The authorities that the system trusts. Read once, which takes milliseconds.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub(super) fn roots(&self) -> Result<Arc<RootCertStore>, String> {
+        if let Some(roots) = self.roots.get() {
+            return Ok(roots.clone());
+        }
+        let found = rustls_native_certs::load_native_certs()
+            .map_err(|error| format!("the certificates that the system trusts cannot be read: {error}"))?;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(found);
+        if roots.is_empty() {
+            return Err("this system trusts no certificate: name authorities with `ca`".into());
+        }
+        Ok(self.roots.get_or_init(|| Arc::new(roots)).clone())
+    }
+
     fn known<T>(&self, group: &str, with: impl FnOnce(&mut Known) -> T) -> T {
         let mut groups = self.groups.lock();
         match groups.get_mut(group) {
@@ -107,24 +139,90 @@ impl Registry {
     }
 }
 
+impl Known {
+    /// Nobody but this registry holds them.
+    fn forget_unused(&mut self) {
+        let left_down = &mut self.left_down;
+        self.endpoints.retain(|address, endpoint| {
+            let used = Arc::strong_count(endpoint) > 1;
+            if !used && !endpoint.is_up() {
+                left_down.add(*address);
+            }
+            used
+        });
+    }
+}
+
+/// Servers that were down when they were forgotten, the last ones to go.
+#[derive(Default)]
+struct Departed(VecDeque<SocketAddr>);
+
+impl Departed {
+    fn add(&mut self, address: SocketAddr) {
+        self.0.push_back(address);
+        if self.0.len() > DEPARTED {
+            self.0.pop_front();
+        }
+    }
+
+    /// Whether it was among them; it is not any more.
+    fn take(&mut self, address: SocketAddr) -> bool {
+        let before = self.0.len();
+        self.0.retain(|departed| *departed != address);
+        self.0.len() < before
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::health::Thresholds;
+    use std::num::NonZeroU16;
+    use std::time::SystemTime;
+
+    const UP: InitialHealth = InitialHealth::Up;
+
+    #[test]
+    fn what_a_server_is_at_first() {
+        let once = Thresholds { healthy_after: NonZeroU16::MIN, unhealthy_after: NonZeroU16::MIN };
+        let registry = Registry::new();
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let come = |port, initial| registry.endpoint("api", at(port), initial);
+        assert!(come(1, UP).is_up());
+        assert!(!come(2, InitialHealth::Down).is_up());
+        assert!(come(3, InitialHealth::LastKnown).is_up(), "nothing is known of it");
+
+        come(3, InitialHealth::LastKnown).observe(Err("sick"), once, SystemTime::now());
+        assert!(!come(3, UP).is_up(), "one that is known stays what it is");
+        registry.prune_group("api");
+        assert!(!come(3, InitialHealth::LastKnown).is_up(), "it left when it was down");
+        assert!(come(2, UP).is_up());
+        assert!(come(1, InitialHealth::LastKnown).is_up());
+    }
+
+    #[test]
+    fn not_every_server_that_ever_left_is_remembered() {
+        let mut departed = Departed::default();
+        let at = |n: usize| SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8], 80));
+        (0..DEPARTED + 10).for_each(|n| departed.add(at(n)));
+        assert_eq!(departed.0.len(), DEPARTED);
+        assert!(!departed.take(at(9)) && departed.take(at(10)) && !departed.take(at(10)));
+    }
 
     #[test]
     fn a_server_is_found_again_until_nobody_uses_it() {
         let registry = Registry::new();
         let address = "127.0.0.1:3001".parse().unwrap();
-        let api = registry.endpoint("api", address);
-        assert!(Arc::ptr_eq(&api, &registry.endpoint("api", address)));
-        assert!(!Arc::ptr_eq(&api, &registry.endpoint("admin", address)), "each group has its own");
+        let api = registry.endpoint("api", address, UP);
+        assert!(Arc::ptr_eq(&api, &registry.endpoint("api", address, UP)));
+        assert!(!Arc::ptr_eq(&api, &registry.endpoint("admin", address, UP)), "each group has its own");
 
         registry.prune();
-        assert!(Arc::ptr_eq(&api, &registry.endpoint("api", address)), "pruned although in use");
+        assert!(Arc::ptr_eq(&api, &registry.endpoint("api", address, UP)), "pruned although in use");
         let in_flight = api.begin();
         drop(api);
         registry.prune();
-        assert_eq!(registry.endpoint("api", address).in_flight(), 1, "a request in flight is a use");
+        assert_eq!(registry.endpoint("api", address, UP).in_flight(), 1, "a request in flight is a use");
         drop(in_flight);
         registry.prune();
         assert!(registry.groups.lock().is_empty());

@@ -30,6 +30,11 @@ impl Authority {
         self.issue_with(names, |_| {})
     }
 
+    /// The certificate that the others are signed with, as PEM.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
     /// As `issue`, after the certificate's parameters have been adjusted.
     pub fn issue_with(
         &self,

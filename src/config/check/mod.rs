@@ -4,6 +4,7 @@
 mod certificate;
 mod discovery;
 mod filters;
+mod health;
 mod listeners;
 mod placement;
 mod process;

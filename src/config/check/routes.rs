@@ -160,7 +160,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn pattern(&mut self, text: &Located<String>, whole: bool) -> Option<Pattern> {
+    pub(super) fn pattern(&mut self, text: &Located<String>, whole: bool) -> Option<Pattern> {
         let source = if whole { format!("^(?:{})$", text.value) } else { text.value.clone() };
         // the pattern alone first, so that the message shows what the user wrote
         match regex::Regex::new(&text.value).and_then(|_| regex::Regex::new(&source)) {

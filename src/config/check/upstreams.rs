@@ -2,7 +2,7 @@
 
 use super::Checker;
 use crate::config::decode::Located;
-use crate::config::file::{Balance, HealthCheck, Key, Upstream};
+use crate::config::file::{Balance, Key, Upstream};
 use crate::config::plan;
 use crate::config::report::{Code, Span};
 use crate::config::words::ServerAddress;
@@ -33,9 +33,7 @@ impl Checker<'_> {
             );
         }
         self.repeated(&who, upstream);
-        if let Some(check) = &upstream.health_check {
-            self.health_check(&who, check);
-        }
+        let health_check = upstream.health_check.as_ref().and_then(|check| self.health_check(&who, check));
         self.balance(name.span, &who, &upstream.balance);
         let timeouts = &upstream.timeouts;
         for (key, time) in [
@@ -61,7 +59,7 @@ impl Checker<'_> {
             balance: upstream.balance.clone(),
             servers: upstream.servers.iter().filter_map(member).collect(),
             discover,
-            health_check: upstream.health_check.as_ref().map(|c| c.value.clone()),
+            health_check,
             sticky,
             retry: plan::Retry::from(&upstream.retry),
             retry_budget: upstream.retry.budget.as_ref().map(|budget| budget.value).unwrap_or_default(),
@@ -118,36 +116,6 @@ impl Checker<'_> {
         if let Some(wrong) = wrong {
             self.error(Code::InvalidValue, span, &format!("the key of the {what}: {wrong}"));
         }
-    }
-
-    fn health_check(&mut self, who: &str, check: &Located<HealthCheck>) {
-        match (&check.tcp, &check.http) {
-            (None, None) => self.error(
-                Code::MissingKey,
-                check.span,
-                &format!("health_check of {who} does not say what to check\nadd `tcp: {{}}` or `http: {{ path: /healthz }}`"),
-            ),
-            (Some(_), Some(_)) => self.error(
-                Code::Conflict,
-                check.span,
-                &format!("health_check of {who} has both tcp and http\nkeep one: http includes the connection"),
-            ),
-            (Some(_), None) | (None, Some(_)) => {}
-        }
-        if let Some(http) = &check.http {
-            let path = &http.path;
-            if !path.starts_with('/') || path.bytes().any(|b| b <= b' ' || b >= 0x7f) {
-                let message =
-                    format!("the path of the health_check of {who} is not a path\nwrite it as /healthz");
-                self.error(Code::InvalidValue, path.span, &message);
-            }
-            if http.status.0.is_empty() {
-                let message = format!("the health_check of {who} accepts no status\nremove `status` for 2xx");
-                self.error(Code::InvalidValue, check.span, &message);
-            }
-        }
-        self.positive(check.span, &format!("health_check.interval of {who}"), check.interval);
-        self.positive(check.span, &format!("health_check.timeout of {who}"), check.timeout);
     }
 
     /// A deadline of zero would have passed before anything began.

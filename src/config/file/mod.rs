@@ -5,6 +5,7 @@
 
 mod balance;
 mod discover;
+mod health;
 mod listener;
 mod retry;
 mod route;
@@ -14,6 +15,7 @@ mod upstream;
 
 pub use balance::*;
 pub use discover::*;
+pub use health::*;
 pub use listener::*;
 pub use retry::*;
 pub use route::*;

@@ -1,9 +1,9 @@
 //! `upstreams`: named groups of servers, how one is chosen, watched and given up on.
 
 use crate::config::decode::Located;
-use crate::config::file::{Balance, Discover, Later, OneOrMany, Retry, Sticky};
-use crate::config::words::{HostName, ServerAddress, StatusRange};
-use crate::units::{Percent, Size, Time};
+use crate::config::file::{Balance, Discover, HealthCheck, Later, OneOrMany, Retry, Sticky};
+use crate::config::words::{HostName, ServerAddress};
+use crate::units::{Percent, Time};
 use schemars::JsonSchema;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -169,74 +169,6 @@ impl JsonSchema for Member {
                     "drain": { "description": "It gets no new sessions.", "type": "boolean", "default": false } } }
             ]
         })
-    }
-}
-
-/// How the health of each server is watched. Exactly one of `tcp` and `http`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct HealthCheck {
-    /// A connection is accepted.
-    pub tcp: Option<TcpCheck>,
-    /// A request is answered as expected.
-    pub http: Option<HttpCheck>,
-    /// How often each server is checked.
-    pub interval: Time,
-    /// How long one check may take in all.
-    pub timeout: Time,
-    /// This many checks in a row must pass before a server is used again.
-    pub healthy_after: NonZeroU16,
-    /// This many checks in a row must fail before a server is no longer used.
-    pub unhealthy_after: NonZeroU16,
-
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub grpc: Later,
-}
-
-impl Default for HealthCheck {
-    fn default() -> Self {
-        HealthCheck {
-            tcp: None,
-            http: None,
-            interval: Time::secs(5),
-            timeout: Time::secs(1),
-            healthy_after: NonZeroU16::MIN.saturating_add(1),
-            unhealthy_after: NonZeroU16::MIN.saturating_add(1),
-            grpc: Later,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TcpCheck {}
-
-/// A request that a healthy server answers as expected.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct HttpCheck {
-    /// The path (and query) asked for.
-    pub path: Located<String>,
-    /// The statuses that count as healthy: `200`, `2xx`, `200-299`, or a list of these.
-    pub status: OneOrMany<StatusRange>,
-    /// The `Host` header; the server's address without it.
-    pub host: Option<HostName>,
-    /// A text that the body must contain.
-    pub body: Option<String>,
-    /// How much of the body is read to find `body`.
-    pub max_body_bytes: Size,
-}
-
-impl Default for HttpCheck {
-    fn default() -> Self {
-        HttpCheck {
-            path: Located::from("/".to_string()),
-            status: OneOrMany(vec![StatusRange { from: 200, to: 299 }]),
-            host: None,
-            body: None,
-            max_body_bytes: Size(64 * 1024),
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::file;
 use crate::upstream::health::Thresholds;
+use crate::upstream::health::tests::planned;
 use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::time::{Duration, SystemTime};
@@ -22,7 +23,7 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         balance: file::Balance::RoundRobin,
         discover: Vec::new(),
         servers: (1..).zip(weights).map(member).collect(),
-        health_check,
+        health_check: health_check.as_ref().map(planned),
         sticky: None,
         retry: plan::Retry::from(&file::Retry::default()),
         retry_budget: file::Budget::default(),

@@ -1,4 +1,4 @@
-//! `health_check: { http: ... }`: a GET whose status, and body where one is named, must be as
+//! `health_check: { http: ... }`: a request whose status, and body where one is named, must be as
 //! expected. Called by the watch through Pingora's `HealthCheck`, which bounds the whole of it in time.
 //!
 //! It speaks through Pingora's HTTP/1 client, but is not Pingora's check of the same name: that one
@@ -6,26 +6,25 @@
 //! body to its end whatever its length, and loads the root certificates twice for each check.
 
 use super::Thresholds;
-use crate::config::file::HttpCheck;
+use super::dial::{self, Dial};
+use crate::config::plan::{BodyMatch, HttpCheck, Pattern};
 use crate::config::words::StatusRange;
 use crate::units::Size;
 use crate::upstream::reason::UNEXPECTED;
 use async_trait::async_trait;
 use http::header;
 use pingora_core::protocols::http::v1::client::HttpSession;
-use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::{Error, ErrorType, OkOrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::HealthCheck;
-use std::io;
 use std::net::SocketAddr;
-use tokio::net::TcpStream;
 
 const USER_AGENT: &str = concat!("weirgate-health/", env!("CARGO_PKG_VERSION"));
 
 /// A request that a healthy server answers as expected.
 pub struct HttpHealthCheck {
+    dial: Dial,
     /// Without `Host` where that is the address of each server.
     request: RequestHeader,
     statuses: Vec<StatusRange>,
@@ -33,19 +32,20 @@ pub struct HttpHealthCheck {
     thresholds: Thresholds,
 }
 
-/// A text that the body must contain, near enough to its beginning.
+/// What the body must be like, near enough to its beginning.
 struct Wanted {
-    text: String,
+    what: BodyMatch,
     within: Size,
 }
 
 impl HttpHealthCheck {
     /// # Errors
     /// A sentence for the operator.
-    pub fn build(plan: &HttpCheck, thresholds: Thresholds) -> Result<HttpHealthCheck, String> {
-        let path = plan.path.value.as_str();
+    pub fn build(plan: &HttpCheck, dial: Dial, thresholds: Thresholds) -> Result<HttpHealthCheck, String> {
+        let path = plan.path.as_str();
         let refused = |_| format!("the health check cannot ask for path {path:?}");
-        let mut request = RequestHeader::build("GET", path.as_bytes(), None).map_err(refused)?;
+        let mut request =
+            RequestHeader::build(plan.method.clone(), path.as_bytes(), None).map_err(refused)?;
         if let Some(host) = &plan.host {
             let refused = |_| format!("{host} cannot be sent as Host");
             request.insert_header(header::HOST, host.0.as_str()).map_err(refused)?;
@@ -55,9 +55,11 @@ impl HttpHealthCheck {
         {
             request.insert_header(name, value).map_err(|error| error.to_string())?;
         }
-        let body = plan.body.as_ref().filter(|text| !text.is_empty());
-        let body = body.map(|text| Wanted { text: text.clone(), within: plan.max_body_bytes });
-        Ok(HttpHealthCheck { request, statuses: plan.status.0.clone(), body, thresholds })
+        for (name, value) in &plan.headers {
+            request.insert_header(name, value).map_err(|error| error.to_string())?;
+        }
+        let body = plan.body.as_ref().map(|what| Wanted { what: what.clone(), within: plan.max_body_bytes });
+        Ok(HttpHealthCheck { dial, request, statuses: plan.status.clone(), body, thresholds })
     }
 
     /// The request as one server gets it.
@@ -81,10 +83,8 @@ impl HttpHealthCheck {
 #[async_trait]
 impl HealthCheck for HttpHealthCheck {
     async fn check(&self, backend: &Backend) -> Result<()> {
-        let Some(address) = backend.addr.as_inet().copied() else {
-            return Error::e_explain(ErrorType::InternalError, "not an internet address");
-        };
-        let mut session = HttpSession::new(Box::new(connect(address).await?));
+        let address = dial::address(backend)?;
+        let mut session = HttpSession::new(Box::new(self.dial.connect(address).await?));
         session.write_request_header(self.request(address)?).await?;
         session.finish_body().await?;
         self.judge_status(final_status(&mut session).await?)?;
@@ -96,22 +96,8 @@ impl HealthCheck for HttpHealthCheck {
     }
 
     fn health_threshold(&self, success: bool) -> usize {
-        let limit = if success { self.thresholds.healthy_after } else { self.thresholds.unhealthy_after };
-        usize::from(limit.get())
+        self.thresholds.of(success)
     }
-}
-
-async fn connect(address: SocketAddr) -> Result<Stream> {
-    let stream = TcpStream::connect(address).await.map_err(|error| {
-        let etype = match error.kind() {
-            io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-            io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
-            _ => ErrorType::ConnectError,
-        };
-        Error::because(etype, "connecting", error)
-    })?;
-    Ok(Stream::from(stream))
 }
 
 /// The status of the answer; interim responses (RFC 9110 §15.2) are passed over.
@@ -126,25 +112,52 @@ async fn final_status(session: &mut HttpSession) -> Result<u16> {
 }
 
 impl Wanted {
+    async fn find(&self, session: &mut HttpSession) -> Result<()> {
+        match &self.what {
+            BodyMatch::Contains(text) => self.find_text(text, session).await,
+            BodyMatch::Regex(pattern) => self.find_match(pattern, session).await,
+        }
+    }
+
     /// Reads until the text was found, the body has ended or enough was read. Keeps no more of the
     /// body than one piece and the length of the text.
-    async fn find(&self, session: &mut HttpSession) -> Result<()> {
-        let text = self.text.as_bytes();
+    async fn find_text(&self, text: &str, session: &mut HttpSession) -> Result<()> {
+        let wanted = text.as_bytes();
         let mut left = self.within.as_usize();
         let mut window: Vec<u8> = Vec::new();
         while let Some(piece) = session.read_body_ref().await? {
             window.extend_from_slice(piece.get(..left).unwrap_or(piece));
-            if window.windows(text.len()).any(|part| part == text) {
+            if memchr::memmem::find(&window, wanted).is_some() {
                 return Ok(());
             }
             left = left.saturating_sub(piece.len());
             if left == 0 {
-                let why = format!("body does not contain {:?} in its first {}", self.text, self.within);
+                let why = format!("body does not contain {text:?} in its first {}", self.within);
                 return Error::e_explain(UNEXPECTED, why);
             }
             // what is kept may be the beginning of the text
-            window.drain(..window.len().saturating_sub(text.len() - 1));
+            window.drain(..window.len().saturating_sub(wanted.len().saturating_sub(1)));
         }
-        Error::e_explain(UNEXPECTED, format!("body does not contain {:?}", self.text))
+        Error::e_explain(UNEXPECTED, format!("body does not contain {text:?}"))
+    }
+
+    /// Reads until the body has ended or enough was read: a pattern may be about the end.
+    async fn find_match(&self, pattern: &Pattern, session: &mut HttpSession) -> Result<()> {
+        let most = self.within.as_usize();
+        let mut body: Vec<u8> = Vec::new();
+        let mut whole = true;
+        while let Some(piece) = session.read_body_ref().await? {
+            body.extend_from_slice(piece.get(..most - body.len()).unwrap_or(piece));
+            if body.len() >= most {
+                whole = false;
+                break;
+            }
+        }
+        if pattern.0.is_match(&String::from_utf8_lossy(&body)) {
+            return Ok(());
+        }
+        let within = if whole { String::new() } else { format!(" in its first {}", self.within) };
+        let why = format!("body does not match {:?}{within}", pattern.0.as_str());
+        Error::e_explain(UNEXPECTED, why)
     }
 }

@@ -2,7 +2,8 @@
 //! time: a server that should not answer holds its connection open until the check gives up.
 
 use super::*;
-use crate::config::file::{HttpCheck, OneOrMany, TcpCheck};
+use crate::config::decode::Located;
+use crate::config::file::{self, BodyMatch, GrpcCheck, HttpCheck, InitialHealth, OneOrMany, TcpCheck};
 use crate::config::words::HostName;
 use crate::units::{Size, Time};
 use pingora_load_balancing::Backend;
@@ -10,6 +11,41 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+/// What the checker makes of a check that it finds nothing wrong with.
+pub(in crate::upstream) fn planned(check: &file::HealthCheck) -> plan::HealthCheck {
+    let http = |http: &HttpCheck| plan::HttpCheck {
+        method: http.method.value.0.clone(),
+        path: http.path.value.clone(),
+        host: http.host.clone(),
+        headers: http
+            .headers
+            .iter()
+            .map(|(name, value)| (name.value.parse().unwrap(), value.value.parse().unwrap()))
+            .collect(),
+        status: http.status.0.clone(),
+        body: http.body.as_ref().map(|body| match body {
+            BodyMatch::Contains(text) => plan::BodyMatch::Contains(text.clone()),
+            BodyMatch::Regex(regex) => plan::BodyMatch::Regex(plan::Pattern(regex.value.parse().unwrap())),
+        }),
+        max_body_bytes: http.max_body_bytes,
+    };
+    plan::HealthCheck {
+        question: match (&check.http, &check.grpc) {
+            (None, None) => Question::Tcp,
+            (Some(check), _) => Question::Http(http(check)),
+            (None, Some(grpc)) => Question::Grpc(grpc.clone()),
+        },
+        tls: None,
+        port: check.port,
+        interval: check.interval.0,
+        unhealthy_interval: check.unhealthy_interval.unwrap_or(check.interval).0,
+        timeout: check.timeout.0,
+        healthy_after: check.healthy_after,
+        unhealthy_after: check.unhealthy_after,
+        initial: check.initial,
+    }
+}
 
 fn limits(healthy_after: u16, unhealthy_after: u16) -> Thresholds {
     let nz = |n| NonZeroU16::new(n).unwrap();
@@ -40,6 +76,21 @@ fn so_many_results_in_a_row_change_the_verdict() {
     assert_eq!(changes(limits(2, 3), "ffpffpfff"), "........D", "one pass begins the count anew");
     assert_eq!(changes(limits(2, 3), "fffpfpfpp"), "..D.....U", "one failure begins the count anew");
     assert_eq!(changes(limits(1, 1), "fpfp"), "DUDU");
+}
+
+#[test]
+fn the_first_check_of_a_server_that_is_presumed_down_decides_when_it_passes() {
+    let mut passes = Tally::presumed_down();
+    assert!(!passes.is_up());
+    assert_eq!(passes.observe(true, limits(3, 3)), Some(Change::Up { passed: 1 }));
+    assert_eq!(passes.observe(false, limits(3, 3)), None, "and then it is a server like any other");
+
+    let mut fails = Tally::presumed_down();
+    let change = |fails: &mut Tally, passed| fails.observe(passed, limits(2, 2));
+    assert_eq!(change(&mut fails, false), Some(Change::Down { failed: 1 }), "it is known to be");
+    assert_eq!(change(&mut fails, false), None);
+    assert_eq!(change(&mut fails, true), None);
+    assert_eq!(change(&mut fails, true), Some(Change::Up { passed: 2 }));
 }
 
 /// A backend on loopback that treats each connection as `serve` does; the number counts them.
@@ -86,7 +137,8 @@ async fn nobody() -> SocketAddr {
 }
 
 fn probe(tcp: Option<TcpCheck>, http: Option<HttpCheck>, timeout: Time) -> Probe {
-    Probe::build(&file::HealthCheck { tcp, http, timeout, ..Default::default() }, &Registry::new()).unwrap()
+    let check = file::HealthCheck { tcp, http, timeout, ..Default::default() };
+    Probe::build(&planned(&check), &Registry::new()).unwrap()
 }
 
 async fn tcp(address: SocketAddr) -> Result<(), String> {
@@ -102,7 +154,7 @@ async fn http_within(address: SocketAddr, check: HttpCheck, timeout: Time) -> Re
 }
 
 fn wanting(body: &str, max_body_bytes: Size) -> HttpCheck {
-    HttpCheck { body: Some(body.into()), max_body_bytes, ..Default::default() }
+    HttpCheck { body: Some(BodyMatch::Contains(body.into())), max_body_bytes, ..Default::default() }
 }
 
 fn failed(reason: &str) -> Result<(), String> {
@@ -262,13 +314,84 @@ async fn http_calls_a_broken_answer_what_it_is() {
     assert_eq!(http(cut, wanting("ok", Size::kb(64))).await, failed(reason));
 }
 
-#[test]
-fn exactly_one_kind_of_check_is_needed() {
-    let build = |tcp, http| {
-        Probe::build(&file::HealthCheck { tcp, http, ..Default::default() }, &Registry::new()).err()
-    };
-    assert!(build(None, None).is_some());
-    assert!(build(Some(TcpCheck {}), Some(HttpCheck::default())).is_some());
-    let bad = HttpCheck { path: "/a b".to_string().into(), ..Default::default() };
-    assert!(build(None, Some(bad)).unwrap().contains("/a b"));
+fn matching(regex: &str, max_body_bytes: Size) -> HttpCheck {
+    let body = Some(BodyMatch::Regex(Located::from(regex.to_string())));
+    HttpCheck { body, max_body_bytes, ..Default::default() }
 }
+
+#[tokio::test]
+async fn http_holds_the_body_against_a_pattern() {
+    let address = answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nload:\r\n4\r\n 0.5\r\n0\r\n\r\n",
+    )
+    .await;
+    for fits in ["load: 0\\.[0-5]", "^load: [0-9.]+$", "LOAD|load"] {
+        assert_eq!(http(address, matching(fits, Size::kb(64))).await, Ok(()), "{fits}");
+    }
+    let reason = "body does not match \"^load$\"";
+    assert_eq!(http(address, matching("^load$", Size::kb(64))).await, failed(reason));
+    let reason = "body does not match \"0.5\" in its first 8B";
+    assert_eq!(http(address, matching("0.5", Size(8))).await, failed(reason));
+    let bytes = answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(http(bytes, matching("^$", Size::kb(64))).await, Ok(()));
+}
+
+#[tokio::test]
+async fn http_asks_with_another_method_and_headers() {
+    let (send, mut heads) = tokio::sync::mpsc::unbounded_channel();
+    let address = backend(move |mut stream, _| {
+        let send = send.clone();
+        async move {
+            send.send(head(&mut stream).await).unwrap();
+            // the length of what HEAD does not bring
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n").await
+        }
+    })
+    .await;
+    let header =
+        |name: &str, value: &str| (Located::from(name.to_string()), Located::from(value.to_string()));
+    let headers = file::Table(vec![header("X-Probe", "1"), header("User-Agent", "mine")]);
+    let method = Located::from(crate::config::words::MethodName(::http::Method::HEAD));
+    assert_eq!(http(address, HttpCheck { method, headers, ..Default::default() }).await, Ok(()));
+    let head = heads.recv().await.unwrap().to_ascii_lowercase();
+    assert!(head.starts_with("head / http/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nx-probe: 1\r\n") && head.contains("\r\nuser-agent: mine\r\n"), "{head}");
+    assert_eq!(head.matches("user-agent").count(), 1, "{head}");
+}
+
+#[tokio::test]
+async fn a_check_may_have_a_port_of_its_own() {
+    let address = answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let elsewhere = Backend::new(&nobody().await.to_string()).unwrap();
+    let check = |port| file::HealthCheck {
+        http: Some(HttpCheck::default()),
+        port: NonZeroU16::new(port),
+        timeout: Time::secs(10),
+        ..Default::default()
+    };
+    let probe = |port| Probe::build(&planned(&check(port)), &Registry::new()).unwrap();
+    assert_eq!(probe(address.port()).check(&elsewhere).await, Ok(()));
+    assert_eq!(probe(0).check(&elsewhere).await, failed("connection refused"));
+}
+
+#[test]
+fn a_server_that_is_down_may_be_checked_more_often() {
+    let interval = Time::secs(9);
+    let check = |unhealthy_interval| file::HealthCheck { interval, unhealthy_interval, ..Default::default() };
+    let probe = |often| Probe::build(&planned(&check(often)), &Registry::new()).unwrap();
+    let both = |probe: Probe| (probe.interval(true).as_secs(), probe.interval(false).as_secs());
+    assert_eq!(both(probe(None)), (9, 9));
+    assert_eq!(both(probe(Some(Time::secs(2)))), (9, 2));
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused() {
+    let build = |check: &file::HealthCheck| Probe::build(&planned(check), &Registry::new()).err();
+    let bad = HttpCheck { path: "/a b".to_string().into(), ..Default::default() };
+    assert!(build(&file::HealthCheck { http: Some(bad), ..Default::default() }).unwrap().contains("/a b"));
+    let bad = GrpcCheck { service: "x".repeat(100_000), authority: None };
+    let bad = file::HealthCheck { grpc: Some(bad), initial: InitialHealth::Down, ..Default::default() };
+    assert!(build(&bad).unwrap().contains("too long"));
+}
+
+mod grpc;

@@ -86,10 +86,15 @@ impl Drop for CheckTask {
 async fn watch_server(group: Arc<Group>, server: Arc<Server>) {
     let Some(probe) = group.probe() else { return };
     let backend = server.backend();
-    tokio::time::sleep(first_pause(probe.interval, fastrand::f64())).await;
+    let endpoint = &server.endpoint;
+    // one that is down waits for its check
+    if endpoint.is_up() {
+        tokio::time::sleep(first_pause(probe.interval(true), fastrand::f64())).await;
+    }
     loop {
-        let next = Instant::now() + jittered(probe.interval, fastrand::f64());
+        let (begun, random) = (Instant::now(), fastrand::f64());
         check_once(&group, probe, &server, &backend).await;
+        let next = begun + jittered(probe.interval(endpoint.is_up()), random);
         tokio::time::sleep_until(next.max(Instant::now() + SHORTEST_PAUSE)).await;
     }
 }

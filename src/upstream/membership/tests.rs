@@ -161,7 +161,7 @@ fn servers_that_are_gone_are_forgotten() {
     group.adopt(0, members(&[2, 3])).unwrap();
     group.tend(Instant::now());
     assert!(gone.upgrade().is_none(), "addresses that are never seen again would add up");
-    assert!(Arc::ptr_eq(&registry.endpoint("test", address(2)), &at(&group, 2).endpoint));
+    assert!(Arc::ptr_eq(&registry.endpoint("test", address(2), Default::default()), &at(&group, 2).endpoint));
 }
 
 #[test]

@@ -1,0 +1,244 @@
+//! The connection that a check is made on: TCP, and TLS over it where that is asked for. Its
+//! failures come out in plain words. Called by the checks, within their deadline.
+
+use crate::config::plan::{CheckTls, Trust};
+use crate::upstream::reason::UNEXPECTED;
+use crate::upstream::registry::Registry;
+use async_trait::async_trait;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, Ssl, UniqueID, UniqueIDType,
+};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_load_balancing::Backend;
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Opens connections to servers.
+pub struct Dial {
+    tls: Option<Tls>,
+}
+
+struct Tls {
+    connector: TlsConnector,
+    /// `None`: the server's address.
+    name: Option<ServerName<'static>>,
+}
+
+impl Dial {
+    /// `alpn` is what is spoken above TLS.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn build(tls: Option<&CheckTls>, alpn: &[&[u8]], registry: &Registry) -> Result<Dial, String> {
+        let Some(tls) = tls else { return Ok(Dial { tls: None }) };
+        let name = match &tls.name {
+            Some(name) => Some(
+                ServerName::try_from(name.clone())
+                    .map_err(|_| format!("`{name}` is not a name that a certificate can have"))?,
+            ),
+            None => None,
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let mut config = match &tls.trust {
+            Trust::System => builder.with_root_certificates(registry.roots()?),
+            Trust::These(authorities) => {
+                let mut store = RootCertStore::empty();
+                for authority in authorities {
+                    store.add(authority.clone()).map_err(|error| error.to_string())?;
+                }
+                builder.with_root_certificates(store)
+            }
+            Trust::Anyone => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(BelieveAnyone(provider)))
+            }
+        }
+        .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        // each check sees the certificate, which a resumed session does not show again
+        config.resumption = Resumption::disabled();
+        Ok(Dial { tls: Some(Tls { connector: TlsConnector::from(Arc::new(config)), name }) })
+    }
+
+    /// # Errors
+    /// What the system or TLS says.
+    pub async fn connect(&self, address: SocketAddr) -> Result<Wire> {
+        let tcp = TcpStream::connect(address).await.map_err(|error| {
+            let etype = match error.kind() {
+                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+                io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                    ErrorType::ConnectNoRoute
+                }
+                _ => ErrorType::ConnectError,
+            };
+            Error::because(etype, "connecting", error)
+        })?;
+        let Some(tls) = &self.tls else { return Ok(Wire::Plain(tcp)) };
+        let name = tls.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
+        match tls.connector.connect(name, tcp).await {
+            Ok(stream) => Ok(Wire::Tls(Box::new(stream))),
+            Err(error) => Error::e_explain(UNEXPECTED, tls_words(&error)),
+        }
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+/// Where a backend is.
+///
+/// # Errors
+/// It is not on the internet, which no group has.
+pub fn address(backend: &Backend) -> Result<SocketAddr> {
+    match backend.addr.as_inet() {
+        Some(address) => Ok(*address),
+        None => Error::e_explain(ErrorType::InternalError, "not an internet address"),
+    }
+}
+
+/// Why a handshake failed.
+fn tls_words(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(_)) => "TLS: the server does not speak it on this port".into(),
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "TLS: the certificate is from an authority that is not trusted".into()
+        }
+        Some(error) => format!("TLS: {error}"),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "TLS: connection closed during the handshake".into()
+        }
+        None => format!("TLS: {}", error.kind()),
+    }
+}
+
+/// Takes any certificate: `verify: false`. The handshake is still held against it.
+#[derive(Debug)]
+struct BelieveAnyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for BelieveAnyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// An open connection; also as Pingora's clients want it.
+#[derive(Debug)]
+pub enum Wire {
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+#[async_trait]
+impl Shutdown for Wire {
+    async fn shutdown(&mut self) {
+        AsyncWriteExt::shutdown(self).await.ok();
+    }
+}
+
+impl UniqueID for Wire {
+    fn id(&self) -> UniqueIDType {
+        match self {
+            Wire::Plain(tcp) => tcp.as_raw_fd(),
+            Wire::Tls(tls) => tls.get_ref().0.as_raw_fd(),
+        }
+    }
+}
+
+// nobody asks a check's connection for these
+impl Ssl for Wire {}
+impl GetTimingDigest for Wire {
+    fn get_timing_digest(&self) -> Vec<Option<pingora_core::protocols::TimingDigest>> {
+        Vec::new()
+    }
+}
+impl GetProxyDigest for Wire {
+    fn get_proxy_digest(&self) -> Option<Arc<pingora_core::protocols::raw_connect::ProxyDigest>> {
+        None
+    }
+}
+impl GetSocketDigest for Wire {
+    fn get_socket_digest(&self) -> Option<Arc<pingora_core::protocols::SocketDigest>> {
+        None
+    }
+}
+impl Peek for Wire {}
