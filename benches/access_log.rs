@@ -63,6 +63,7 @@ fn entry() -> Entry<'static> {
         request_bytes: 0,
         response_bytes: 4312,
         duration: Duration::from_micros(12_345),
+        queued: None,
         upstream_connect: Some(Duration::from_micros(250)),
         upstream_response: Some(Duration::from_micros(11_042)),
         request_id: Some(b"0123456789abcdef0123456789abcdef"),

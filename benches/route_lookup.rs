@@ -25,6 +25,7 @@ fn route(name: String, matcher: Matcher) -> Arc<Route> {
         timeouts: RouteTimeouts::default(),
         max_body_bytes: None,
         retry: None,
+        priority_class: weirgate::config::file::PriorityClass::Normal,
     })
 }
 

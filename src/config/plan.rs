@@ -4,15 +4,17 @@
 
 mod discovery;
 mod health;
+mod limits;
 mod sticky;
 
 pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
 pub use health::{BodyMatch, CheckTls, HealthCheck, HttpCheck, Question, Trust};
+pub use limits::UpstreamLimits;
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 
 use crate::config::file::{
-    AccessFormat, Budget, Key, ListenerLimits, LogLevel, LogTarget, ProxyHeaders, RetryWhen, Server,
-    SpillOver, TlsVersion, UpstreamHost,
+    AccessFormat, Budget, Key, ListenerLimits, LogLevel, LogTarget, PriorityClass, ProxyHeaders, RetryWhen,
+    Server, SpillOver, TlsVersion, UpstreamHost,
 };
 use crate::config::words::HostPattern;
 use crate::filter::FilterPlan;
@@ -120,6 +122,7 @@ pub struct Route {
     pub max_body_bytes: Option<u64>,
     /// `None`: that of the group.
     pub retry: Option<Retry>,
+    pub priority_class: PriorityClass,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -222,6 +225,7 @@ pub struct Upstream {
     pub slow_start: Option<Duration>,
     pub spill_over: SpillOver,
     pub drain_timeout: Duration,
+    pub limits: Option<UpstreamLimits>,
 }
 
 /// One server of a group.

@@ -71,13 +71,18 @@ pub async fn refuse(session: &mut Session, ctx: &mut Ctx, reject: Reject) -> Res
     send(session, ctx, Reply { status: reject.status(), headers, body: body.into() }).await
 }
 
-/// When a server of the group may be up again: after its next health check.
+/// In how many seconds it may be otherwise: a server of the group may be up again after its next
+/// health check, and who waits now has had its turn after the longest wait.
 fn retry_after(ctx: &Ctx, reject: Reject) -> Option<u64> {
-    if reject != Reject::Unavailable {
+    let plan = ctx.forward.group.as_ref().map(|group| group.plan());
+    let time = if reject == Reject::Unavailable {
+        plan.and_then(|plan| plan.health_check.as_ref()).map(|check| check.unhealthy_interval)
+    } else if matches!(reject, Reject::QueueFull | Reject::QueuedTooLong) {
+        plan.and_then(|plan| plan.limits).map(|limits| limits.queue_timeout)
+    } else {
         return None;
-    }
-    let check = ctx.forward.group.as_ref().and_then(|g| g.plan().health_check.as_ref());
-    Some(check.map_or(1, |c| c.unhealthy_interval.as_secs().max(1)))
+    };
+    Some(time.map_or(1, |time| time.as_secs().max(1)))
 }
 
 /// What every response head passes, a server's or our own: the request id, then the filters.

@@ -8,7 +8,8 @@ use super::watchdog::Watchdog;
 use crate::config::plan;
 use crate::filter::{Chain, Exchange, RequestInfo};
 use crate::observe::AccessLog;
-use crate::upstream::{Endpoint, Group, InFlight, Tried};
+use crate::upstream::caps::Slot;
+use crate::upstream::{Group, InFlight, Tried};
 use pingora_proxy::Session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ pub struct Forward {
     pub tried: Tried,
     pub attempts: u16,
     /// The server for the next try, when it is known already.
-    pub chosen: Option<Arc<Endpoint>>,
+    pub chosen: Option<InFlight>,
     /// What the request brought to stay with its server; `None` before the first try, and in a
     /// group whose clients do not stay.
     pub sticky: Option<Brought>,
@@ -68,6 +69,10 @@ pub struct Forward {
     pub watchdog: Option<Watchdog>,
     /// The server of the current try, where the request counts as in flight.
     pub endpoint: Option<InFlight>,
+    /// And so it does in its group, if that has limits. After the servers, so that they are let go first.
+    pub slot: Option<Slot>,
+    /// How long it has waited for its turn, if it had to.
+    pub queued: Option<Duration>,
     /// When the whole body of the request had come in, if it has one.
     pub body_ended: Option<Instant>,
     /// When the current try began.

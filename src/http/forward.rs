@@ -1,6 +1,7 @@
 //! The way to a server: which one, with which timeouts and head.
 
 use super::ctx::{Ctx, Forward, Matched};
+use super::queue::{self, Stop};
 use super::refusal::Reject;
 use super::watchdog::{Watchdog, Who};
 use super::{cookie, forwarded, key, path, sticky};
@@ -21,11 +22,38 @@ use std::time::{Duration, Instant};
 /// client's connection.
 ///
 /// # Errors
-/// No server of the group is up.
-pub fn choose_first(session: &Session, ctx: &mut Ctx) -> Result<(), Reject> {
+/// No server of the group is up, or it is full.
+pub async fn choose_first(session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
     let group = ctx.forward.group.clone().ok_or(Reject::Internal)?;
-    ctx.forward.chosen = Some(choose(&group, session, ctx).ok_or(Reject::Unavailable)?);
+    if group.caps().is_some() {
+        // boxed: room for a wait is not set aside for every request
+        return Box::pin(queue::first(session, ctx, &group)).await;
+    }
+    ctx.forward.chosen = Some(choose(&group, session, ctx).ok_or(Reject::Unavailable)?.begin());
     Ok(())
+}
+
+/// The server for a further try, where servers may be at their caps: otherwise it is chosen when
+/// [`next_peer`] is called.
+///
+/// # Errors
+/// As [`queue::again`].
+pub async fn choose_again(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    let group = ctx.forward.group.as_ref().filter(|group| group.caps().is_some()).cloned();
+    let Some(group) = group.filter(|_| ctx.forward.chosen.is_none()) else {
+        return Ok(());
+    };
+    match Box::pin(queue::again(session, ctx, &group)).await {
+        Ok(()) => Ok(()),
+        Err(Stop::Gone(why)) => Err(why),
+        Err(Stop::Refuse(reject)) => Err(give_up(ctx, reject)),
+    }
+}
+
+/// The error that ends a request for which there is no further server.
+fn give_up(ctx: &mut Ctx, reject: Reject) -> Box<Error> {
+    let reject = *ctx.reject.get_or_insert(reject);
+    Error::explain(ErrorType::HTTPStatus(reject.status().as_u16()), reject.reason()).into_up()
 }
 
 /// The server for the next try, not one that was tried before.
@@ -55,12 +83,11 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let Some(group) = ctx.forward.group.clone() else {
         return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
     };
-    let chosen = ctx.forward.chosen.take().or_else(|| choose(&group, session, ctx));
-    let Some(endpoint) = chosen else {
-        let reject = *ctx.reject.get_or_insert(Reject::BadGateway);
-        let why = Error::explain(ErrorType::HTTPStatus(reject.status().as_u16()), reject.reason());
-        return Err(why.into_up());
+    let chosen = ctx.forward.chosen.take().or_else(|| Some(choose(&group, session, ctx)?.begin()));
+    let Some(try_on) = chosen else {
+        return Err(give_up(ctx, Reject::BadGateway));
     };
+    let endpoint = try_on.endpoint();
     let timeouts = &group.plan().timeouts;
     let mut peer = HttpPeer::new(endpoint.address(), false, String::new());
     peer.options.connection_timeout = Some(route_timeouts.connect.unwrap_or(timeouts.connect));
@@ -82,9 +109,9 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         group.budget().request(now);
     }
     forward.attempts += 1;
-    forward.tried.push(&endpoint);
-    // counted before connect, so that a slow dial weighs too
-    forward.endpoint = Some(endpoint.begin());
+    forward.tried.push(endpoint);
+    // counted since before the connect, so that a slow dial weighs too
+    forward.endpoint = Some(try_on);
     forward.try_started = Some(now);
     forward.connect = None;
     Ok(Box::new(peer))

@@ -4,6 +4,7 @@
 use super::answer::{self, Reply};
 use super::connection::Connection;
 use super::ctx::{Ctx, Matched, ProxyHeaders};
+use super::queue::Stop;
 use super::refusal::Reject;
 use super::request_id::RequestId;
 use super::route::RouteQuery;
@@ -22,17 +23,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// `Ok(None)`: pass it on to the group that is now in `ctx`. `Ok(Some(..))`: answer that.
-pub async fn admit(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Reject> {
+pub async fn admit(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Stop> {
     let connection = Connection::of(session.digest()).cloned().ok_or(Reject::Internal)?;
     let refused = identify(site, session.req_header(), ctx, connection);
     if let Some(reject) = refused {
-        return Err(reject);
+        return Err(reject.into());
     }
     check_length(session.req_header(), ctx)?;
     if let Some(reply) = run_filters(session, ctx).await? {
         return Ok(Some(reply));
     }
-    act(site, session, ctx)
+    match act(site, session, ctx)? {
+        Some(reply) => Ok(Some(reply)),
+        None => forward::choose_first(session, ctx).await.map(|()| None),
+    }
 }
 
 /// Fills in [`Matched`]: what the request is and which route it takes. What is to be refused is
@@ -145,7 +149,7 @@ async fn run_filters(session: &mut Session, ctx: &mut Ctx) -> Result<Option<Repl
     }
 }
 
-/// Does what the route says.
+/// Does what the route says: answers, or finds the group that is to answer.
 fn act(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Reject> {
     let Some(Matched { info, .. }) = ctx.request.as_ref() else {
         return Err(Reject::Internal);
@@ -166,7 +170,6 @@ fn act(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply
         Action::Redirect { .. } | Action::Respond(_) => return answer::of_route(session, ctx, &route),
     };
     forward_to(site, ctx, &route, id)?;
-    forward::choose_first(session, ctx)?;
     Ok(None)
 }
 

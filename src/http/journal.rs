@@ -21,8 +21,9 @@ pub fn close(session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) {
         chain.log(&mut exchange);
     }
     write_entry(session, ctx, error);
-    // no longer in flight
+    // no longer in flight: the server first, as whoever waits for the slot wants one
     ctx.forward.endpoint = None;
+    ctx.forward.slot = None;
 }
 
 fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
@@ -48,6 +49,7 @@ fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
         request_bytes: session.body_bytes_read() as u64,
         response_bytes: session.body_bytes_sent() as u64,
         duration: info.started.elapsed(),
+        queued: forward.queued,
         upstream_connect: forward.connect,
         upstream_response: forward.first_byte,
         request_id: Some(info.request_id.as_bytes()),

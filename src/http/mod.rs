@@ -2,7 +2,7 @@
 //! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
 //!
 //! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `route` and `path`
-//! (pure), `split`, `key`, `sticky`, `forward` (which server), `retry` (another?), `answer` and `reply` (what goes back),
+//! (pure), `split`, `key`, `sticky`, `forward` (which server), `queue` (when), `retry` (another?), `answer` and `reply` (what goes back),
 //! `journal`.
 
 pub mod answer;
@@ -19,6 +19,7 @@ mod key;
 pub mod path;
 mod proxy;
 pub mod query;
+mod queue;
 mod refusal;
 mod reply;
 mod request_id;

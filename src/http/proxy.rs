@@ -2,6 +2,7 @@
 //! and calls it; the steps are in the files beside this one.
 
 use super::ctx::Ctx;
+use super::queue::Stop;
 use super::site::Live;
 use super::{answer, forward, hop, intake, journal, retry, sticky};
 use async_trait::async_trait;
@@ -46,13 +47,15 @@ impl ProxyHttp for Proxy {
             Ok(None) => Ok(false),
             // boxed: room for an answer of our own is not set aside for every request
             Ok(Some(reply)) => Box::pin(answer::send(session, ctx, reply)).await.map(|()| true),
-            Err(reject) => Box::pin(answer::refuse(session, ctx, reject)).await.map(|()| true),
+            Err(Stop::Refuse(reject)) => Box::pin(answer::refuse(session, ctx, reject)).await.map(|()| true),
+            Err(Stop::Gone(why)) => Err(why),
         }
     }
 
     /// Called for every try: the server for it, not one that was tried before.
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         retry::pause(ctx).await;
+        forward::choose_again(session, ctx).await?;
         forward::next_peer(session, ctx)
     }
 

@@ -25,6 +25,10 @@ pub enum Reject {
     BadGateway,
     /// No server of the group is up.
     Unavailable,
+    /// The group is full, and so is the queue in front of it.
+    QueueFull,
+    /// The group is full, and no turn came in time.
+    QueuedTooLong,
     /// A server was silent for too long.
     GatewayTimeout,
     VersionNotSupported,
@@ -46,7 +50,9 @@ impl Reject {
             Reject::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Reject::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Reject::BadGateway => StatusCode::BAD_GATEWAY,
-            Reject::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Reject::Unavailable | Reject::QueueFull | Reject::QueuedTooLong => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Reject::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
             Reject::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Reject::Filter(status, _) => status,
@@ -68,6 +74,8 @@ impl Reject {
             Reject::NotImplemented => "not implemented",
             Reject::BadGateway => "no server answered",
             Reject::Unavailable => "no healthy server",
+            Reject::QueueFull => "queue full",
+            Reject::QueuedTooLong => "queued too long",
             Reject::GatewayTimeout => "server too slow",
             Reject::VersionNotSupported => "protocol version",
         }
@@ -89,6 +97,8 @@ impl Reject {
             | Reject::NotImplemented
             | Reject::BadGateway
             | Reject::Unavailable
+            | Reject::QueueFull
+            | Reject::QueuedTooLong
             | Reject::GatewayTimeout
             | Reject::Filter(..) => false,
         }

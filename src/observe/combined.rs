@@ -102,6 +102,7 @@ pub(super) mod tests {
             request_bytes: 17,
             response_bytes: 5,
             duration: Duration::from_micros(12_345),
+            queued: Some(Duration::from_micros(100)),
             upstream_connect: Some(Duration::from_micros(250)),
             upstream_response: Some(Duration::from_millis(11)),
             request_id: Some(b"0123456789abcdef"),

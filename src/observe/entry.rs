@@ -33,6 +33,8 @@ pub struct Entry<'a> {
     pub response_bytes: u64,
     /// From the first byte of the head to the last of the answer.
     pub duration: Duration,
+    /// Spent waiting for a turn, as the group was full.
+    pub queued: Option<Duration>,
     /// To a connection with the server, TLS included; next to nothing for a kept one.
     pub upstream_connect: Option<Duration>,
     /// From the request's start upstream to the first byte of the server's answer.

@@ -178,6 +178,16 @@ pub fn budget_spent(throttle: &Throttle, group: &str) {
     );
 }
 
+/// A group is full and its queue too, so that requests are refused. Said every ten seconds.
+pub fn queue_full(throttle: &Throttle, group: &str) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    let more = and(more);
+    log::warn!(
+        target: UPSTREAM,
+        "upstream {group:?}: as much is asked of it as it may do, and requests are refused (limits){more}"
+    );
+}
+
 /// What a throttle kept back, as the end of a message.
 fn and(more: u64) -> String {
     match more {

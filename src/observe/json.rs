@@ -11,7 +11,7 @@
 //! | `server` | address and port |
 //! | `attempts` | tries made on servers |
 //! | `request_bytes`, `response_bytes` | of the bodies |
-//! | `duration_ms`, `upstream_connect_ms`, `upstream_response_ms` | milliseconds with three decimals |
+//! | `duration_ms`, `queue_ms`, `upstream_connect_ms`, `upstream_response_ms` | milliseconds with three decimals |
 //! | `request_id`, `tls`, `user_agent`, `referer`, `error` | text |
 //!
 //! There is no `null`: what is unknown or did not happen is left out (`attempts` when it is 0).
@@ -37,6 +37,7 @@ pub fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime, entry: &
     number(out, b",\"request_bytes\":", entry.request_bytes);
     number(out, b",\"response_bytes\":", entry.response_bytes);
     millis(out, b",\"duration_ms\":", Some(entry.duration));
+    millis(out, b",\"queue_ms\":", entry.queued);
     millis(out, b",\"upstream_connect_ms\":", entry.upstream_connect);
     millis(out, b",\"upstream_response_ms\":", entry.upstream_response);
     plain(out, b",\"request_id\":\"", entry.request_id);
@@ -174,7 +175,7 @@ mod tests {
             r#"{"time":"2026-11-21T03:18:10.042Z","listener":"secure","client":"192.0.2.7","method":"POST","#,
             r#""host":"example.com","path":"/api/x?y=1","protocol":"HTTP/2.0","status":200,"route":"api","#,
             r#""upstream":"api","server":"127.0.0.1:3001","attempts":2,"request_bytes":17,"response_bytes":5,"#,
-            r#""duration_ms":12.345,"upstream_connect_ms":0.250,"upstream_response_ms":11.000,"#,
+            r#""duration_ms":12.345,"queue_ms":0.100,"upstream_connect_ms":0.250,"upstream_response_ms":11.000,"#,
             r#""request_id":"0123456789abcdef","tls":"TLSv1.3","user_agent":"curl/8.5.0","#,
             r#""referer":"https://example.com/","error":"server reset"}"#,
             "\n"

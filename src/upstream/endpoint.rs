@@ -239,7 +239,15 @@ impl Endpoint {
     pub fn begin(self: &Arc<Self>) -> InFlight {
         self.load.in_flight.fetch_add(1, Ordering::Relaxed);
         self.changes.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight { endpoint: self.clone() }
+        InFlight { endpoint: self.clone(), counted: true }
+    }
+
+    /// The same, but only while fewer than `cap` are in flight here.
+    pub fn begin_below(self: &Arc<Self>, cap: usize) -> Option<InFlight> {
+        let more = |in_flight: usize| (in_flight < cap).then_some(in_flight + 1);
+        self.load.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        self.changes.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some(InFlight { endpoint: self.clone(), counted: true })
     }
 
     /// It had left its group and is in it again: what was known of its health counts as `initial` says.
@@ -287,18 +295,26 @@ impl Endpoint {
 #[derive(Debug)]
 pub struct InFlight {
     endpoint: Arc<Endpoint>,
+    counted: bool,
 }
 
 impl InFlight {
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
+
+    /// The try is over, though it is remembered which server it was with.
+    pub fn end(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            self.endpoint.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+            self.endpoint.changes.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.endpoint.load.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.endpoint.changes.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.end();
     }
 }
 
@@ -363,6 +379,19 @@ mod tests {
         assert_eq!(endpoint.in_flight(), 1);
         drop(second);
         assert_eq!(endpoint.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_cap_holds_whoever_comes_and_an_end_is_counted_once() {
+        let endpoint = endpoint();
+        let mut first = endpoint.begin_below(2).unwrap();
+        let second = endpoint.begin_below(2).unwrap();
+        assert!(endpoint.begin_below(2).is_none());
+        first.end();
+        assert_eq!((endpoint.in_flight(), endpoint.group_in_flight()), (1, 1));
+        assert!(endpoint.begin_below(2).is_some());
+        drop((first, second));
+        assert_eq!((endpoint.in_flight(), endpoint.group_in_flight()), (0, 0));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 
 use super::balance::{Selection, Shape};
 use super::budget::Budget;
-use super::endpoint::{Changes, Endpoint};
+use super::caps::Caps;
+use super::endpoint::{Changes, Endpoint, InFlight};
 use super::health::Probe;
 use super::membership::{self, Membership};
+use super::queue::Search;
 use super::registry::Registry;
 use super::server::Servers;
 use super::sticky::Sticky;
@@ -37,6 +39,8 @@ pub struct Group {
     probe: Option<Probe>,
     sticky: Option<Sticky>,
     budget: Budget,
+    /// Where there are limits.
+    caps: Option<Arc<Caps>>,
     /// How often the selection was built; counted before anybody is taken out in favour of who came.
     rebuilt: AtomicU64,
 }
@@ -74,8 +78,9 @@ impl Group {
             plan.sticky.as_ref().map(|sticky| Sticky::build(sticky, &plan.name, registry)).transpose()?;
         let membership = Mutex::new(membership);
         let budget = Budget::new(plan.retry_budget, Instant::now());
+        let caps = plan.limits.map(|_| registry.caps(&plan.name));
         let rebuilt = AtomicU64::new(0);
-        let group = Group { plan, membership, shape, balancer, probe, sticky, budget, rebuilt };
+        let group = Group { plan, membership, shape, balancer, probe, sticky, budget, caps, rebuilt };
         group.renew(&mut group.membership.lock())?;
         Ok(Arc::new(group))
     }
@@ -107,6 +112,11 @@ impl Group {
         &self.budget
     }
 
+    /// Who may be in flight and who waits, if that is limited.
+    pub fn caps(&self) -> Option<&Arc<Caps>> {
+        self.caps.as_ref()
+    }
+
     /// How clients stay with their servers, if they do.
     pub fn sticky(&self) -> Option<&Sticky> {
         self.sticky.as_ref()
@@ -135,14 +145,44 @@ impl Group {
     /// [`Group::any_healthy`] then tells "all are down" from "all have been tried".
     /// `key` is what the request is hashed by; an algorithm that hashes draws by chance without it.
     pub fn select(&self, tried: &Tried, key: Option<&[u8]>) -> Option<Arc<Endpoint>> {
+        self.find(tried, key, |endpoint| Some(endpoint.clone()))
+    }
+
+    /// As [`Group::select`], within the cap of each server. With a `home`, that server or none while
+    /// it may be kept.
+    pub(super) fn search(
+        &self,
+        home: Option<SocketAddr>,
+        tried: &Tried,
+        key: Option<&[u8]>,
+    ) -> Search<InFlight> {
+        let cap = self.plan.limits.map_or(usize::MAX, |limits| limits.of_server);
+        if let Some(home) = home.and_then(|home| self.kept(home)) {
+            return home.begin_below(cap).map_or(Search::NotForThis, Search::Found);
+        }
+        match self.find(tried, key, |endpoint| endpoint.begin_below(cap)) {
+            Some(place) => Search::Found(place),
+            None if !self.any_left(tried) => Search::Nobody,
+            None if tried.is_empty() => Search::Full,
+            None => Search::NotForThis,
+        }
+    }
+
+    /// The first server that is offered and that `take` takes.
+    fn find<T>(
+        &self,
+        tried: &Tried,
+        key: Option<&[u8]>,
+        take: impl Fn(&Arc<Endpoint>) -> Option<T>,
+    ) -> Option<T> {
         for _ in 1..LOOKS {
             let version = self.version();
-            let found = self.look(tried, key);
+            let found = self.look(tried, key, &take);
             if found.is_some() || self.version() == version {
                 return found;
             }
         }
-        self.look(tried, key)
+        self.look(tried, key, &take)
     }
 
     /// Another one after each change: whoever finds nobody may have looked at servers that are gone
@@ -153,12 +193,19 @@ impl Group {
 
     /// Asks the selection itself: Pingora's `select_with` would keep a set of what it has offered and
     /// copy each backend, and ours offers each server once already.
-    fn look(&self, tried: &Tried, key: Option<&[u8]>) -> Option<Arc<Endpoint>> {
+    fn look<T>(
+        &self,
+        tried: &Tried,
+        key: Option<&[u8]>,
+        take: impl Fn(&Arc<Endpoint>) -> Option<T>,
+    ) -> Option<T> {
         let selection = self.shape.current.load();
         let mut offers = selection.as_ref()?.iter(key.unwrap_or_default());
         while let Some(server) = offers.next_server() {
-            if !tried.contains(&server.endpoint) {
-                return Some(server.endpoint.clone());
+            if !tried.contains(&server.endpoint)
+                && let Some(taken) = take(&server.endpoint)
+            {
+                return Some(taken);
             }
         }
         None
@@ -219,6 +266,10 @@ impl Group {
     pub fn refresh(&self) {
         if let Some(selection) = &*self.shape.current.load() {
             selection.refresh();
+        }
+        if let Some(caps) = &self.caps {
+            // somebody may be there now for those who wait
+            caps.settle();
         }
     }
 

@@ -11,18 +11,21 @@
 //! - [`balance`]: the algorithms that choose, as Pingora's `BackendSelection`.
 //! - [`sticky`]: how clients find their way back to the server they were with.
 //! - [`budget`]: how many retries there may be.
+//! - [`caps`]: how many requests may be in flight, and who waits for their turn: [`queue`] is the order.
 //! - [`reason`]: what is wrong with a server, in plain words.
 //! - [`discover`]: sources of servers: DNS and watched files.
 //! - [`health`]: the checks that run in the background and mark servers up and down.
 
 pub mod balance;
 pub mod budget;
+pub mod caps;
 pub mod discover;
 pub mod endpoint;
 pub mod group;
 pub mod health;
 pub mod latency;
 pub mod membership;
+pub mod queue;
 pub mod reason;
 pub mod registry;
 pub mod server;

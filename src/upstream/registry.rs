@@ -2,6 +2,7 @@
 //! [`Group::build`](super::Group::build): a reload finds the servers it already had, with their
 //! counters and health.
 
+use super::caps::Caps;
 use super::endpoint::{Changes, Endpoint};
 use super::sticky::Learned;
 use crate::config::file::InitialHealth;
@@ -31,6 +32,7 @@ struct Known {
     endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
     /// Those of them that were down when they were forgotten, for as long as there is anybody else.
     left_down: Departed,
+    caps: Arc<Caps>,
     /// The newest last; more than one while an older configuration is in use.
     learned: Vec<Arc<Learned>>,
 }
@@ -83,13 +85,19 @@ impl Registry {
         self.known(group, |known| known.changes.clone())
     }
 
+    /// How many requests of `group` are in flight, and who waits. Whoever waits knows the limits.
+    pub fn caps(&self, group: &str) -> Arc<Caps> {
+        self.known(group, |known| known.caps.clone())
+    }
+
     /// Forgets the servers that nobody uses any more. To be called after a reload, when the
     /// groups of the old configuration are gone.
     pub fn prune(&self) {
         self.groups.lock().retain(|_, known| {
             known.forget_unused();
             known.learned.retain(|learned| Arc::strong_count(learned) > 1);
-            !known.endpoints.is_empty() || !known.learned.is_empty()
+            let used = Arc::strong_count(&known.caps) > 1;
+            used || !known.endpoints.is_empty() || !known.learned.is_empty()
         });
     }
 

@@ -30,6 +30,7 @@ mod program;
 mod raw_server;
 mod reply;
 mod tls;
+mod valve;
 
 pub use backend::{Backend, Received};
 pub use gate::{Checked, Gate, GateBuilder, check, weirgate};
@@ -42,6 +43,7 @@ pub use program::{Program, need_program, spawn};
 pub use raw_server::{RawServer, read_head};
 pub use reply::Reply;
 pub use tls::{Authority, ClientTls};
+pub use valve::Valve;
 
 use std::time::{Duration, Instant};
 

@@ -55,6 +55,7 @@ impl<'a> Checker<'a> {
             },
             max_body_bytes: route.limits.max_body_bytes.map(|s| s.0),
             retry: route.retry.as_ref().map(plan::Retry::from),
+            priority_class: route.priority_class,
             name,
         })
     }

@@ -2,7 +2,7 @@
 
 use super::Checker;
 use crate::config::decode::Located;
-use crate::config::file::{Balance, Key, Upstream};
+use crate::config::file::{Balance, Key, Upstream, UpstreamLimits};
 use crate::config::plan;
 use crate::config::report::{Code, Span};
 use crate::config::words::ServerAddress;
@@ -34,6 +34,9 @@ impl Checker<'_> {
         }
         self.repeated(&who, upstream);
         let health_check = upstream.health_check.as_ref().and_then(|check| self.health_check(&who, check));
+        if let Some(limits) = &upstream.limits {
+            self.upstream_limits(&who, limits);
+        }
         self.balance(name.span, &who, &upstream.balance);
         let timeouts = &upstream.timeouts;
         for (key, time) in [
@@ -74,6 +77,7 @@ impl Checker<'_> {
             slow_start: upstream.slow_start.map(|time| time.0),
             spill_over: upstream.spill_over,
             drain_timeout: upstream.drain_timeout.0.0,
+            limits: upstream.limits.as_ref().map(|limits| plan::UpstreamLimits::from(&limits.value)),
         }
     }
 
@@ -116,6 +120,15 @@ impl Checker<'_> {
         if let Some(wrong) = wrong {
             self.error(Code::InvalidValue, span, &format!("the key of the {what}: {wrong}"));
         }
+    }
+
+    fn upstream_limits(&mut self, who: &str, limits: &Located<UpstreamLimits>) {
+        let UpstreamLimits { connections, requests, per_server, .. } = limits.value;
+        if [connections, requests, per_server.connections, per_server.requests] == [None; 4] && self.whole {
+            let message = format!("the limits of {who} limit nothing\nadd `requests: 1000`, or remove them");
+            self.error(Code::MissingKey, limits.span, &message);
+        }
+        self.positive(limits.span, &format!("limits.queue_timeout of {who}"), limits.queue_timeout);
     }
 
     /// A deadline of zero would have passed before anything began.

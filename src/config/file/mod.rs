@@ -6,6 +6,7 @@
 mod balance;
 mod discover;
 mod health;
+mod limits;
 mod listener;
 mod retry;
 mod route;
@@ -16,6 +17,7 @@ mod upstream;
 pub use balance::*;
 pub use discover::*;
 pub use health::*;
+pub use limits::*;
 pub use listener::*;
 pub use retry::*;
 pub use route::*;

@@ -1,7 +1,9 @@
 //! `upstreams`: named groups of servers, how one is chosen, watched and given up on.
 
 use crate::config::decode::Located;
-use crate::config::file::{Balance, Discover, HealthCheck, Later, OneOrMany, Retry, Sticky};
+use crate::config::file::{
+    Balance, Discover, HealthCheck, Later, OneOrMany, Retry, Sticky, UpstreamLimits,
+};
 use crate::config::words::{HostName, ServerAddress};
 use crate::units::{Percent, Time};
 use schemars::JsonSchema;
@@ -39,10 +41,9 @@ pub struct Upstream {
     pub spill_over: SpillOver,
     /// How long a draining server keeps the sticky sessions it has.
     pub drain_timeout: DrainTimeout,
+    /// How much its servers are asked to do at once, and who waits then; no limits without it.
+    pub limits: Option<Located<UpstreamLimits>>,
 
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub limits: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub outlier: Later,

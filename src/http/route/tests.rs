@@ -81,6 +81,7 @@ fn plan(drafts: Vec<Draft>) -> Vec<Arc<Route>> {
         timeouts: RouteTimeouts::default(),
         max_body_bytes: None,
         retry: None,
+        priority_class: crate::config::file::PriorityClass::Normal,
     };
     drafts.into_iter().enumerate().map(|d| Arc::new(route(d))).collect()
 }
