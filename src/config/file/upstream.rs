@@ -1,9 +1,7 @@
 //! `upstreams`: named groups of servers, how one is chosen, watched and given up on.
 
 use crate::config::decode::Located;
-use crate::config::file::{
-    Balance, Discover, HealthCheck, Later, OneOrMany, Retry, Sticky, UpstreamLimits,
-};
+use crate::config::file::{Balance, Discover, HealthCheck, Later, OneOrMany, Retry, Sticky, UpstreamLimits};
 use crate::config::words::{HostName, ServerAddress};
 use crate::units::{Percent, Time};
 use schemars::JsonSchema;
