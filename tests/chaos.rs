@@ -21,10 +21,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 const EXAMPLE: &str = include_str!("../conf/examples/never-an-error/weirgate.yaml");
-const CLIENTS: usize = 16;
+/// Clients that send POST, on HTTP/1 and at a time on HTTP/2.
+const POSTING: usize = 4;
+const POSTING_H2: usize = 2;
 
 /// Names the folder of a server's process; unset in the test program itself.
 const FOLDER: &str = "WEIRGATE_CHAOS_SERVER";
@@ -79,35 +84,96 @@ fn story(trouble: Trouble) {
     let gate = gate(&servers);
     let crowd = Crowd::gather(Load {
         target: gate.at("web"),
-        getting: CLIENTS * 3 / 4,
-        posting: CLIENTS / 4,
+        getting: 8,
+        putting: 2,
+        posting: POSTING,
         pause: Duration::from_millis(50),
         patience: Duration::from_secs(20),
         longest: length + Duration::from_secs(60),
     });
+    let multiplexed = Multiplexed::start(gate.at("web"));
     std::thread::sleep(length / 6);
     trouble.make(&mut servers[1], length / 2).expect("trouble");
     trouble.end(&mut servers[1]).expect("an end of it");
     let before = crowd.answered_by("b");
     std::thread::sleep(length / 3);
     eventually("the server to be used again", || crowd.answered_by("b") >= before + 20);
-    let asked = crowd.disperse();
+    let mut asked = crowd.disperse();
+    asked.extend(multiplexed.finish());
 
     tell(trouble, &asked);
     let told = gate.stderr();
     assert!(told.contains(&servers[1].address().to_string()), "no request met the trouble: {told}");
-    let failed: Vec<_> = asked.iter().filter(|one| !one.post && one.ended != Ended::Well).collect();
+    let failed: Vec<_> =
+        asked.iter().filter(|one| one.method != "POST" && one.ended != Ended::Well).collect();
     assert!(failed.is_empty(), "{trouble:?}: {} requests failed: {failed:#?}", failed.len());
     nothing_is_done_twice(trouble, &asked, &servers);
 }
 
+/// A client with one HTTP/2 connection, on which it asks for several things at once, again and again.
+struct Multiplexed {
+    stop: Arc<AtomicBool>,
+    client: JoinHandle<Vec<Asked>>,
+}
+
+impl Multiplexed {
+    fn start(target: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let client = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            let mut client = H2Client::connect_plaintext(target);
+            while !stopped.load(Ordering::SeqCst) && asked.len() < 20_000 {
+                asked.extend(ask_together(&mut client, asked.len()));
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            asked
+        });
+        Self { stop, client }
+    }
+
+    fn finish(self) -> Vec<Asked> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.client.join().expect("the client of HTTP/2")
+    }
+}
+
+/// Each takes as long as all of them.
+fn ask_together(client: &mut H2Client, number: usize) -> Vec<Asked> {
+    let methods = std::iter::repeat_n("GET", 4).chain(std::iter::repeat_n("POST", POSTING_H2));
+    let requests: Vec<_> = methods
+        .enumerate()
+        .map(|(nth, method)| {
+            let request =
+                if method == "GET" { Request::get("/") } else { Request::post("/", "x".repeat(4096)) };
+            let id = format!("{method}-h2-{}", number + nth);
+            (method, id.clone(), request.header("X-Id", &id))
+        })
+        .collect();
+    let started = Instant::now();
+    let sent: Vec<_> = requests.iter().map(|(_, _, request)| request.clone()).collect();
+    let outcomes = client.try_ask_all(&sent);
+    let took = started.elapsed();
+    let ended = outcomes.into_iter().zip(requests).map(|(outcome, (method, id, _))| {
+        let ended = match outcome {
+            Ok(answer) if answer.status != 200 => Ended::Status(answer.status),
+            Ok(answer) if answer.text().ends_with(&format!(" {id}")) => Ended::Well,
+            Ok(answer) => Ended::Wrong(answer.text()),
+            Err(error) => Ended::Otherwise(error.to_string()),
+        };
+        Asked { method, id, ended, took }
+    });
+    ended.collect()
+}
+
 /// How many requests ended how.
 fn tell(trouble: Trouble, asked: &[Asked]) {
-    for (post, method) in [(false, "GET"), (true, "POST")] {
-        let mut took: Vec<_> = asked.iter().filter(|one| one.post == post).map(|one| one.took).collect();
+    for method in ["GET", "PUT", "POST"] {
+        let its = || asked.iter().filter(|one| one.method == method);
+        let mut took: Vec<_> = its().map(|one| one.took).collect();
         took.sort();
         let mut ends = BTreeMap::<_, usize>::new();
-        asked.iter().filter(|one| one.post == post).for_each(|one| *ends.entry(&one.ended).or_default() += 1);
+        its().for_each(|one| *ends.entry(&one.ended).or_default() += 1);
         println!("{}: {method}: {ends:?}, p99 {:?}", trouble.name(), took.get(took.len() * 99 / 100));
     }
     assert!(asked.len() >= 300, "{} requests are no load", asked.len());
@@ -125,15 +191,15 @@ fn nothing_is_done_twice(trouble: Trouble, asked: &[Asked], servers: &[Victim; 3
     let twice: Vec<_> = done.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "{trouble:?}: carried out more than once: {twice:?}");
     let (well, failed): (Vec<_>, Vec<_>) =
-        asked.iter().filter(|one| one.post).partition(|one| one.ended == Ended::Well);
+        asked.iter().filter(|one| one.method == "POST").partition(|one| one.ended == Ended::Well);
     assert!(well.iter().all(|one| done.contains_key(&one.id)), "{trouble:?}: answered and not carried out");
     for one in &failed {
         assert!(matches!(one.ended, Ended::Status(500 | 502 | 504)), "{trouble:?}: {one:?}");
     }
     match trouble {
         // who is gone refuses connections, which is safe: only what was under way is in doubt
-        Trouble::Killed => assert!(failed.len() <= CLIENTS / 4, "{failed:#?}"),
-        Trouble::HalfHeads | Trouble::Failing => {
+        Trouble::Killed => assert!(failed.len() <= POSTING + POSTING_H2, "{failed:#?}"),
+        Trouble::HalfHeads | Trouble::SilentHeads | Trouble::Babbling | Trouble::Failing => {
             assert!(
                 failed.iter().all(|one| done.contains_key(&one.id)),
                 "given up without need: {failed:#?}"
@@ -167,6 +233,16 @@ fn nobody_notices_that_a_server_closes_what_it_accepts() {
 #[test]
 fn nobody_notices_that_a_server_breaks_off_within_the_head() {
     story(Trouble::HalfHeads);
+}
+
+#[test]
+fn nobody_notices_that_a_server_falls_silent_within_the_head() {
+    story(Trouble::SilentHeads);
+}
+
+#[test]
+fn nobody_notices_that_a_server_answers_what_is_not_http() {
+    story(Trouble::Babbling);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 mod harness;
 
-use harness::{Backend, Gate, Reply, Request};
+use harness::{Backend, Gate, RawServer, Reply, Request};
 use std::time::Duration;
 
 /// Two servers in turn, `bad` first, with these words of `retry` and these timeouts.
@@ -38,6 +38,28 @@ fn a_named_status_is_tried_on_another_server() {
     }
     assert!(bad.requests().len() >= 3, "it was really asked");
     assert_eq!(good.requests().len(), 6);
+}
+
+#[test]
+fn an_answer_that_is_not_http_is_tried_on_another_server() {
+    // of GET only: the server has had the request
+    let (bad, good) =
+        (RawServer::saying("bad", b"\x15\x03\x01 what?\r\n\r\n".as_slice()), Backend::start("good"));
+    let gate = Gate::start(
+        "server: { threads: 1 }
+listeners: [{ name: web, address: $web }]
+routes: [{ path: /, upstream: group }]
+upstreams: { group: { servers: [$bad, $good] } }
+",
+        &[&bad, &good],
+    );
+    for _ in 0..4 {
+        assert_eq!(gate.get("/").text(), "good");
+    }
+    let statuses: Vec<u16> = (0..4).map(|_| gate.ask(&Request::post("/", "pay 5 euros")).status).collect();
+    assert!(statuses.contains(&502), "{statuses:?}");
+    let posted = good.requests().iter().filter(|request| request.method == "POST").count();
+    assert_eq!(posted, statuses.iter().filter(|status| **status == 200).count(), "{statuses:?}");
 }
 
 #[test]

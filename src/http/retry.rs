@@ -50,6 +50,8 @@ pub fn exchange_failed(
         return error;
     }
     let wanted = ctx.forward.retry.is_some_and(|retry| match error.etype() {
+        // who speaks nonsense has not answered either
+        ErrorType::InvalidHTTPHeader => retry.on_reset,
         etype if is_reset(etype) => retry.on_reset,
         ErrorType::ReadTimedout => retry.on_timeout,
         _ => false,

@@ -10,12 +10,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// A body that is more than one packet, and well within what a proxy keeps to send it again.
-const POSTED: usize = 4096;
+const SENT: usize = 4096;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     pub target: SocketAddr,
+    /// How many clients send GET, PUT with a body, and POST with one.
     pub getting: usize,
+    pub putting: usize,
     pub posting: usize,
     /// After each answer.
     pub pause: Duration,
@@ -33,7 +35,7 @@ pub enum Ended {
     /// Another status.
     Status(u16),
     /// 200, and an answer to something else.
-    Wrong,
+    Wrong(String),
     /// The connection was refused.
     Refused,
     /// The connection ended before any of an answer.
@@ -46,7 +48,7 @@ pub enum Ended {
 
 #[derive(Clone, Debug)]
 pub struct Asked {
-    pub post: bool,
+    pub method: &'static str,
     pub id: String,
     pub ended: Ended,
     pub took: Duration,
@@ -62,11 +64,14 @@ pub struct Crowd {
 impl Crowd {
     pub fn gather(load: Load) -> Crowd {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        let clients = (0..load.getting + load.posting).map(|number| {
+        let many = std::iter::repeat_n;
+        let methods =
+            many("GET", load.getting).chain(many("PUT", load.putting)).chain(many("POST", load.posting));
+        let clients = methods.enumerate().map(|(number, method)| {
             let client = Client {
                 load,
                 number,
-                post: number >= load.getting,
+                method,
                 stop: Arc::clone(&stop),
                 answered: Arc::clone(&answered),
                 connection: None,
@@ -92,7 +97,7 @@ impl Crowd {
 struct Client {
     load: Load,
     number: usize,
-    post: bool,
+    method: &'static str,
     stop: Arc<AtomicBool>,
     answered: Arc<Mutex<BTreeMap<String, usize>>>,
     connection: Option<BufReader<TcpStream>>,
@@ -111,13 +116,13 @@ impl Client {
         // not all of them at the same moment
         thread::sleep(self.load.pause * u32::try_from(self.number % 16).unwrap_or(0) / 16);
         while !self.stop.load(Ordering::SeqCst) && begun.elapsed() < self.load.longest {
-            let id = format!("{}-{}-{}", if self.post { "post" } else { "get" }, self.number, asked.len());
+            let id = format!("{}-{}-{}", self.method, self.number, asked.len());
             let started = Instant::now();
             let ended = self.ask(&id).unwrap_or_else(|ended| ended);
             if ended != Ended::Well {
                 self.connection = None;
             }
-            asked.push(Asked { post: self.post, id, ended, took: started.elapsed() });
+            asked.push(Asked { method: self.method, id, ended, took: started.elapsed() });
             thread::sleep(self.load.pause);
         }
         asked
@@ -143,7 +148,7 @@ impl Client {
                 *all.entry(label.to_owned()).or_default() += 1;
                 Ok(Ended::Well)
             }
-            Some(_) | None => Ok(Ended::Wrong),
+            Some(_) | None => Ok(Ended::Wrong(answer.body)),
         }
     }
 
@@ -158,14 +163,13 @@ impl Client {
     }
 
     fn request(&self, id: &str) -> Vec<u8> {
-        if self.post {
-            let head = format!(
-                "POST / HTTP/1.1\r\nHost: gate.test\r\nX-Id: {id}\r\nContent-Length: {POSTED}\r\n\r\n"
-            );
-            [head.as_bytes(), &[b'p'; POSTED]].concat()
-        } else {
-            format!("GET / HTTP/1.1\r\nHost: gate.test\r\nX-Id: {id}\r\n\r\n").into_bytes()
+        let Client { method, .. } = self;
+        let head = format!("{method} / HTTP/1.1\r\nHost: gate.test\r\nX-Id: {id}\r\n");
+        if *method == "GET" {
+            return (head + "\r\n").into_bytes();
         }
+        let head = format!("{head}Content-Length: {SENT}\r\n\r\n");
+        [head.as_bytes(), &[b'p'; SENT]].concat()
     }
 }
 

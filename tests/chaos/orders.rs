@@ -9,6 +9,10 @@ pub enum Order {
     Close,
     /// Carries requests out and breaks off within the head of the answer.
     HalfHead,
+    /// Carries requests out, sends half a head and no more.
+    HangInHead,
+    /// Carries requests out and answers what is not HTTP.
+    Babble,
     /// Carries requests out and answers 500.
     Fail,
     /// Nothing that is sent to it arrives, and nothing tells the sender: its packets are dropped.
@@ -22,10 +26,12 @@ pub enum Order {
 }
 
 impl Order {
-    const ALL: [Order; 8] = [
+    const ALL: [Order; 10] = [
         Order::Serve,
         Order::Close,
         Order::HalfHead,
+        Order::HangInHead,
+        Order::Babble,
         Order::Fail,
         Order::Vanish,
         Order::CutAndClose,
@@ -38,6 +44,8 @@ impl Order {
             Order::Serve => "serve",
             Order::Close => "close",
             Order::HalfHead => "half-head",
+            Order::HangInHead => "hang-in-head",
+            Order::Babble => "babble",
             Order::Fail => "fail",
             Order::Vanish => "vanish",
             Order::CutAndClose => "cut-and-close",

@@ -130,21 +130,24 @@ impl Server {
                 _ => format!("{} {}", self.label, request.id).into_bytes(),
             };
             let chunked = request.target == "/chunked";
-            let whole = if order == Order::Fail {
-                answer(500, b"failed", false)
-            } else {
-                answer(200, &body, chunked)
+            let whole = match order {
+                Order::Fail => answer(500, b"failed", false),
+                Order::Babble => b"\x15\x03\x01\x00\x02\x02\x0a no HTTP here\r\n\r\n".to_vec(),
+                _ => answer(200, &body, chunked),
             };
             let part = match order {
-                Order::Serve | Order::Close | Order::Fail | Order::Vanish => whole.len(),
-                Order::HalfHead => "HTTP/1.1 200 OK\r\ncontent-".len(),
+                Order::Serve | Order::Close | Order::Fail | Order::Vanish | Order::Babble => whole.len(),
+                Order::HalfHead | Order::HangInHead => "HTTP/1.1 200 As Ordered\r\ncontent-".len(),
                 Order::CutAndClose | Order::CutAndReset | Order::CutAndHang => whole.len() / 2,
             };
             stream.write_all(whole.get(..part).unwrap_or_default())?;
             match order {
-                Order::Serve | Order::Fail | Order::Vanish => continue,
+                Order::Serve | Order::Fail | Order::Vanish | Order::Babble => continue,
                 Order::CutAndReset => set_reset(stream)?,
-                Order::CutAndHang => thread::sleep(LIFETIME),
+                Order::CutAndHang | Order::HangInHead => {
+                    // until the client has had enough
+                    io::copy(&mut reader, &mut io::sink())?;
+                }
                 Order::Close | Order::HalfHead | Order::CutAndClose => {}
             }
             return Ok(());
@@ -171,7 +174,7 @@ fn answer(status: u16, body: &[u8], chunked: bool) -> Vec<u8> {
     whole
 }
 
-/// One request with all of its body, which has a Content-Length; `None` when the connection ended between two.
+/// One request with all of its body; `None` when the connection ended between two.
 fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
     let mut first = String::new();
     if reader.read_line(&mut first)? == 0 {
@@ -180,7 +183,7 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request
     let mut words = first.split(' ').map(str::to_owned);
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let mut request = Request { method, target, id: String::new() };
-    let mut length = 0;
+    let (mut length, mut chunked) = (0, false);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
@@ -196,11 +199,30 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
                 length = value.trim().parse().map_err(io::Error::other)?;
             }
+            Some((name, _)) if name.eq_ignore_ascii_case("transfer-encoding") => chunked = true,
             Some(_) | None => {}
         }
     }
+    if chunked {
+        while skip_chunk(reader)? {}
+    } else {
+        skip(reader, length)?;
+    }
+    Ok(Some(request))
+}
+
+/// Whether it was not the last.
+fn skip_chunk(reader: &mut BufReader<&TcpStream>) -> io::Result<bool> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let length = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+    skip(reader, length + 2)?;
+    Ok(length > 0)
+}
+
+fn skip(reader: &mut BufReader<&TcpStream>, length: u64) -> io::Result<()> {
     let taken = io::copy(&mut reader.take(length), &mut io::sink())?;
-    if taken == length { Ok(Some(request)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    if taken == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Closing sends RST.

@@ -19,6 +19,10 @@ pub enum Trouble {
     Closing,
     /// Its answers break off within the head.
     HalfHeads,
+    /// Its answers stop within the head.
+    SilentHeads,
+    /// It answers what is not HTTP.
+    Babbling,
     /// Packets to it are dropped.
     Vanished,
     /// It answers 500.
@@ -26,12 +30,14 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    pub const ALL: [Trouble; 7] = [
+    pub const ALL: [Trouble; 9] = [
         Trouble::Killed,
         Trouble::Flapping,
         Trouble::Frozen,
         Trouble::Closing,
         Trouble::HalfHeads,
+        Trouble::SilentHeads,
+        Trouble::Babbling,
         Trouble::Vanished,
         Trouble::Failing,
     ];
@@ -43,6 +49,8 @@ impl Trouble {
             Trouble::Frozen => "SIGSTOP",
             Trouble::Closing => "accepts and closes",
             Trouble::HalfHeads => "half a response head",
+            Trouble::SilentHeads => "half a response head, then silence",
+            Trouble::Babbling => "answers that are not HTTP",
             Trouble::Vanished => "packets dropped",
             Trouble::Failing => "answers 500",
         }
@@ -68,6 +76,8 @@ impl Trouble {
             Trouble::Frozen => victim.freeze(),
             Trouble::Closing => victim.order(Order::Close)?,
             Trouble::HalfHeads => victim.order(Order::HalfHead)?,
+            Trouble::SilentHeads => victim.order(Order::HangInHead)?,
+            Trouble::Babbling => victim.order(Order::Babble)?,
             Trouble::Vanished => victim.order(Order::Vanish)?,
             Trouble::Failing => victim.order(Order::Fail)?,
         }
@@ -87,9 +97,12 @@ impl Trouble {
                 victim.thaw();
                 Ok(())
             }
-            Trouble::Closing | Trouble::HalfHeads | Trouble::Vanished | Trouble::Failing => {
-                victim.order(Order::Serve)
-            }
+            Trouble::Closing
+            | Trouble::HalfHeads
+            | Trouble::SilentHeads
+            | Trouble::Babbling
+            | Trouble::Vanished
+            | Trouble::Failing => victim.order(Order::Serve),
         }
     }
 }

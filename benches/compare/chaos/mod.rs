@@ -110,6 +110,7 @@ fn measure(
     let crowd = Crowd::gather(Load {
         target: address,
         getting: GETTING,
+        putting: 0,
         posting: POSTING,
         pause: PAUSE,
         patience: Duration::from_secs(20),

@@ -66,7 +66,7 @@ fn word(ended: &Ended) -> String {
     match ended {
         Ended::Well => "well".to_owned(),
         Ended::Status(status) => status.to_string(),
-        Ended::Wrong => "wrong answer".to_owned(),
+        Ended::Wrong(_) => "wrong answer".to_owned(),
         Ended::Refused => "refused".to_owned(),
         Ended::Reset => "reset".to_owned(),
         Ended::Cut => "cut".to_owned(),
@@ -90,8 +90,8 @@ impl Cell {
         Cell {
             trouble,
             contender,
-            get: Side::new(asked.iter().filter(|one| !one.post)),
-            post: Side::new(asked.iter().filter(|one| one.post)),
+            get: Side::new(asked.iter().filter(|one| one.method == "GET")),
+            post: Side::new(asked.iter().filter(|one| one.method == "POST")),
             twice: times.values().filter(|times| **times > 1).count(),
         }
     }
