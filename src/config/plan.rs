@@ -5,11 +5,13 @@
 mod discovery;
 mod health;
 mod limits;
+mod passive;
 mod sticky;
 
 pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
 pub use health::{BodyMatch, CheckTls, HealthCheck, HttpCheck, Question, Trust};
 pub use limits::UpstreamLimits;
+pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 
 use crate::config::file::{
@@ -19,6 +21,7 @@ use crate::config::file::{
 use crate::config::words::HostPattern;
 use crate::filter::FilterPlan;
 use crate::template::Template;
+use crate::units::Percent;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -218,6 +221,10 @@ pub struct Upstream {
     pub sticky: Option<Sticky>,
     pub retry: Retry,
     pub retry_budget: Budget,
+    pub outlier: Option<Outlier>,
+    pub breaker: Breakers,
+    /// Health is ignored while less than this share of the servers is healthy.
+    pub panic: Option<Percent>,
     pub timeouts: UpstreamTimeouts,
     pub host: UpstreamHost,
     /// The zone of this process.

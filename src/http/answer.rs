@@ -72,8 +72,12 @@ pub async fn refuse(session: &mut Session, ctx: &mut Ctx, reject: Reject) -> Res
 }
 
 /// In how many seconds it may be otherwise: a server of the group may be up again after its next
-/// health check, and who waits now has had its turn after the longest wait.
+/// health check, and who waits now has had its turn after the longest wait. A
+/// breaker says when it lets requests through.
 fn retry_after(ctx: &Ctx, reject: Reject) -> Option<u64> {
+    if let Reject::CircuitOpen { left } = reject {
+        return Some(left.as_secs_f64().ceil().max(1.0) as u64);
+    }
     let plan = ctx.forward.group.as_ref().map(|group| group.plan());
     let time = if reject == Reject::Unavailable {
         plan.and_then(|plan| plan.health_check.as_ref()).map(|check| check.unhealthy_interval)

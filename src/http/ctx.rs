@@ -9,7 +9,7 @@ use crate::config::plan;
 use crate::filter::{Chain, Exchange, RequestInfo};
 use crate::observe::AccessLog;
 use crate::upstream::caps::Slot;
-use crate::upstream::{Group, InFlight, Tried};
+use crate::upstream::{Group, InFlight, Pass, Tried};
 use pingora_proxy::Session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,6 +73,10 @@ pub struct Forward {
     pub slot: Option<Slot>,
     /// How long it has waited for its turn, if it had to.
     pub queued: Option<Duration>,
+    /// What the request has to say about its group, until it has said it.
+    pub pass: Option<Pass>,
+    /// The status that the server of the current try has answered.
+    pub answered: Option<u16>,
     /// When the whole body of the request had come in, if it has one.
     pub body_ended: Option<Instant>,
     /// When the current try began.

@@ -4,10 +4,10 @@ use super::ctx::{Ctx, Forward, Matched};
 use super::queue::{self, Stop};
 use super::refusal::Reject;
 use super::watchdog::{Watchdog, Who};
-use super::{cookie, forwarded, key, path, sticky};
+use super::{cookie, forwarded, key, path, sticky, verdict};
 use crate::config::file::{Balance, UpstreamHost};
 use crate::filter::Phases;
-use crate::upstream::{Endpoint, Group, latency};
+use crate::upstream::{Endpoint, Group, InFlight, latency};
 use http::{StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, OrErr, Result};
@@ -15,21 +15,21 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use std::borrow::Cow;
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Chooses the server for the first try, while a refusal can still be sent without closing the
 /// client's connection.
 ///
 /// # Errors
-/// No server of the group is up, or it is full.
+/// No server of the group is up, its breaker is open, or it is full.
 pub async fn choose_first(session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> {
     let group = ctx.forward.group.clone().ok_or(Reject::Internal)?;
+    verdict::enter(ctx, &group)?;
     if group.caps().is_some() {
         // boxed: room for a wait is not set aside for every request
         return Box::pin(queue::first(session, ctx, &group)).await;
     }
-    ctx.forward.chosen = Some(choose(&group, session, ctx).ok_or(Reject::Unavailable)?.begin());
+    ctx.forward.chosen = Some(choose(&group, session, ctx).ok_or(Reject::Unavailable)?);
     Ok(())
 }
 
@@ -57,19 +57,19 @@ fn give_up(ctx: &mut Ctx, reject: Reject) -> Box<Error> {
 }
 
 /// The server for the next try, not one that was tried before.
-fn choose(group: &Group, session: &Session, ctx: &mut Ctx) -> Option<Arc<Endpoint>> {
+fn choose(group: &Group, session: &Session, ctx: &mut Ctx) -> Option<InFlight> {
     let Ctx { forward, request, .. } = ctx;
     let head = session.req_header();
     let info = request.as_ref().map(|request| &request.info);
     let key = info.and_then(|info| key::first(group.plan().balance.keys(), head, info));
-    let mut chosen = sticky::server(group, head, forward);
+    let mut chosen = sticky::server(group, head, forward).and_then(|kept| group.begin_try(&kept));
     if chosen.is_none() {
-        chosen = group.select(&forward.tried, key.as_deref());
+        chosen = group.begin_any(&forward.tried, key.as_deref());
     }
     if chosen.is_none() && std::mem::take(&mut forward.stale) {
         // nobody else is left, and the last server only closed an idle connection: ask it again
         forward.tried = Default::default();
-        chosen = group.select(&forward.tried, key.as_deref());
+        chosen = group.begin_any(&forward.tried, key.as_deref());
     }
     chosen
 }
@@ -83,7 +83,7 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let Some(group) = ctx.forward.group.clone() else {
         return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
     };
-    let chosen = ctx.forward.chosen.take().or_else(|| Some(choose(&group, session, ctx)?.begin()));
+    let chosen = ctx.forward.chosen.take().or_else(|| choose(&group, session, ctx));
     let Some(try_on) = chosen else {
         return Err(give_up(ctx, Reject::BadGateway));
     };
@@ -113,6 +113,7 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     // counted since before the connect, so that a slow dial weighs too
     forward.endpoint = Some(try_on);
     forward.try_started = Some(now);
+    forward.answered = None;
     forward.connect = None;
     Ok(Box::new(peer))
 }
@@ -155,13 +156,15 @@ pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) {
         forward.first_byte = forward.try_started.map(|t| now - t);
         // who says at once that it cannot answer is not quick
         let unable = matches!(head.status.as_u16(), 502..=504);
-        judge(forward, now, if unable { latency::failed } else { latency::answered });
+        let took = judge(forward, now, if unable { latency::failed } else { latency::answered });
+        verdict::answered(forward, head.status, took, now);
     }
 }
 
 /// A piece of the answer's body has come.
-pub fn answering(ctx: &Ctx) {
+pub fn answering(ctx: &mut Ctx) {
     heard(&ctx.forward, Who::Server);
+    verdict::answering(&mut ctx.forward);
 }
 
 /// A piece of the request's body has come, the last one or not.
@@ -184,13 +187,14 @@ fn heard(forward: &Forward, from: Who) {
 
 /// Tells how long the server of this try took. It is not to blame for the time that the client
 /// took to send its body.
-pub(super) fn judge(forward: &Forward, now: Instant, tell: fn(&Balance, &Endpoint, Duration)) {
-    if let (Some(group), Some(try_on), Some(started)) =
-        (&forward.group, &forward.endpoint, forward.try_started)
-    {
-        let since = forward.body_ended.map_or(started, |ended| ended.max(started));
-        tell(&group.plan().balance, try_on.endpoint(), now - since);
-    }
+pub(super) fn judge(forward: &Forward, now: Instant, tell: fn(&Balance, &Endpoint, Duration)) -> Duration {
+    let (Some(group), Some(try_on), Some(started)) = (&forward.group, &forward.endpoint, forward.try_started)
+    else {
+        return Duration::ZERO;
+    };
+    let since = forward.body_ended.map_or(started, |ended| ended.max(started));
+    tell(&group.plan().balance, try_on.endpoint(), now - since);
+    now - since
 }
 
 /// The head that the server will see: path as `path::forwarded` says, `Host`, who asks, the filters.

@@ -5,6 +5,7 @@ use super::refusal::{HeadRefuser, Refusal, Reject};
 use super::reply::{self, Kind};
 use super::request_id::RequestId;
 use super::site::Live;
+use super::verdict;
 use crate::filter::Phases;
 use crate::observe::{Entry, protocol};
 use http::{HeaderMap, header};
@@ -20,6 +21,7 @@ pub fn close(session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) {
     {
         chain.log(&mut exchange);
     }
+    verdict::ended(session, ctx, error);
     write_entry(session, ctx, error);
     // no longer in flight: the server first, as whoever waits for the slot wants one
     ctx.forward.endpoint = None;

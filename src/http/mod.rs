@@ -2,7 +2,7 @@
 //! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
 //!
 //! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `route` and `path`
-//! (pure), `split`, `key`, `sticky`, `forward` (which server), `queue` (when), `retry` (another?), `answer` and `reply` (what goes back),
+//! (pure), `split`, `key`, `sticky`, `forward` (which server), `queue` (when), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
 //! `journal`.
 
 pub mod answer;
@@ -28,6 +28,7 @@ pub mod route;
 mod site;
 mod split;
 mod sticky;
+mod verdict;
 mod watchdog;
 
 pub use connection::{Connection, TlsFacts};

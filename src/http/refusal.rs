@@ -2,7 +2,7 @@
 
 use super::Connection;
 use http::StatusCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A request the gate answers itself with a short reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub enum Reject {
     QueueFull,
     /// The group is full, and no turn came in time.
     QueuedTooLong,
+    /// The breaker of the group is open, for so long as far as is known.
+    CircuitOpen {
+        left: Duration,
+    },
     /// A server was silent for too long.
     GatewayTimeout,
     VersionNotSupported,
@@ -50,7 +54,7 @@ impl Reject {
             Reject::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Reject::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Reject::BadGateway => StatusCode::BAD_GATEWAY,
-            Reject::Unavailable | Reject::QueueFull | Reject::QueuedTooLong => {
+            Reject::Unavailable | Reject::QueueFull | Reject::QueuedTooLong | Reject::CircuitOpen { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Reject::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -76,6 +80,7 @@ impl Reject {
             Reject::Unavailable => "no healthy server",
             Reject::QueueFull => "queue full",
             Reject::QueuedTooLong => "queued too long",
+            Reject::CircuitOpen { .. } => "circuit open",
             Reject::GatewayTimeout => "server too slow",
             Reject::VersionNotSupported => "protocol version",
         }
@@ -99,6 +104,7 @@ impl Reject {
             | Reject::Unavailable
             | Reject::QueueFull
             | Reject::QueuedTooLong
+            | Reject::CircuitOpen { .. }
             | Reject::GatewayTimeout
             | Reject::Filter(..) => false,
         }

@@ -5,6 +5,7 @@
 use super::answer;
 use super::ctx::Ctx;
 use super::forward::judge;
+use super::verdict;
 use crate::config::plan;
 use crate::observe::events;
 use crate::upstream::{budget, latency, reason};
@@ -29,7 +30,7 @@ pub fn connect_failed(ctx: &mut Ctx, peer: &HttpPeer, mut error: Box<Error>) -> 
     let retry = ctx.forward.retry.is_some_and(|r| r.on_connect) && another_try(ctx);
     error.set_retry(retry);
     judge(&ctx.forward, Instant::now(), latency::failed);
-    report(ctx, &error, retry, peer.options.connection_timeout);
+    tell(ctx, &error, retry, peer.options.connection_timeout);
     error
 }
 
@@ -61,11 +62,18 @@ pub fn exchange_failed(
     let stale = may && reused && is_reset(error.etype());
     let retry = may && (stale || within_budget(ctx));
     ctx.forward.stale |= stale;
+    if stale {
+        verdict::stale(&mut ctx.forward);
+    }
     error.set_retry(retry);
     // nor does it say anything about the server how a WebSocket ends
     if upstream && !stale && !session.was_upgraded() {
         judge(&ctx.forward, Instant::now(), latency::failed);
-        report(ctx, &error, retry, peer.options.write_timeout);
+        if reused && is_reset(error.etype()) && ctx.forward.answered.is_none() {
+            // it may have been closed as idle, although the request may not be repeated
+            verdict::stale_for_good(&mut ctx.forward);
+        }
+        tell(ctx, &error, retry, peer.options.write_timeout);
     }
     error
 }
@@ -84,6 +92,7 @@ pub fn answered(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> Resu
         return Ok(());
     }
     ctx.forward.bad_answer = true;
+    verdict::passed_over(&mut ctx.forward, status);
     Err(Error::explain(ErrorType::HTTPStatus(status), "status is tried again").into_up())
 }
 
@@ -124,6 +133,14 @@ fn within_budget(ctx: &Ctx) -> bool {
         events::budget_spent(group.budget().spent(), group.name());
     }
     granted
+}
+
+/// Says that a try failed: to the machines that judge servers, and in the log. `allowed`: the time
+/// that the server had.
+fn tell(ctx: &mut Ctx, error: &Error, retry: bool, allowed: Option<Duration>) {
+    let why = || reason::words(error, allowed.unwrap_or_default());
+    verdict::failed(&mut ctx.forward, error, &why);
+    report(ctx, error, retry, allowed);
 }
 
 /// `allowed`: the time that the server had.

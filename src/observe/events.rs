@@ -2,6 +2,7 @@
 //! else logs these. The targets (`weirgate::listener`, `weirgate::health`, ...) are for `RUST_LOG`.
 
 use super::throttle::Throttle;
+use crate::units::{Percent, Time};
 use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
@@ -186,6 +187,83 @@ pub fn queue_full(throttle: &Throttle, group: &str) {
         target: UPSTREAM,
         "upstream {group:?}: as much is asked of it as it may do, and requests are refused (limits){more}"
     );
+}
+
+/// A server gets no requests for a while because of how it answered.
+pub fn ejected(group: &str, server: &str, lasts: Duration, why: &str) {
+    log::warn!(target: UPSTREAM, "upstream {group:?}: server {server} is ejected for {}: {why}", Time(lasts));
+}
+
+/// A server would be ejected, but others have been, or there is no other. Said every ten seconds for a group.
+pub fn ejection_spared(throttle: &Throttle, group: &str, server: &str, why: &str, another: bool) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    let spared = if another { "enough others are (outlier.max_ejected)" } else { "no other is healthy" };
+    log::warn!(
+        target: UPSTREAM,
+        "upstream {group:?}: server {server} is not ejected, as {spared}: {why}{}", and(more)
+    );
+}
+
+/// Why an ejection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    Over,
+    /// Servers have left the group, and it may have fewer ejected ones.
+    TooMany,
+    NobodyLeft,
+}
+
+/// A server that was ejected gets requests again.
+pub fn released(group: &str, server: &str, why: Release) {
+    let why = match why {
+        Release::Over => "",
+        Release::TooMany => ", early, as the group has become smaller (outlier.max_ejected)",
+        Release::NobodyLeft => ", early, as no other is left",
+    };
+    log::info!(target: UPSTREAM, "upstream {group:?}: server {server} is no longer ejected{why}");
+}
+
+/// What becomes of a breaker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Breaker {
+    Opens { lasts: Duration, why: String },
+    Tries { trials: u32 },
+    Closes { trials: u32 },
+}
+
+/// The breaker of a server, or of the group as a whole, has changed its state.
+pub fn breaker(group: &str, server: Option<&str>, change: Breaker) {
+    let whose = server.map_or_else(String::new, |server| format!(" of server {server}"));
+    let requests = |n: u32| if n == 1 { "trial request" } else { "trial requests" };
+    match change {
+        Breaker::Opens { lasts, why } => {
+            log::warn!(target: UPSTREAM, "upstream {group:?}: the breaker{whose} opens for {}: {why}", Time(lasts));
+        }
+        Breaker::Tries { trials: n } => {
+            log::info!(target: UPSTREAM, "upstream {group:?}: the breaker{whose} is half-open: {n} {} may pass", requests(n));
+        }
+        Breaker::Closes { trials: n } => {
+            log::info!(target: UPSTREAM, "upstream {group:?}: the breaker{whose} closes: {n} {} succeeded", requests(n));
+        }
+    }
+}
+
+/// A group begins or ends to ignore the health of its servers. `below` is `None` when the
+/// configuration no longer knows panics.
+pub fn panic(group: &str, panics: bool, healthy: usize, total: usize, below: Option<Percent>) {
+    let below = below.map_or_else(String::new, |below| format!(" (panic: {below})"));
+    let are = if healthy == 1 { "is" } else { "are" };
+    if panics {
+        log::warn!(
+            target: UPSTREAM,
+            "upstream {group:?}: panic: only {healthy} of {total} servers {are} healthy, requests go to all of them{below}"
+        );
+    } else {
+        log::info!(
+            target: UPSTREAM,
+            "upstream {group:?}: the panic is over: {healthy} of {total} servers {are} healthy{below}"
+        );
+    }
 }
 
 /// What a throttle kept back, as the end of a message.

@@ -2,6 +2,8 @@
 //! [`Registry`](super::Registry); read by every choice of a server, written by requests that begin
 //! and end, by the health checks and by whoever changes who is in a group.
 
+use super::conduct::{Conduct, Together};
+use super::group::Watch;
 use super::health::{Change, Tally, Thresholds};
 use super::latency::Latency;
 use crate::config::file::InitialHealth;
@@ -9,8 +11,8 @@ use crate::observe::Throttle;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
@@ -24,7 +26,7 @@ pub const FULL_WARMTH: u16 = 256;
 #[derive(Debug)]
 pub struct Endpoint {
     // what every request reads, and only a change of state writes
-    /// [`UP`] and [`DRAINING`].
+    /// [`UP`], [`DRAINING`], [`EJECTED`] and [`OPEN`].
     state: AtomicU8,
     warmth: AtomicU16,
     /// Whether its group has a slow start.
@@ -34,6 +36,8 @@ pub struct Endpoint {
     changes: Arc<Changes>,
     health: Mutex<Health>,
     drain: Mutex<Option<Drain>>,
+    /// Made when somebody first asks for it.
+    conduct: OnceLock<Box<Conduct>>,
     warming_since: Mutex<Option<Instant>>,
     failures: Throttle,
     // what every request writes
@@ -49,6 +53,31 @@ struct Load {
 
 const UP: u8 = 1;
 const DRAINING: u8 = 2;
+/// It is ejected.
+pub(super) const EJECTED: u8 = 4;
+/// Its breaker lets nothing pass just now.
+pub(super) const OPEN: u8 = 8;
+
+/// What of the state of its servers a group heeds. What was found under an earlier configuration is
+/// nothing to one that does not look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heed(u8);
+
+impl Heed {
+    pub fn of(checks: bool, ejections: bool, breakers: bool) -> Heed {
+        let bit = |heeded, bit| if heeded { bit } else { 0 };
+        Heed(bit(checks, UP) | bit(ejections, EJECTED) | bit(breakers, OPEN))
+    }
+
+    /// The same, whatever is ejected.
+    pub fn but_ejections(self) -> Heed {
+        Heed(self.0 & !EJECTED)
+    }
+
+    fn finds_sound(self, state: u8) -> bool {
+        (state ^ UP) & self.0 == 0
+    }
+}
 
 /// A server that gets no new sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +125,7 @@ impl Endpoint {
                 since: SystemTime::now(),
             }),
             drain: Mutex::new(None),
+            conduct: OnceLock::new(),
             warming_since: Mutex::new(None),
             failures: Throttle::new(FAILURE_LINES),
             load: CacheLine::default(),
@@ -126,10 +156,44 @@ impl Endpoint {
         self.state.load(Ordering::Acquire) & DRAINING != 0
     }
 
-    /// Whether it may get new sessions, by what the checks say when they are `heeded`.
-    pub fn takes_sessions(&self, heeded: bool) -> bool {
+    /// Whether it may get new sessions.
+    pub fn takes_sessions(&self, heed: Heed) -> bool {
         let state = self.state.load(Ordering::Acquire);
-        state & DRAINING == 0 && (!heeded || state & UP != 0)
+        state & DRAINING == 0 && (heed.finds_sound(state) || self.changes.together.panics())
+    }
+
+    /// Whether nothing that is heeded is wrong with it. It may drain.
+    pub fn is_sound(&self, heed: Heed) -> bool {
+        heed.finds_sound(self.state.load(Ordering::Acquire))
+    }
+
+    /// What its requests have shown of it. `now` is when that began if nobody has asked before.
+    pub(super) fn conduct(&self, now: Instant) -> &Conduct {
+        self.conduct.get_or_init(|| Box::new(Conduct::new(now)))
+    }
+
+    /// What its requests have shown of it, if they were looked at.
+    pub fn known_conduct(&self) -> Option<&Conduct> {
+        self.conduct.get().map(Box::as_ref)
+    }
+
+    /// To be called when its [`Conduct`] has changed in a way that concerns the choice of a server.
+    pub(super) fn heed_conduct(&self) {
+        let Some(conduct) = self.known_conduct() else { return };
+        let telling = conduct.telling.lock();
+        let learned = conduct.state();
+        let before = self.state.load(Ordering::Acquire) & (EJECTED | OPEN);
+        if learned == before {
+            return;
+        }
+        if before & EJECTED != 0 && learned & EJECTED == 0 {
+            self.start_warming();
+        }
+        // one of the two at a time, so that what others change meanwhile is kept
+        self.state.fetch_or(learned, Ordering::AcqRel);
+        self.state.fetch_and(!(before & !learned), Ordering::AcqRel);
+        drop(telling);
+        self.changes.bump();
     }
 
     /// Why and since when it drains, if it does.
@@ -232,14 +296,14 @@ impl Endpoint {
 
     /// Requests that are now with any server of the group.
     pub fn group_in_flight(&self) -> usize {
-        self.changes.in_flight.load(Ordering::Relaxed)
+        self.changes.in_flight()
     }
 
     /// Counts a request as in flight here for as long as the guard lives.
     pub fn begin(self: &Arc<Self>) -> InFlight {
         self.load.in_flight.fetch_add(1, Ordering::Relaxed);
         self.changes.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight { endpoint: self.clone(), counted: true }
+        InFlight { endpoint: self.clone(), counted: true, watch: None }
     }
 
     /// The same, but only while fewer than `cap` are in flight here.
@@ -247,7 +311,7 @@ impl Endpoint {
         let more = |in_flight: usize| (in_flight < cap).then_some(in_flight + 1);
         self.load.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         self.changes.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(InFlight { endpoint: self.clone(), counted: true })
+        Some(InFlight { endpoint: self.clone(), counted: true, watch: None })
     }
 
     /// It had left its group and is in it again: what was known of its health counts as `initial` says.
@@ -281,6 +345,10 @@ impl Endpoint {
             Change::Up { .. } => {
                 self.start_warming();
                 self.state.fetch_or(UP, Ordering::Release);
+                // the checks have seen it broken and mended: nothing else is known of it now
+                if self.known_conduct().is_some_and(|conduct| conduct.record.release(Instant::now())) {
+                    self.heed_conduct();
+                }
             }
             Change::Down { .. } => {
                 self.state.fetch_and(!UP, Ordering::Release);
@@ -296,6 +364,8 @@ impl Endpoint {
 pub struct InFlight {
     endpoint: Arc<Endpoint>,
     counted: bool,
+    /// What it has to say about the server, until it has said it.
+    pub watch: Option<Watch>,
 }
 
 impl InFlight {
@@ -305,6 +375,7 @@ impl InFlight {
 
     /// The try is over, though it is remembered which server it was with.
     pub fn end(&mut self) {
+        self.watch = None;
         if std::mem::take(&mut self.counted) {
             self.endpoint.load.in_flight.fetch_sub(1, Ordering::Relaxed);
             self.endpoint.changes.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -325,6 +396,7 @@ impl Drop for InFlight {
 pub struct Changes {
     count: AtomicU64,
     news: watch::Sender<()>,
+    pub(super) together: Together,
     // what every request writes
     in_flight: CacheLine<AtomicUsize>,
 }
@@ -333,6 +405,16 @@ impl Changes {
     /// Ordered before what the caller reads next of the servers' state.
     pub fn seen(&self) -> u64 {
         self.count.load(Ordering::Acquire)
+    }
+
+    /// Requests that are now with any of them.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether the health of the servers is ignored.
+    pub fn panics(&self) -> bool {
+        self.together.panics()
     }
 
     /// Something has changed.

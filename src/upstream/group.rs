@@ -1,6 +1,10 @@
 //! A named group of servers: Pingora's `LoadBalancer` with our selection, and what its servers
 //! share. Built from the plan by `run::snapshot`; `http::forward` asks it for a server at each try.
 
+mod passive;
+
+pub use passive::{Outcome, Pass, Watch};
+
 use super::balance::{Selection, Shape};
 use super::budget::Budget;
 use super::caps::Caps;
@@ -128,7 +132,7 @@ impl Group {
         let servers = self.shape.servers.load();
         let server = servers.at(address)?;
         let endpoint = &server.endpoint;
-        let kept = server.healthy()
+        let kept = (server.healthy() || self.changes().panics())
             && (!endpoint.is_draining() || endpoint.drain().is_none_or(|drain| Instant::now() < drain.until));
         kept.then(|| endpoint.clone())
     }
@@ -148,7 +152,12 @@ impl Group {
         self.find(tried, key, |endpoint| Some(endpoint.clone()))
     }
 
-    /// As [`Group::select`], within the cap of each server. With a `home`, that server or none while
+    /// As [`Group::select`], and begins the try.
+    pub fn begin_any(&self, tried: &Tried, key: Option<&[u8]>) -> Option<InFlight> {
+        self.find(tried, key, |endpoint| self.begin_try(endpoint))
+    }
+
+    /// As [`Group::begin_any`], within the cap of each server. With a `home`, that server or none while
     /// it may be kept.
     pub(super) fn search(
         &self,
@@ -158,9 +167,10 @@ impl Group {
     ) -> Search<InFlight> {
         let cap = self.plan.limits.map_or(usize::MAX, |limits| limits.of_server);
         if let Some(home) = home.and_then(|home| self.kept(home)) {
-            return home.begin_below(cap).map_or(Search::NotForThis, Search::Found);
+            let place = home.begin_below(cap).and_then(|place| self.watched(place));
+            return place.map_or(Search::NotForThis, Search::Found);
         }
-        match self.find(tried, key, |endpoint| endpoint.begin_below(cap)) {
+        match self.find(tried, key, |endpoint| self.watched(endpoint.begin_below(cap)?)) {
             Some(place) => Search::Found(place),
             None if !self.any_left(tried) => Search::Nobody,
             None if tried.is_empty() => Search::Full,
@@ -178,8 +188,12 @@ impl Group {
         for _ in 1..LOOKS {
             let version = self.version();
             let found = self.look(tried, key, &take);
-            if found.is_some() || self.version() == version {
+            if found.is_some() || (self.version() == version && !self.may_recover()) {
                 return found;
+            }
+            self.review(Instant::now());
+            if self.version() == version {
+                return None;
             }
         }
         self.look(tried, key, &take)
@@ -264,6 +278,7 @@ impl Group {
     /// Brings what is chosen from up to date with the state of the servers. Not for the request
     /// path: see [`upkeep`](super::upkeep).
     pub fn refresh(&self) {
+        self.review(Instant::now());
         if let Some(selection) = &*self.shape.current.load() {
             selection.refresh();
         }
@@ -277,6 +292,7 @@ impl Group {
     /// be done soon.
     pub(super) fn tend(&self, now: Instant) -> bool {
         self.let_go(now);
+        self.tend_conduct(now);
         let servers = self.shape.servers.load();
         let mut busy = servers.iter().any(|server| membership::is_leaving(server));
         if let Some(slow_start) = self.plan.slow_start {

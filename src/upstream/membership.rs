@@ -2,7 +2,7 @@
 //! together and held against who was there before. Servers that are no longer named drain, and
 //! leave when they are done. Owned by [`Group`](super::Group).
 
-use super::endpoint::DrainReason;
+use super::endpoint::{DrainReason, Heed};
 use super::registry::Registry;
 use super::server::{Server, Servers};
 use crate::config::file::InitialHealth;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub struct Membership {
     group: String,
     registry: Registry,
-    watched: bool,
+    heed: Heed,
     initial: InitialHealth,
     slow_start: bool,
     sticky: bool,
@@ -43,7 +43,7 @@ impl Membership {
         let mut membership = Membership {
             group: plan.name.clone(),
             registry: registry.clone(),
-            watched,
+            heed: Heed::of(watched, plan.outlier.is_some(), plan.breaker.server.is_some()),
             initial: plan.health_check.as_ref().map(|check| check.initial).unwrap_or_default(),
             slow_start: plan.slow_start.is_some(),
             sticky: plan.sticky.is_some(),
@@ -174,7 +174,7 @@ impl Membership {
         let endpoint = self.registry.endpoint(&self.group, member.address, self.initial);
         endpoint.set_slow_start(self.slow_start);
         let revision = self.next_revision();
-        Arc::new(Server::new(endpoint, member, place, revision, self.watched))
+        Arc::new(Server::new(endpoint, member, place, revision, self.heed))
     }
 
     fn next_revision(&mut self) -> u32 {

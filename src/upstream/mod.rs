@@ -10,6 +10,8 @@
 //!   `run::snapshot`, asked by `http::forward`.
 //! - [`balance`]: the algorithms that choose, as Pingora's `BackendSelection`.
 //! - [`sticky`]: how clients find their way back to the server they were with.
+//! - [`conduct`]: what live requests have shown of servers: [`outlier`] says when one is ejected, [`breaker`]
+//!   when one is left alone, both by [`window`]; [`panic`] when all of that is ignored.
 //! - [`budget`]: how many retries there may be.
 //! - [`caps`]: how many requests may be in flight, and who waits for their turn: [`queue`] is the order.
 //! - [`reason`]: what is wrong with a server, in plain words.
@@ -17,23 +19,28 @@
 //! - [`health`]: the checks that run in the background and mark servers up and down.
 
 pub mod balance;
+pub mod breaker;
 pub mod budget;
 pub mod caps;
+pub mod conduct;
 pub mod discover;
 pub mod endpoint;
 pub mod group;
 pub mod health;
 pub mod latency;
 pub mod membership;
+pub mod outlier;
+pub mod panic;
 pub mod queue;
 pub mod reason;
 pub mod registry;
 pub mod server;
 pub mod sticky;
 pub mod upkeep;
+pub mod window;
 
 pub use endpoint::{Endpoint, InFlight};
-pub use group::{Group, Tried};
+pub use group::{Group, Outcome, Pass, Tried, Watch};
 pub use registry::Registry;
 pub use server::{Server, Servers};
 pub use sticky::Sticky;

@@ -1,7 +1,7 @@
 //! A server's part in one group: what the configuration or discovery says of it, beside the live
 //! state it shares with every configuration that names it.
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Heed};
 use crate::config::plan::Member;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora_load_balancing::{Backend, Extensions};
@@ -22,8 +22,8 @@ pub struct Server {
     /// 0 is used first.
     pub tier: u16,
     pub zone: Option<Arc<str>>,
-    /// Whether this group checks the health of its servers.
-    pub watched: bool,
+    /// What of its state this group heeds.
+    pub heed: Heed,
     weight: AtomicU16,
     revision: AtomicU32,
 }
@@ -33,19 +33,13 @@ const HALF: u32 = usize::BITS / 2;
 
 impl Server {
     /// `revision` is a number that no server of the group has had before.
-    pub fn new(
-        endpoint: Arc<Endpoint>,
-        member: &Member,
-        place: usize,
-        revision: u32,
-        watched: bool,
-    ) -> Server {
+    pub fn new(endpoint: Arc<Endpoint>, member: &Member, place: usize, revision: u32, heed: Heed) -> Server {
         Server {
             endpoint,
             place,
             tier: member.priority,
             zone: member.zone.clone(),
-            watched,
+            heed,
             weight: AtomicU16::new(member.weight.get()),
             revision: AtomicU32::new(revision),
         }
@@ -67,15 +61,14 @@ impl Server {
         u32::from(self.weight()) * u32::from(self.endpoint.warmth())
     }
 
-    /// Whether new sessions may be sent to it. A group without checks does not believe what the
-    /// checks of an earlier configuration found.
+    /// Whether new sessions may be sent to it.
     pub fn usable(&self) -> bool {
-        self.endpoint.takes_sessions(self.watched)
+        self.endpoint.takes_sessions(self.heed)
     }
 
     /// Whether it answers, as far as this group can tell; a draining server may.
     pub fn healthy(&self) -> bool {
-        !self.watched || self.endpoint.is_up()
+        self.endpoint.is_sound(self.heed)
     }
 
     /// The backend that stands for this server in Pingora's sets, which tell backends apart by

@@ -1,5 +1,5 @@
 //! What a group needs done beside its requests: new tables when the state of a server has changed,
-//! servers warmed up, drained ones let go. Called by `run::server` from a background service.
+//! servers warmed up, drained ones let go, ejected ones taken back. Called by `run::server` from a background service.
 
 use super::group::Group;
 use crate::observe::events;
@@ -10,6 +10,9 @@ use tokio::task::JoinSet;
 
 /// How often servers are looked at while they warm up or leave.
 const PACE: Duration = Duration::from_millis(100);
+
+/// What is due at once waits this long, so that a mistake about it costs no whole core.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Keeps these groups until the shutdown, or until it is dropped. To be called within a tokio
 /// runtime that serves no requests.
@@ -45,10 +48,11 @@ async fn keep(group: Arc<Group>) {
         news.mark_unchanged();
         group.refresh();
         let busy = group.tend(Instant::now());
+        let due = group.next_due(Instant::now()).map(|due| due.max(SHORTEST));
         let pause = async {
-            match busy {
-                true => tokio::time::sleep(PACE).await,
-                false => std::future::pending().await,
+            match due.into_iter().chain(busy.then_some(PACE)).min() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {

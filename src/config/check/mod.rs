@@ -6,6 +6,7 @@ mod discovery;
 mod filters;
 mod health;
 mod listeners;
+mod passive;
 mod placement;
 mod process;
 mod routes;

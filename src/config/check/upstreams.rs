@@ -55,6 +55,10 @@ impl Checker<'_> {
             ServerAddress::Ip(address) => Some(plan::Member::new(&m.value, address)),
             ServerAddress::Name(..) => None,
         };
+        let outlier = upstream.outlier.as_ref().map(|outlier| self.outlier(&who, outlier));
+        let breaker =
+            upstream.breaker.as_ref().map(|breakers| self.breakers(&who, breakers)).unwrap_or_default();
+        let panic = self.panic(&who, &upstream.panic);
         let sticky = upstream.sticky.as_ref().and_then(|sticky| self.sticky(&who, sticky));
         plan::Upstream {
             id,
@@ -66,6 +70,9 @@ impl Checker<'_> {
             sticky,
             retry: plan::Retry::from(&upstream.retry),
             retry_budget: upstream.retry.budget.as_ref().map(|budget| budget.value).unwrap_or_default(),
+            outlier,
+            breaker,
+            panic,
             timeouts: plan::UpstreamTimeouts {
                 connect: timeouts.connect.0,
                 response: timeouts.response.0,

@@ -1,7 +1,9 @@
 //! `upstreams`: named groups of servers, how one is chosen, watched and given up on.
 
 use crate::config::decode::Located;
-use crate::config::file::{Balance, Discover, HealthCheck, Later, OneOrMany, Retry, Sticky, UpstreamLimits};
+use crate::config::file::{
+    Balance, Breakers, Discover, HealthCheck, Later, OneOrMany, Outlier, Panic, Retry, Sticky, UpstreamLimits,
+};
 use crate::config::words::{HostName, ServerAddress};
 use crate::units::{Percent, Time};
 use schemars::JsonSchema;
@@ -26,6 +28,13 @@ pub struct Upstream {
     pub sticky: Option<Located<Sticky>>,
     /// When a request is tried again, on another server.
     pub retry: Retry,
+    /// When a server is ejected for a while because of how it answers; never without it.
+    pub outlier: Option<Located<Outlier>>,
+    /// Circuit breakers for the servers and for the group; none without it.
+    pub breaker: Option<Located<Breakers>>,
+    /// With less than this share of its servers healthy, requests go to all of them, whatever health
+    /// checks, ejections and breakers say; or `off`.
+    pub panic: Panic,
     /// How long to wait for a server.
     pub timeouts: Timeouts,
     /// The `Host` that servers see: `preserve` (the client's), `server` (the server's address), or a name.
@@ -42,12 +51,6 @@ pub struct Upstream {
     /// How much its servers are asked to do at once, and who waits then; no limits without it.
     pub limits: Option<Located<UpstreamLimits>>,
 
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub outlier: Later,
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub breaker: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub tls: Later,

@@ -80,7 +80,8 @@ where
             Arc::new(A::build(&part.lane, settings, earlier.as_deref()))
         });
         let algorithms = algorithms.collect();
-        let tables = Tables::of(made_at, algorithms, &lanes, shape.spill_over);
+        let rule = rule(&shape.changes, shape.spill_over);
+        let tables = Tables::of(made_at, algorithms, &lanes, rule);
         Balanced {
             settings: settings.clone(),
             spill_over: shape.spill_over,
@@ -111,7 +112,8 @@ impl<A: Algorithm> Balanced<A> {
             Arc::new(A::build(&part.lane, &self.settings, earlier.map(Arc::as_ref)))
         });
         let algorithms = algorithms.collect();
-        self.tables.store(Arc::new(Tables::of(now, algorithms, &self.lanes, self.spill_over)));
+        let rule = rule(&self.changes, self.spill_over);
+        self.tables.store(Arc::new(Tables::of(now, algorithms, &self.lanes, rule)));
     }
 
     /// The table of the same lane in this selection.
@@ -119,6 +121,11 @@ impl<A: Algorithm> Balanced<A> {
         let index = self.lanes.iter().position(|p| (p.tier, p.local) == (part.tier, part.local))?;
         self.tables.load().algorithms.get(index).cloned()
     }
+}
+
+/// How tiers and zones share; `None` in a panic, when all servers take part.
+fn rule(changes: &Changes, spill_over: SpillOver) -> Option<SpillOver> {
+    (!changes.panics()).then_some(spill_over)
 }
 
 /// A server, and what stands for it at Pingora's.
@@ -143,10 +150,11 @@ fn parts(backends: &BTreeSet<Backend>, shape: &Shape) -> Box<[Part]> {
 }
 
 impl<A> Tables<A> {
-    fn of(made_at: u64, algorithms: Box<[Arc<A>]>, lanes: &[Part], spill_over: SpillOver) -> Tables<A> {
+    fn of(made_at: u64, algorithms: Box<[Arc<A>]>, lanes: &[Part], rule: Option<SpillOver>) -> Tables<A> {
         let standings: Vec<Standing> = lanes.iter().map(Part::standing).collect();
         let any_usable = standings.iter().any(|standing| standing.usable > 0);
-        Tables { made_at, algorithms, shares: Shares::of(&standings, spill_over), any_usable }
+        let shares = rule.map_or_else(|| Shares::by_weight(&standings), |rule| Shares::of(&standings, rule));
+        Tables { made_at, algorithms, shares, any_usable }
     }
 }
 

@@ -31,7 +31,17 @@ pub enum Shares {
 impl Shares {
     /// `lanes` are sorted by tier, the local one first.
     pub fn of(lanes: &[Standing], spill_over: SpillOver) -> Shares {
-        let loads = loads(lanes, spill_over);
+        Shares::from(loads(lanes, spill_over))
+    }
+
+    /// Each lane as much as its usable servers weigh.
+    pub fn by_weight(lanes: &[Standing]) -> Shares {
+        let sum: u64 = lanes.iter().map(|lane| lane.usable).sum();
+        // weights are far below 2^52
+        Shares::from(lanes.iter().map(|lane| lane.usable as f64 / sum.max(1) as f64).collect::<Vec<_>>())
+    }
+
+    fn from(loads: Vec<f64>) -> Shares {
         let busy: Vec<usize> =
             loads.iter().enumerate().filter(|(_, load)| **load > 0.0).map(|(lane, _)| lane).collect();
         match *busy {
@@ -182,5 +192,13 @@ mod tests {
             assert!((expected - 250..=expected + 250).contains(&count), "{counts:?}");
         }
         assert_eq!(Shares::of(&lanes[..1], spill(50, 0)), Shares::One(0));
+    }
+
+    #[test]
+    fn in_a_panic_all_servers_take_part() {
+        let lanes = [lane(0, 3, 3), lane(1, 0, 5), zoned(2, true, 1, 9)];
+        assert_eq!(Shares::by_weight(&lanes), Shares::Split([0.75, 0.75, 1.0].into()));
+        assert_eq!(Shares::by_weight(&lanes[..2]), Shares::One(0));
+        assert_eq!(Shares::by_weight(&[]), Shares::One(0));
     }
 }

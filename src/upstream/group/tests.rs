@@ -27,6 +27,9 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         sticky: None,
         retry: plan::Retry::from(&file::Retry::default()),
         retry_budget: file::Budget::default(),
+        outlier: None,
+        breaker: plan::Breakers::default(),
+        panic: None,
         timeouts: plan::UpstreamTimeouts {
             connect: Duration::from_secs(1),
             response: Duration::from_secs(1),
