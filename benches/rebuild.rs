@@ -3,6 +3,7 @@
 //!
 //! - `tables/…`: what the algorithm alone makes, for algorithms with tables that follow from the servers.
 //! - `group/…`: a group as a reload builds it, whose servers are known already.
+//! - `member/…`: the same group when one of its servers is another: all of it is put together again.
 //! - `health/…`: the same group after one of its servers went down or came up.
 
 #![allow(clippy::unwrap_used)]
@@ -70,6 +71,14 @@ fn groups(benches: &mut BenchmarkGroup<'_, WallTime>, weights: &str, mixed: bool
         let group = Group::build(plan.clone(), &registry).unwrap();
         benches.bench_function(BenchmarkId::new(format!("group/{name}"), weights), |b| {
             b.iter_with_large_drop(|| Group::build(black_box(plan.clone()), &registry).unwrap());
+        });
+        let address = group.servers().first().unwrap().endpoint.address();
+        let mut weight = NonZeroU16::MIN;
+        benches.bench_function(BenchmarkId::new(format!("member/{name}"), weights), |b| {
+            b.iter(|| {
+                weight = NonZeroU16::new(3 - weight.get()).unwrap();
+                group.set_weight(address, weight).unwrap();
+            });
         });
         let flapping = group.servers().first().unwrap().endpoint.clone();
         let once = Thresholds { healthy_after: NonZeroU16::MIN, unhealthy_after: NonZeroU16::MIN };
