@@ -7,7 +7,11 @@
 
 mod harness;
 
-use harness::{Backend, Client, Gate, RefusedAddress, Reply, Request, Response, ServerAddress, eventually};
+use harness::{
+    Backend, Client, Gate, RawServer, RefusedAddress, Reply, Request, Response, ServerAddress, eventually,
+    read_head,
+};
+use std::io::Write;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -151,6 +155,39 @@ fn neither_clients_that_go_away_nor_idle_connections_that_end_are_failures() {
         b.drop_connections();
         std::thread::sleep(Duration::from_millis(20));
     }
+    assert!(lines(&gate, "is ejected").is_empty(), "{}", gate.stderr());
+}
+
+#[test]
+fn the_end_of_a_websocket_is_no_failure_however_it_ends() {
+    let answer =
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello";
+    let chat = RawServer::start("chat", move |mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(answer);
+        std::thread::sleep(Duration::from_millis(50));
+        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    });
+    let other =
+        RawServer::saying("other", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let gate = Gate::start(
+        "server: { threads: 1 }
+listeners: [{ name: web, address: $web }]
+routes: [{ path: /, upstream: group }]
+upstreams: { group: { servers: [$chat, $other], outlier: { consecutive_failures: 1 } } }
+",
+        &[&chat, &other],
+    );
+    let mut switched = 0;
+    for _ in 0..6 {
+        let mut client = gate.connect();
+        client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        if client.read_exactly(12).expect("an answer") == b"HTTP/1.1 101" {
+            client.until_closed();
+            switched += 1;
+        }
+    }
+    assert_eq!(switched, 3, "{}", gate.stderr());
     assert!(lines(&gate, "is ejected").is_empty(), "{}", gate.stderr());
 }
 
@@ -305,6 +342,41 @@ fn a_trial_whose_client_goes_away_makes_room_for_another() {
     a.answers(Reply::ok("a"));
     eventually("another", || gate.get("/").status == 200);
     assert_eq!(count(&statuses(&gate, 10), 200), 10);
+}
+
+#[test]
+fn a_trial_that_goes_on_for_long_has_succeeded() {
+    let [a] = servers(["a"]);
+    a.answers(Reply::status(500));
+    let words =
+        "    breaker: { server: { failure_share: { share: 50%, requests: 4 }, open: 200ms, trials: 1 } }";
+    let gate = gate(&[&a], words);
+    statuses(&gate, 4);
+    says(&gate, "is half-open");
+    a.answers(Reply::ok("x".repeat(40)).dripping(Duration::from_millis(50)));
+    let mut client = gate.connect();
+    let stream = std::thread::spawn(move || client.get("/").text().len());
+    says(&gate, "closes: 1 trial request succeeded");
+    assert!(!stream.is_finished(), "it is still answered");
+    a.answers(Reply::ok("a"));
+    assert_eq!(gate.get("/").text(), "a");
+    assert_eq!(stream.join().unwrap(), 40);
+}
+
+#[test]
+fn limits_and_breakers_go_together() {
+    let [a, b] = servers(["a", "b"]);
+    a.answers(Reply::status(500));
+    let words = "    limits: { requests: 10, queue: 10, queue_timeout: 5s }
+    breaker: { server: { failure_share: { share: 100%, requests: 4 }, open: 1s, trials: 1 } }
+    outlier: { consecutive_failures: 6 }";
+    let gate = gate(&[&a, &b], words);
+    assert_eq!(count(&statuses(&gate, 20), 500), 4);
+    says(&gate, "is half-open");
+    assert_eq!(count(&statuses(&gate, 20), 500), 1, "the trial");
+    eventually("its second half-open state", || lines(&gate, "is half-open").len() == 2);
+    assert_eq!(count(&statuses(&gate, 20), 500), 1, "the sixth failure in a row");
+    says(&gate, "is ejected for 30s: 6 failures in a row");
 }
 
 #[test]
