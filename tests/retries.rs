@@ -81,6 +81,24 @@ fn when_all_servers_answer_badly_the_client_gets_the_answer() {
 }
 
 #[test]
+fn least_time_does_not_take_a_status_that_is_tried_again_for_a_quick_answer() {
+    for request in [Request::get("/"), Request::post("/", "not sent again")] {
+        let (bad, good) = (bad(Reply::status(500)), Backend::start("good"));
+        let gate = Gate::start(
+            "listeners: [{ name: web, address: $web }]
+routes: [{ path: /, upstream: group }]
+upstreams: { group: { balance: least_time, servers: [$bad, $good], retry: { when: [500] } } }
+",
+            &[&bad, &good],
+        );
+        let mut client = gate.connect();
+        let failed = (0..60).filter(|_| client.ask(&request).status != 200).count();
+        assert!(failed <= if request.method == "GET" { 0 } else { 10 }, "{failed} of 60 {}", request.method);
+        assert!(bad.requests().len() <= 10, "{} {} of 60", bad.requests().len(), request.method);
+    }
+}
+
+#[test]
 fn a_server_that_is_too_slow_is_given_up_for_another_when_asked() {
     let (bad, good) = (bad(Reply::hang()), Backend::start("good"));
     let gate = gate(&bad, &good, "when: [timeout]");

@@ -155,7 +155,9 @@ pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) {
         heard(forward, Who::Server);
         forward.first_byte = forward.try_started.map(|t| now - t);
         // who says at once that it cannot answer is not quick
-        let unable = matches!(head.status.as_u16(), 502..=504);
+        let status = head.status.as_u16();
+        let unable =
+            matches!(status, 502..=504) || forward.retry.is_some_and(|r| r.on_status.contains(status));
         let took = judge(forward, now, if unable { latency::failed } else { latency::answered });
         verdict::answered(forward, head.status, took, now);
     }

@@ -47,6 +47,7 @@ pub fn exchange_failed(
     if std::mem::take(&mut ctx.forward.bad_answer) {
         // `answered` has looked at everything
         error.set_retry(true);
+        judge(&ctx.forward, Instant::now(), latency::failed);
         report(ctx, &error, true, peer.options.write_timeout);
         return error;
     }
