@@ -15,8 +15,8 @@ pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 
 use crate::config::file::{
-    AccessFormat, Budget, Key, ListenerLimits, LogLevel, LogTarget, PriorityClass, ProxyHeaders, RetryWhen,
-    Server, SpillOver, TlsVersion, UpstreamHost,
+    AccessFormat, Budget, HedgeAfter, Key, ListenerLimits, LogLevel, LogTarget, PriorityClass, ProxyHeaders,
+    RetryWhen, Server, SpillOver, TlsVersion, UpstreamHost,
 };
 use crate::config::words::HostPattern;
 use crate::filter::FilterPlan;
@@ -268,6 +268,7 @@ pub struct Retry {
     /// No try begins later than this after the request came.
     pub within: Option<Duration>,
     pub backoff: Option<Backoff>,
+    pub hedge: Option<HedgeAfter>,
 }
 
 /// How long to wait before a further try, at most.
@@ -320,6 +321,7 @@ impl From<&crate::config::file::Retry> for Retry {
             on_status,
             non_idempotent: file.non_idempotent,
             within: file.within.map(|time| time.0),
+            hedge: file.hedge.as_ref().map(|hedge| hedge.after),
             backoff: file.backoff.map(|backoff| Backoff { base: backoff.base.0, max: backoff.max.0 }),
         }
     }

@@ -2,6 +2,7 @@
 //! tries, and when things happened. It keeps no Site: a long request does not keep an old
 //! configuration in memory.
 
+use super::hedge::{Handover, Hedge};
 use super::refusal::Reject;
 use super::sticky::Brought;
 use super::watchdog::Watchdog;
@@ -11,6 +12,7 @@ use crate::observe::AccessLog;
 use crate::upstream::caps::Slot;
 use crate::upstream::{Group, InFlight, Pass, Tried};
 use pingora_proxy::Session;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,6 +73,16 @@ pub struct Forward {
     pub endpoint: Option<InFlight>,
     /// And so it does in its group, if that has limits. After the servers, so that they are let go first.
     pub slot: Option<Slot>,
+    /// The connection of the current try, for requests that may be sent a second time.
+    pub connection: Option<Dialled>,
+    /// The second try beside the first.
+    pub hedge: Option<Hedge>,
+    /// The connection of the second try, when the request goes on there.
+    pub handover: Option<Handover>,
+    /// Second tries that were in vain.
+    pub hedged: u16,
+    /// When the first try began, if the time to its answer is to be known.
+    pub timed: Option<Instant>,
     /// How long it has waited for its turn, if it had to.
     pub queued: Option<Duration>,
     /// What the request has to say about its group, until it has said it.
@@ -85,6 +97,14 @@ pub struct Forward {
     pub connect: Option<Duration>,
     /// From then until the head of the answer was there.
     pub first_byte: Option<Duration>,
+}
+
+/// A connection to a server, and the patience with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Dialled {
+    pub fd: RawFd,
+    pub connect_timeout: Duration,
+    pub response_timeout: Duration,
 }
 
 impl Ctx {

@@ -1,11 +1,12 @@
 //! The way to a server: which one, with which timeouts and head.
 
-use super::ctx::{Ctx, Forward, Matched};
+use super::ctx::{Ctx, Dialled, Forward, Matched};
+use super::hedge::{self, Hedge};
 use super::queue::{self, Stop};
 use super::refusal::Reject;
 use super::watchdog::{Watchdog, Who};
 use super::{cookie, forwarded, key, path, sticky, verdict};
-use crate::config::file::{Balance, UpstreamHost};
+use crate::config::file::{Balance, HedgeAfter, UpstreamHost};
 use crate::filter::Phases;
 use crate::upstream::{Endpoint, Group, InFlight, latency};
 use http::{StatusCode, Version, header};
@@ -15,6 +16,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use std::borrow::Cow;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Chooses the server for the first try, while a refusal can still be sent without closing the
@@ -101,6 +103,12 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     peer.options.read_timeout = Some(silence);
     peer.options.write_timeout = Some(response);
     peer.options.idle_timeout = Some(timeouts.idle);
+    if let Some(second) = ctx.forward.handover.take() {
+        peer.options.custom_l4 = Some(Arc::new(second));
+        // it has been asked already: no kept connection will do, nor can this one be kept
+        peer.group_key = fastrand::u64(1..);
+        peer.options.idle_timeout = Some(Duration::ZERO);
+    }
     // what was read of it already is seen again
     ctx.body_bytes = 0;
     let now = Instant::now();
@@ -126,6 +134,14 @@ pub fn connected(
     (reused, fd): (bool, RawFd),
 ) -> Result<()> {
     let forward = &mut ctx.forward;
+    forward.connection = match (forward.retry.and_then(|retry| retry.hedge), &peer.options) {
+        (Some(_), options) if forward.attempts == 1 => Some(Dialled {
+            fd,
+            connect_timeout: options.connection_timeout.unwrap_or_default(),
+            response_timeout: options.read_timeout.unwrap_or_default(),
+        }),
+        _ => None,
+    };
     forward.connect = match reused {
         true => Some(Duration::ZERO),
         false => forward.try_started.map(|t| t.elapsed()),
@@ -154,6 +170,10 @@ pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) {
         });
         heard(forward, Who::Server);
         forward.first_byte = forward.try_started.map(|t| now - t);
+        if let (Some(began), Some(group)) = (forward.timed.take(), &forward.group) {
+            // of both tries, when there were two: that of the first would have been longer
+            group.times().record(now - began);
+        }
         // who says at once that it cannot answer is not quick
         let status = head.status.as_u16();
         let unable =
@@ -229,7 +249,48 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
     {
         chain.upstream_request(&mut exchange, head);
     }
+    hedge(session, ctx, head);
     Ok(())
+}
+
+/// Prepares a second try beside the first, if the configuration wants one and this request can be
+/// sent twice.
+fn hedge(session: &Session, ctx: &mut Ctx, head: &RequestHeader) {
+    let Ctx { forward, request, .. } = ctx;
+    let (Some(dialled), Some(after)) = (forward.connection.take(), forward.retry.and_then(|r| r.hedge))
+    else {
+        return;
+    };
+    let bound = forward.sticky.as_ref().is_some_and(sticky::Brought::is_bound);
+    let Some(group) = forward.group.clone().filter(|_| !bound && hedge::is_for(head)) else {
+        return;
+    };
+    forward.timed = forward.try_started;
+    let after = match after {
+        HedgeAfter::Time(after) => Some(after.0),
+        HedgeAfter::Percentile(percent) => group.times().within(percent),
+    };
+    let Some(after) = after else { return };
+    let info = request.as_ref().map(|request| &request.info);
+    let key = info.and_then(|info| key::first(group.plan().balance.keys(), session.req_header(), info));
+    let order = hedge::Order {
+        tried: forward.tried.clone(),
+        key: key.as_deref().map(Box::from),
+        head: head.clone(),
+        after,
+        connect_timeout: dialled.connect_timeout,
+        response_timeout: dialled.response_timeout,
+        group,
+    };
+    // without a file descriptor to spare there is none
+    forward.hedge = Hedge::set(order, dialled.fd).ok();
+}
+
+/// The second try is of no more use.
+pub(super) fn forget_hedge(ctx: &mut Ctx) {
+    if let Some(hedge) = ctx.forward.hedge.take() {
+        ctx.forward.hedged += u16::from(hedge.has_begun());
+    }
 }
 
 fn set_path(head: &mut RequestHeader, normalised: Option<&str>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The end of a request: the filters' last look and the line in the access log.
 
 use super::ctx::Ctx;
+use super::forward;
 use super::refusal::{HeadRefuser, Refusal, Reject};
 use super::reply::{self, Kind};
 use super::request_id::RequestId;
@@ -22,6 +23,7 @@ pub fn close(session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) {
         chain.log(&mut exchange);
     }
     verdict::ended(session, ctx, error);
+    forward::forget_hedge(ctx);
     write_entry(session, ctx, error);
     // no longer in flight: the server first, as whoever waits for the slot wants one
     ctx.forward.endpoint = None;
@@ -47,7 +49,7 @@ fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
         route: info.route.as_deref().map(|r| r.name.as_str()),
         upstream: forward.group.as_deref().map(|g| g.plan().name.as_str()),
         server: forward.endpoint.as_ref().map(|e| e.endpoint().name()),
-        attempts: u32::from(forward.attempts),
+        attempts: u32::from(forward.attempts) + u32::from(forward.hedged),
         request_bytes: session.body_bytes_read() as u64,
         response_bytes: session.body_bytes_sent() as u64,
         duration: info.started.elapsed(),

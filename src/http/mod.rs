@@ -2,7 +2,7 @@
 //! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
 //!
 //! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `route` and `path`
-//! (pure), `split`, `key`, `sticky`, `forward` (which server), `queue` (when), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
+//! (pure), `split`, `key`, `sticky`, `forward` (which server), `queue` (when), `hedge` (two at once?), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
 //! `journal`.
 
 pub mod answer;
@@ -12,6 +12,7 @@ pub mod ctx;
 mod forward;
 pub mod forwarded;
 mod head;
+mod hedge;
 mod hop;
 mod intake;
 mod journal;

@@ -4,10 +4,11 @@
 
 use super::answer;
 use super::ctx::Ctx;
-use super::forward::judge;
+use super::forward::{self, judge};
 use super::verdict;
 use crate::config::plan;
 use crate::observe::events;
+use crate::upstream::caps::Place;
 use crate::upstream::{budget, latency, reason};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -20,6 +21,7 @@ pub async fn pause(ctx: &Ctx) {
     let forward = &ctx.forward;
     if let Some(plan::Backoff { base, max }) = forward.retry.and_then(|retry| retry.backoff)
         && forward.attempts > 0
+        && forward.handover.is_none()
     {
         tokio::time::sleep(budget::backoff(base, max, forward.attempts + 1, fastrand::f64())).await;
     }
@@ -44,6 +46,16 @@ pub fn exchange_failed(
     let watchdog = ctx.forward.watchdog.take();
     let mut error = watchdog.and_then(|dog| dog.bark()).unwrap_or(error);
     let upstream = *error.esource() == ErrorSource::Upstream;
+    if let Some(answered) = second_takes_over(session, ctx, upstream) {
+        error.set_retry(true);
+        // it took longer than this, or has failed
+        let told = if answered { latency::answered } else { latency::failed };
+        judge(&ctx.forward, Instant::now(), told);
+        if !answered {
+            report(ctx, &error, true, peer.options.write_timeout);
+        }
+        return error;
+    }
     if std::mem::take(&mut ctx.forward.bad_answer) {
         // `answered` has looked at everything
         error.set_retry(true);
@@ -79,11 +91,51 @@ pub fn exchange_failed(
     error
 }
 
+/// Sends the request on to where its second try is, if that is not over; tells if it has been
+/// answered there.
+fn second_takes_over(session: &Session, ctx: &mut Ctx, upstream: bool) -> Option<bool> {
+    let answered = ctx.forward.hedge.as_ref()?.second_answered();
+    if !upstream || ctx.reject.is_some() || answer::begun(session) {
+        forward::forget_hedge(ctx);
+        return None;
+    }
+    let forward = &mut ctx.forward;
+    let hedge = forward.hedge.take()?;
+    let begun = hedge.has_begun();
+    let Some((Place { server, slot }, handover)) = hedge.take_over() else {
+        forward.hedged += u16::from(begun);
+        return None;
+    };
+    if let Some(first) = &mut forward.endpoint {
+        first.end();
+    }
+    forward.chosen = Some(server);
+    forward.handover = Some(handover);
+    if slot.is_some() {
+        // that of the first try is for whoever waits
+        forward.slot = slot;
+    }
+    Some(answered)
+}
+
 /// The head of an answer is here: an error when the request is to be tried elsewhere instead. The
 /// last try's answer goes to the client whatever it is.
 pub fn answered(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> Result<()> {
     let status = head.status.as_u16();
     let wanted = ctx.forward.retry.is_some_and(|retry| retry.on_status.contains(status));
+    if let Some(hedge) = ctx.forward.hedge.as_ref().filter(|_| !head.status.is_informational()) {
+        if wanted && hedge.goes_on() && second_takes_over(session, ctx, true).is_some() {
+            // it may do better
+            ctx.forward.bad_answer = true;
+            return Err(Error::explain(ErrorType::HTTPStatus(status), "status is tried again").into_up());
+        }
+    }
+    if let Some(hedge) = ctx.forward.hedge.as_ref().filter(|_| !head.status.is_informational()) {
+        if !hedge.first_answered() {
+            return Err(Error::explain(ErrorType::ConnectionClosed, "the second try was quicker").into_up());
+        }
+        forward::forget_hedge(ctx);
+    }
     if !wanted
         || !is_repeatable(session, ctx)
         || !another_try(ctx)

@@ -27,6 +27,13 @@ pub struct Brought {
     session: Option<Session>,
 }
 
+impl Brought {
+    /// Whether the request belongs to one server, as far as it can tell.
+    pub fn is_bound(&self) -> bool {
+        self.server.is_some()
+    }
+}
+
 /// The server that the request is to go back to, on the first try; and on the second, when the
 /// first only met a connection that the server had closed as idle.
 pub fn server(group: &Group, head: &RequestHeader, forward: &mut Forward) -> Option<Arc<Endpoint>> {

@@ -145,6 +145,20 @@ impl Caps {
         }
     }
 
+    /// A place for what can as well be left undone: only when nobody waits and there is room at once.
+    pub fn enter_free(self: &Arc<Self>, group: &Group, ask: &Ask<'_>) -> Option<Place> {
+        let cap = group.plan().limits.map_or(usize::MAX, |limits| limits.of_group);
+        let wants = Wants { class: ask.class, slot_below: Some(cap) };
+        let mut queue = self.queue.lock();
+        if queue.waiting() > 0 {
+            return None;
+        }
+        match queue.enter(wants, || group.search(ask.home, ask.tried, ask.key)) {
+            Entered::Placed(server) => Some(self.place(server, true)),
+            Entered::MustWait | Entered::Nobody => None,
+        }
+    }
+
     /// Lets those go on who can now. To be called whenever there may be room that was not there.
     pub fn settle(self: &Arc<Self>) {
         loop {

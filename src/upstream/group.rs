@@ -11,6 +11,7 @@ use super::caps::Caps;
 use super::endpoint::{Changes, Endpoint, InFlight};
 use super::health::Probe;
 use super::membership::{self, Membership};
+use super::percentile::Times;
 use super::queue::Search;
 use super::registry::Registry;
 use super::server::Servers;
@@ -43,6 +44,7 @@ pub struct Group {
     probe: Option<Probe>,
     sticky: Option<Sticky>,
     budget: Budget,
+    times: Times,
     /// Where there are limits.
     caps: Option<Arc<Caps>>,
     /// How often the selection was built; counted before anybody is taken out in favour of who came.
@@ -82,9 +84,10 @@ impl Group {
             plan.sticky.as_ref().map(|sticky| Sticky::build(sticky, &plan.name, registry)).transpose()?;
         let membership = Mutex::new(membership);
         let budget = Budget::new(plan.retry_budget, Instant::now());
+        let times = Times::default();
         let caps = plan.limits.map(|_| registry.caps(&plan.name));
         let rebuilt = AtomicU64::new(0);
-        let group = Group { plan, membership, shape, balancer, probe, sticky, budget, caps, rebuilt };
+        let group = Group { plan, membership, shape, balancer, probe, sticky, budget, times, caps, rebuilt };
         group.renew(&mut group.membership.lock())?;
         Ok(Arc::new(group))
     }
@@ -114,6 +117,11 @@ impl Group {
     /// What may be spent on retries.
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// How long answers take, of the requests that may be sent a second time.
+    pub fn times(&self) -> &Times {
+        &self.times
     }
 
     /// Who may be in flight and who waits, if that is limited.

@@ -14,6 +14,7 @@
 //!   when one is left alone, both by [`window`]; [`panic`] when all of that is ignored.
 //! - [`budget`]: how many retries there may be.
 //! - [`caps`]: how many requests may be in flight, and who waits for their turn: [`queue`] is the order.
+//! - [`percentile`]: how long most answers take.
 //! - [`reason`]: what is wrong with a server, in plain words.
 //! - [`discover`]: sources of servers: DNS and watched files.
 //! - [`health`]: the checks that run in the background and mark servers up and down.
@@ -31,6 +32,7 @@ pub mod latency;
 pub mod membership;
 pub mod outlier;
 pub mod panic;
+pub mod percentile;
 pub mod queue;
 pub mod reason;
 pub mod registry;

@@ -38,6 +38,9 @@ impl<'a> Checker<'a> {
                 self.positive(route.span, &format!("timeouts.{key} of {who}"), time);
             }
         }
+        if let Some(retry) = &route.retry {
+            self.hedge(&who, retry);
+        }
         if let Some(budget) = route.retry.as_ref().and_then(|retry| retry.budget.as_ref()) {
             let message = format!(
                 "{who} has a budget for retries\nthe budget is that of a group: write it under `retry` of the upstream"

@@ -2,7 +2,7 @@
 
 use super::Checker;
 use crate::config::decode::Located;
-use crate::config::file::{Balance, Key, Upstream, UpstreamLimits};
+use crate::config::file::{Balance, HedgeAfter, Key, Retry, Upstream, UpstreamLimits};
 use crate::config::plan;
 use crate::config::report::{Code, Span};
 use crate::config::words::ServerAddress;
@@ -37,6 +37,7 @@ impl Checker<'_> {
         if let Some(limits) = &upstream.limits {
             self.upstream_limits(&who, limits);
         }
+        self.hedge(&who, &upstream.retry);
         self.balance(name.span, &who, &upstream.balance);
         let timeouts = &upstream.timeouts;
         for (key, time) in [
@@ -126,6 +127,19 @@ impl Checker<'_> {
         };
         if let Some(wrong) = wrong {
             self.error(Code::InvalidValue, span, &format!("the key of the {what}: {wrong}"));
+        }
+    }
+
+    pub(super) fn hedge(&mut self, who: &str, retry: &Retry) {
+        let Some(hedge) = &retry.hedge else { return };
+        if retry.attempts.get() < 2 {
+            let message = format!(
+                "retry.hedge of {who} needs a second try, and `attempts` is 1\nwrite `attempts: 2` or more, or remove `hedge`"
+            );
+            self.error(Code::Conflict, hedge.span, &message);
+        }
+        if let HedgeAfter::Time(time) = hedge.after {
+            self.positive(hedge.span, &format!("retry.hedge.after of {who}"), time);
         }
     }
 

@@ -27,6 +27,9 @@ pub struct Retry {
     /// How long to wait before the next try; each wait is up to twice as long as the one before, by
     /// chance. At once without it.
     pub backoff: Option<Backoff>,
+    /// A second try beside the first when that takes longer than most; the first answer wins. For
+    /// requests without a body whose method is idempotent. Never without it.
+    pub hedge: Option<Located<Hedge>>,
     /// How many retries there may be beside first tries, so that they do not make an outage worse.
     /// Tries after `connect` are not counted: they cost no server anything.
     pub budget: Option<Located<Budget>>,
@@ -40,6 +43,7 @@ impl Default for Retry {
             non_idempotent: false,
             within: None,
             backoff: None,
+            hedge: None,
             budget: None,
         }
     }
@@ -58,6 +62,62 @@ pub struct Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Backoff { base: Time::millis(25), max: Time::millis(250) }
+    }
+}
+
+/// A second try beside the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hedge {
+    /// When it begins: a time after the first, or a percentile of what the group's answers take, such as `p95`.
+    pub after: HedgeAfter,
+}
+
+/// How long a first try may take before a second begins beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HedgeAfter {
+    /// So many percent of the group's answers come within it: 50 to 99.
+    Percentile(u8),
+    Time(Time),
+}
+
+impl Default for HedgeAfter {
+    fn default() -> Self {
+        HedgeAfter::Percentile(95)
+    }
+}
+
+impl<'de> Deserialize<'de> for HedgeAfter {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        match text.strip_prefix('p').map(str::parse) {
+            Some(Ok(percent @ 50..=99)) => Ok(HedgeAfter::Percentile(percent)),
+            Some(_) => Err(serde::de::Error::custom(format!(
+                "`{text}` is not a percentile\nwrite p95, or another from p50 to p99, or a time such as 50ms"
+            ))),
+            None => text.parse().map(HedgeAfter::Time).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+impl Serialize for HedgeAfter {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            HedgeAfter::Percentile(percent) => s.collect_str(&format_args!("p{percent}")),
+            HedgeAfter::Time(time) => time.serialize(s),
+        }
+    }
+}
+
+impl JsonSchema for HedgeAfter {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "HedgeAfter".into()
+    }
+    fn json_schema(g: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let time = g.subschema_for::<Time>();
+        schemars::json_schema!({
+            "anyOf": [{ "type": "string", "pattern": "^p[5-9][0-9]$" }, time]
+        })
     }
 }
 
