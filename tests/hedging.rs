@@ -286,7 +286,9 @@ fn close_finishes_harm_nobody() {
         });
     }
     let mut clients: Vec<_> = (0..8).map(|_| gate.connect()).collect();
-    clients.iter_mut().for_each(|client| drop(client.send(Request::post("/", "x").bytes())));
+    for client in &mut clients {
+        client.send(Request::post("/", "x").bytes());
+    }
     valve.wait_for(8);
     valve.open();
     assert!(clients.iter_mut().all(|client| client.response().text() == "held"));

@@ -10,6 +10,7 @@ use crate::config::plan;
 use crate::observe::events;
 use crate::upstream::caps::Place;
 use crate::upstream::{budget, latency, reason};
+use http::StatusCode;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -123,19 +124,7 @@ fn second_takes_over(session: &Session, ctx: &mut Ctx, upstream: bool) -> Option
 pub fn answered(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> Result<()> {
     let status = head.status.as_u16();
     let wanted = ctx.forward.retry.is_some_and(|retry| retry.on_status.contains(status));
-    if let Some(hedge) = ctx.forward.hedge.as_ref().filter(|_| !head.status.is_informational()) {
-        if wanted && hedge.goes_on() && second_takes_over(session, ctx, true).is_some() {
-            // it may do better
-            ctx.forward.bad_answer = true;
-            return Err(Error::explain(ErrorType::HTTPStatus(status), "status is tried again").into_up());
-        }
-    }
-    if let Some(hedge) = ctx.forward.hedge.as_ref().filter(|_| !head.status.is_informational()) {
-        if !hedge.first_answered() {
-            return Err(Error::explain(ErrorType::ConnectionClosed, "the second try was quicker").into_up());
-        }
-        forward::forget_hedge(ctx);
-    }
+    decide_race(session, ctx, head.status, wanted)?;
     if !wanted
         || !is_repeatable(session, ctx)
         || !another_try(ctx)
@@ -147,6 +136,24 @@ pub fn answered(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> Resu
     ctx.forward.bad_answer = true;
     verdict::passed_over(&mut ctx.forward, status);
     Err(Error::explain(ErrorType::HTTPStatus(status), "status is tried again").into_up())
+}
+
+/// The first try is answered: it wins, if the second has not won already, or may do better than a
+/// status that is `wanted` to be tried again.
+fn decide_race(session: &Session, ctx: &mut Ctx, status: StatusCode, wanted: bool) -> Result<()> {
+    let Some(hedge) = ctx.forward.hedge.as_ref().filter(|_| !status.is_informational()) else {
+        return Ok(());
+    };
+    if wanted && hedge.goes_on() && second_takes_over(session, ctx, true).is_some() {
+        ctx.forward.bad_answer = true;
+        let status = ErrorType::HTTPStatus(status.as_u16());
+        return Err(Error::explain(status, "status is tried again").into_up());
+    }
+    if ctx.forward.hedge.as_ref().is_some_and(|hedge| !hedge.first_answered()) {
+        return Err(Error::explain(ErrorType::ConnectionClosed, "the second try was quicker").into_up());
+    }
+    forward::forget_hedge(ctx);
+    Ok(())
 }
 
 /// The connection ended, as against a server that is slow or speaks nonsense.
