@@ -11,7 +11,7 @@ use crate::config::file::UpstreamHost;
 use crate::observe::events;
 use crate::upstream::caps::{Ask, Place};
 use crate::upstream::queue::Class;
-use crate::upstream::{Group, Tried, latency, reason};
+use crate::upstream::{Group, Outcome, Tried, latency, reason};
 use async_trait::async_trait;
 use bytes::BytesMut;
 use http::{Method, header};
@@ -160,12 +160,13 @@ async fn race(order: Order, first: OwnedFd, state: Arc<State>, mut sender: onesh
                 SockRef::from(&first).shutdown(Shutdown::Both).ok();
             }
         }
-        // who has taken it over tells about it
-        Err(error) if state.place.lock().take().is_none() => drop(sender.send(Err(error))),
         Err(error) => {
-            latency::failed(&order.group.plan().balance, &server, begun.elapsed());
-            let why = reason::words(&error, order.connect_timeout);
-            events::try_failed(server.failures(), order.group.name(), server.name(), &why, false);
+            let place = state.place.lock().take();
+            match place {
+                Some(place) => order.failed(place, &error, begun),
+                // who has taken it over tells about it
+                None => drop(sender.send(Err(error))),
+            }
         }
     }
 }
@@ -179,7 +180,7 @@ impl Order {
                 let ask = Ask { class: Class::Normal, home: None, key, tried: &self.tried };
                 caps.enter_free(&self.group, &ask)?
             }
-            None => Place { server: self.group.select(&self.tried, key)?.begin(), slot: None },
+            None => Place { server: self.group.begin_any(&self.tried, key)?, slot: None },
         };
         let budget = self.group.budget();
         if !budget.retry(Instant::now()) {
@@ -187,6 +188,17 @@ impl Order {
             return None;
         }
         Some(place)
+    }
+
+    /// The second try has failed while the first still goes on.
+    fn failed(&self, mut place: Place, error: &Error, begun: Instant) {
+        let (server, now) = (place.server.endpoint().clone(), Instant::now());
+        latency::failed(&self.group.plan().balance, &server, now - begun);
+        let why = || reason::words(error, self.connect_timeout);
+        if let Some(watch) = place.server.watch.take() {
+            self.group.ended(&server, watch, Outcome::Failed(&why), now);
+        }
+        events::try_failed(server.failures(), self.group.name(), server.name(), &why(), false);
     }
 
     /// Asks the server; its answer has begun, and is not that it cannot answer.

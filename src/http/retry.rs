@@ -8,7 +8,7 @@ use super::forward::{self, judge};
 use super::verdict;
 use crate::config::plan;
 use crate::observe::events;
-use crate::upstream::caps::Place;
+use crate::upstream::caps::{Place, Slot};
 use crate::upstream::{budget, latency, reason};
 use http::StatusCode;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -47,14 +47,18 @@ pub fn exchange_failed(
     let watchdog = ctx.forward.watchdog.take();
     let mut error = watchdog.and_then(|dog| dog.bark()).unwrap_or(error);
     let upstream = *error.esource() == ErrorSource::Upstream;
-    if let Some(answered) = second_takes_over(session, ctx, upstream) {
+    if let Some(second) = second_takes_over(session, ctx, upstream) {
         error.set_retry(true);
-        // it took longer than this, or has failed
-        let told = if answered { latency::answered } else { latency::failed };
-        judge(&ctx.forward, Instant::now(), told);
-        if !answered {
-            report(ctx, &error, true, peer.options.write_timeout);
+        let now = Instant::now();
+        if second.answered {
+            // it would have taken longer than this
+            let took = judge(&ctx.forward, now, latency::answered);
+            verdict::overtaken(&ctx.forward, took, now);
+        } else {
+            judge(&ctx.forward, now, latency::failed);
+            tell(ctx, &error, true, peer.options.write_timeout);
         }
+        first_is_over(ctx, second);
         return error;
     }
     if std::mem::take(&mut ctx.forward.bad_answer) {
@@ -92,9 +96,14 @@ pub fn exchange_failed(
     error
 }
 
-/// Sends the request on to where its second try is, if that is not over; tells if it has been
-/// answered there.
-fn second_takes_over(session: &Session, ctx: &mut Ctx, upstream: bool) -> Option<bool> {
+/// A second try with which the request goes on.
+struct Second {
+    answered: bool,
+    slot: Option<Slot>,
+}
+
+/// Sends the request on to where its second try is, if that is not over.
+fn second_takes_over(session: &Session, ctx: &mut Ctx, upstream: bool) -> Option<Second> {
     let answered = ctx.forward.hedge.as_ref()?.second_answered();
     if !upstream || ctx.reject.is_some() || answer::begun(session) {
         forward::forget_hedge(ctx);
@@ -107,16 +116,20 @@ fn second_takes_over(session: &Session, ctx: &mut Ctx, upstream: bool) -> Option
         forward.hedged += u16::from(begun);
         return None;
     };
-    if let Some(first) = &mut forward.endpoint {
-        first.end();
-    }
     forward.chosen = Some(server);
     forward.handover = Some(handover);
-    if slot.is_some() {
-        // that of the first try is for whoever waits
-        forward.slot = slot;
+    Some(Second { answered, slot })
+}
+
+/// The first try has said what it has to say, and makes room.
+fn first_is_over(ctx: &mut Ctx, second: Second) {
+    if let Some(first) = &mut ctx.forward.endpoint {
+        first.end();
     }
-    Some(answered)
+    if second.slot.is_some() {
+        // that of the first try is for whoever waits
+        ctx.forward.slot = second.slot;
+    }
 }
 
 /// The head of an answer is here: an error when the request is to be tried elsewhere instead. The
@@ -144,8 +157,13 @@ fn decide_race(session: &Session, ctx: &mut Ctx, status: StatusCode, wanted: boo
     let Some(hedge) = ctx.forward.hedge.as_ref().filter(|_| !status.is_informational()) else {
         return Ok(());
     };
-    if wanted && hedge.goes_on() && second_takes_over(session, ctx, true).is_some() {
+    if wanted
+        && hedge.goes_on()
+        && let Some(second) = second_takes_over(session, ctx, true)
+    {
         ctx.forward.bad_answer = true;
+        verdict::passed_over(&mut ctx.forward, status.as_u16());
+        first_is_over(ctx, second);
         let status = ErrorType::HTTPStatus(status.as_u16());
         return Err(Error::explain(status, "status is tried again").into_up());
     }

@@ -49,6 +49,16 @@ pub fn passed_over(forward: &mut Forward, status: u16) {
     settle(forward, Outcome::Answered(status), Instant::now());
 }
 
+/// Another server was quicker, after this long. That it would have answered is not known, nor that it
+/// would not.
+pub fn overtaken(forward: &Forward, took: Duration, now: Instant) {
+    if let (Some(group), Some(try_on)) = (&forward.group, &forward.endpoint)
+        && try_on.watch.is_some()
+    {
+        group.answered(try_on.endpoint(), took, now);
+    }
+}
+
 /// A piece of an answer has come. A trial that goes on and on has succeeded.
 pub fn answering(forward: &mut Forward) {
     let of_server = watch(forward).is_some_and(Watch::is_trial);
