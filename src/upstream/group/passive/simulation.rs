@@ -2,6 +2,7 @@
 //! away and checks that come and go, held against what must always be true. `WEIRGATE_SEED=n` repeats
 //! the histories of a run that failed.
 
+use super::ejection::is_ejected;
 use super::tests::{WINDOW, breaker, outlier};
 use super::*;
 use crate::config::file;
@@ -44,6 +45,9 @@ struct World {
     /// Whether it has ever done anything but answer well and quickly.
     blameless: Vec<bool>,
     up: Vec<bool>,
+    /// Failures in a row that count.
+    run: Vec<u32>,
+    ejected: Vec<bool>,
     /// Requests since each was asked last, while it could be.
     passed_over: Vec<usize>,
     flights: Vec<Flight>,
@@ -104,6 +108,8 @@ impl World {
             servers: vec![Is::Fine; servers],
             blameless: vec![true; servers],
             up: vec![true; servers],
+            run: vec![0; servers],
+            ejected: vec![false; servers],
             passed_over: vec![0; servers],
             flights: Vec::new(),
         }
@@ -131,6 +137,7 @@ impl World {
             self.group.tend(self.now);
         }
         self.group.refresh();
+        self.note();
         self.holds();
     }
 
@@ -181,15 +188,46 @@ impl World {
         };
         self.blameless[place] &= !fails && is != Is::Slow;
         let endpoint = self.endpoint(place);
+        if !self.ejected[place] {
+            self.run[place] = if fails { self.run[place] + 1 } else { 0 };
+        }
         if fails {
             let outcome =
                 if self.random.bool() { Outcome::Answered(500) } else { Outcome::Failed(&|| "test".into()) };
             self.group.ended(&endpoint, watch, outcome, self.now);
+            self.judged(place);
             return;
         }
         let took = if is == Is::Slow { 2000 } else { self.random.u64(1..40) };
         self.group.answered(&endpoint, Duration::from_millis(took), self.now);
         self.group.ended(&endpoint, watch, Outcome::Answered(200), self.now);
+    }
+
+    /// A failure has ejected the server when it was one of so many in a row, and not otherwise.
+    fn judged(&self, place: usize) {
+        let plan = self.group.plan();
+        // the breakers may have taken somebody back meanwhile
+        let (Some(rules), None) = (plan.outlier, plan.breaker.server) else { return };
+        let ejected = is_ejected(&self.group.servers()[place]) && !self.ejected[place];
+        let many = rules.consecutive_failures.is_some_and(|most| self.run[place].is_multiple_of(most));
+        assert!(!ejected || many, "ejected after {} failures: seed {}", self.run[place], self.seed);
+        let room = self.ejected.iter().filter(|ejected| **ejected).count()
+            < most_ejected(self.servers.len(), &rules);
+        let others = (0..self.servers.len()).filter(|other| *other != place);
+        let another = others.into_iter().any(|other| self.up[other] && !self.ejected[other]);
+        let must = many && room && another && !self.ejected[place];
+        assert!(ejected || !must, "not ejected after {} failures: seed {}", self.run[place], self.seed);
+    }
+
+    /// Whoever is no longer ejected begins anew.
+    fn note(&mut self) {
+        for (place, server) in self.group.servers().iter().enumerate() {
+            let ejected = is_ejected(server);
+            if ejected || self.ejected[place] {
+                self.run[place] = 0;
+            }
+            self.ejected[place] = ejected;
+        }
     }
 
     /// What must be true at any time.
@@ -213,9 +251,9 @@ impl World {
                 assert_eq!(mode, Mode::Closed, "server {place} never failed: seed {seed}");
             }
             assert!(self.passed_over[place] <= 4 * total, "server {place} is starved: seed {seed}");
-            self.trials_hold(place);
+            self.trials_hold(place, mode);
         }
-        let most = plan.outlier.map_or(0, |rules| outlier::allowed(total, rules.max_ejected));
+        let most = plan.outlier.map_or(0, |rules| most_ejected(total, &rules));
         assert!(ejected <= most, "{ejected} of {total} ejected, {most} may be: seed {seed}");
         let panics = plan.panic.is_some_and(|below| (healthy * 10_000) < total * usize::from(below.0));
         assert_eq!(group.changes().panics(), panics, "{healthy} of {total}, {:?}: seed {seed}", plan.panic);
@@ -224,10 +262,23 @@ impl World {
         assert!(!only_ejections || usable > 0, "ejections left nobody: seed {seed}");
     }
 
-    fn trials_hold(&self, place: usize) {
+    fn trials_hold(&self, place: usize, mode: Mode) {
         let trials = self.flights.iter().filter(|flight| flight.place == place && flight.watch.is_trial());
         let most = self.group.plan().breaker.server.map_or(0, |rules| rules.trials as usize);
-        assert!(trials.count() <= most, "more than {most} trials: seed {}", self.seed);
+        let trials = trials.count();
+        assert!(trials <= most, "more than {most} trials: seed {}", self.seed);
+        let waits = mode == Mode::HalfOpen { room: false };
+        assert!(!waits || trials > 0, "no room for trials, and none in flight: seed {}", self.seed);
+    }
+}
+
+/// What may be ejected: the share, but one at least and never all.
+fn most_ejected(total: usize, rules: &plan::Outlier) -> usize {
+    match total * usize::from(rules.max_ejected) / 10_000 {
+        _ if total < 2 => 0,
+        0 => 1,
+        all if all >= total => total - 1,
+        some => some,
     }
 }
 

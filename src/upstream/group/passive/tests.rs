@@ -1,3 +1,4 @@
+use super::ejection::is_ejected;
 use super::*;
 use crate::config::file;
 use crate::config::plan::{Breakers, FailureShare, Statuses};
