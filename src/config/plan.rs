@@ -7,12 +7,14 @@ mod health;
 mod limits;
 mod passive;
 mod sticky;
+mod timeouts;
 
 pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
 pub use health::{BodyMatch, CheckTls, HealthCheck, HttpCheck, Question, Trust};
 pub use limits::UpstreamLimits;
 pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
+pub use timeouts::{RouteTimeouts, UpstreamTimeouts};
 
 use crate::config::file::{
     AccessFormat, Budget, HedgeAfter, Key, ListenerLimits, LogLevel, LogTarget, PriorityClass, ProxyHeaders,
@@ -128,13 +130,6 @@ pub struct Route {
     pub priority_class: PriorityClass,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct RouteTimeouts {
-    pub connect: Option<Duration>,
-    pub response: Option<Duration>,
-    pub tunnel: Option<Duration>,
-}
-
 /// The conditions of a route; all of them must hold. Empty lists hold always.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Matcher {
@@ -245,14 +240,6 @@ pub struct Member {
     pub zone: Option<Arc<str>>,
     /// It gets no new sessions.
     pub drain: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct UpstreamTimeouts {
-    pub connect: Duration,
-    pub response: Duration,
-    pub tunnel: Duration,
-    pub idle: Duration,
 }
 
 /// When a request is tried again.

@@ -2,7 +2,7 @@
 
 use super::ctx::{Ctx, Matched};
 use super::head::{self, REQUEST_ID};
-use super::refusal::Reject;
+use super::refusal::{Phase, Reject};
 use super::reply::{self, Kind};
 use crate::config::plan::{self, Action, Route};
 use crate::filter::{Answer, Phases, RequestInfo};
@@ -195,12 +195,14 @@ pub fn begun(session: &Session) -> bool {
 /// No more tries: the client is told, unless it is gone or an answer has already begun.
 pub async fn failed(session: &mut Session, ctx: &mut Ctx, error: &Error) -> FailToProxy {
     let closed = FailToProxy { error_code: 0, can_reuse_downstream: false };
-    let Some(reject) = ctx.reject.or_else(|| reject_for(error)) else {
+    let Some(reject) = ctx.reject.or_else(|| reject_for(error, ctx.forward.late)) else {
         ctx.error = Some("client closed");
         return closed;
     };
     if begun(session) {
-        ctx.error = Some(reject.reason());
+        // whatever the client did wrong then, it wanted no more
+        let gone = *error.esource() == ErrorSource::Downstream && reject != Reject::RequestTimeout;
+        ctx.error = Some(if gone { "client closed" } else { reject.reason() });
         return closed;
     }
     // the request body may be half read: the connection is not used again
@@ -218,11 +220,14 @@ fn refused_by_edge(error: &Error) -> bool {
 }
 
 /// Which reply an error of Pingora's means; `None` when there is nobody to reply to.
-fn reject_for(error: &Error) -> Option<Reject> {
+fn reject_for(error: &Error, late: Option<Phase>) -> Option<Reject> {
     use ErrorType::{ConnectTimedout, HTTPStatus, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
     match (error.esource(), error.etype()) {
-        (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => {
-            Some(Reject::GatewayTimeout)
+        (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout) => {
+            Some(Reject::GatewayTimeout(late.unwrap_or(Phase::Connect)))
+        }
+        (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => {
+            Some(Reject::GatewayTimeout(late.unwrap_or(Phase::Silence)))
         }
         (ErrorSource::Upstream, _) => Some(Reject::BadGateway),
         (ErrorSource::Downstream, ReadTimedout) => Some(Reject::RequestTimeout),

@@ -3,9 +3,9 @@
 //! configuration in memory.
 
 use super::hedge::{Handover, Hedge};
-use super::refusal::Reject;
+use super::refusal::{Phase, Reject};
 use super::sticky::Brought;
-use super::watchdog::Watchdog;
+use super::watchdog::{Limits, Watchdog};
 use crate::config::plan;
 use crate::filter::{Chain, Exchange, RequestInfo};
 use crate::observe::AccessLog;
@@ -67,8 +67,14 @@ pub struct Forward {
     pub bad_answer: bool,
     /// The client asks to switch protocols, as for a WebSocket.
     pub upgrade: bool,
-    /// Sees to it that nobody is silent for too long, where Pingora does not.
+    /// What the current try must not take longer than, beside what Pingora knows.
+    pub limits: Limits,
+    /// Sees to that.
     pub watchdog: Option<Watchdog>,
+    /// What the end of the time to connect means: another deadline may come first.
+    pub connect_phase: Option<Phase>,
+    /// What took the last try too long, if that is how it ended.
+    pub late: Option<Phase>,
     /// The server of the current try, where the request counts as in flight.
     pub endpoint: Option<InFlight>,
     /// And so it does in its group, if that has limits. After the servers, so that they are let go first.

@@ -3,8 +3,8 @@
 use super::ctx::{Ctx, Dialled, Forward, Matched};
 use super::hedge::{self, Hedge};
 use super::queue::{self, Stop};
-use super::refusal::Reject;
-use super::watchdog::{Watchdog, Who};
+use super::refusal::{Phase, Reject};
+use super::watchdog::{Limits, Watchdog, Who};
 use super::{cookie, forwarded, key, path, sticky, verdict};
 use crate::config::file::{Balance, HedgeAfter, UpstreamHost};
 use crate::filter::Phases;
@@ -58,6 +58,11 @@ fn give_up(ctx: &mut Ctx, reject: Reject) -> Box<Error> {
     Error::explain(ErrorType::HTTPStatus(reject.status().as_u16()), reject.reason()).into_up()
 }
 
+/// What the client is told when every server that is up has been tried.
+pub(super) fn nobody_left(forward: &Forward) -> Reject {
+    forward.late.map_or(Reject::BadGateway, Reject::GatewayTimeout)
+}
+
 /// The server for the next try, not one that was tried before.
 fn choose(group: &Group, session: &Session, ctx: &mut Ctx) -> Option<InFlight> {
     let Ctx { forward, request, .. } = ctx;
@@ -79,29 +84,39 @@ fn choose(group: &Group, session: &Session, ctx: &mut Ctx) -> Option<InFlight> {
 /// The way to the server for the next try.
 ///
 /// # Errors
-/// 502 when every server that is up has been tried.
+/// 502 when every server that is up has been tried, 504 when the last one was too slow.
 pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let route_timeouts = ctx.route().map(|r| r.timeouts).unwrap_or_default();
     let Some(group) = ctx.forward.group.clone() else {
         return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
     };
+    let timeouts = group.plan().timeouts.with(route_timeouts);
+    let now = Instant::now();
+    let end_by = ctx.request.as_ref().zip(timeouts.request).map(|(r, all)| (r.info.started + all, all));
+    if end_by.is_some_and(|(at, _)| at <= now) {
+        return Err(give_up(ctx, Reject::GatewayTimeout(Phase::Request)));
+    }
     let chosen = ctx.forward.chosen.take().or_else(|| choose(&group, session, ctx));
     let Some(try_on) = chosen else {
-        return Err(give_up(ctx, Reject::BadGateway));
+        let reject = nobody_left(&ctx.forward);
+        return Err(give_up(ctx, reject));
     };
     let endpoint = try_on.endpoint();
-    let timeouts = &group.plan().timeouts;
+    let head_by = timeouts.one_try.map(|all| (now + all, all));
     let mut peer = HttpPeer::new(endpoint.address(), false, String::new());
-    peer.options.connection_timeout = Some(route_timeouts.connect.unwrap_or(timeouts.connect));
-    let response = route_timeouts.response.unwrap_or(timeouts.response);
+    let (connect, phase) = first_of(now, timeouts.connect, head_by, end_by);
+    peer.options.connection_timeout = Some(connect);
+    ctx.forward.connect_phase = Some(phase);
     ctx.forward.upgrade = session.is_upgrade_req();
-    let silence = match ctx.forward.upgrade {
-        // holds for what comes after the switch; a watchdog sees to what comes before
-        true => route_timeouts.tunnel.unwrap_or(timeouts.tunnel).max(response),
-        false => response,
+    // Pingora knows one deadline; a watchdog sees to what is to be shorter
+    let silence = match (ctx.forward.upgrade, timeouts.first_byte) {
+        // what comes after the switch
+        (true, first_byte) => timeouts.tunnel.max(timeouts.response).max(first_byte.unwrap_or_default()),
+        (false, Some(first_byte)) => timeouts.response.max(first_byte),
+        (false, None) => timeouts.response,
     };
     peer.options.read_timeout = Some(silence);
-    peer.options.write_timeout = Some(response);
+    peer.options.write_timeout = Some(timeouts.response);
     peer.options.idle_timeout = Some(timeouts.idle);
     if let Some(second) = ctx.forward.handover.take() {
         peer.options.custom_l4 = Some(Arc::new(second));
@@ -109,9 +124,19 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         peer.group_key = fastrand::u64(1..);
         peer.options.idle_timeout = Some(Duration::ZERO);
     }
+    ctx.forward.limits = Limits {
+        // with another deadline for the first byte, silence counts from there
+        silence: match timeouts.first_byte {
+            None if ctx.forward.upgrade => Some((Who::Server, timeouts.response)),
+            None | Some(_) => None,
+        },
+        gaps: Some(timeouts.response).filter(|gap| *gap < silence),
+        first_byte: timeouts.first_byte,
+        head_by,
+        end_by,
+    };
     // what was read of it already is seen again
     ctx.body_bytes = 0;
-    let now = Instant::now();
     let forward = &mut ctx.forward;
     if forward.attempts == 0 {
         group.budget().request(now);
@@ -123,7 +148,25 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     forward.try_started = Some(now);
     forward.answered = None;
     forward.connect = None;
+    forward.late = None;
     Ok(Box::new(peer))
+}
+
+/// How long connecting may take, and what it means when it takes longer.
+fn first_of(
+    now: Instant,
+    connect: Duration,
+    head_by: Option<(Instant, Duration)>,
+    end_by: Option<(Instant, Duration)>,
+) -> (Duration, Phase) {
+    let until = |by: Option<(Instant, Duration)>| by.map(|(at, _)| at.saturating_duration_since(now));
+    let mut first = (connect, Phase::Connect);
+    for (until, phase) in [(until(head_by), Phase::Try), (until(end_by), Phase::Request)] {
+        if let Some(until) = until.filter(|until| *until < first.0) {
+            first = (until, phase);
+        }
+    }
+    first
 }
 
 /// The connection of this try stands.
@@ -146,15 +189,15 @@ pub fn connected(
         true => Some(Duration::ZERO),
         false => forward.try_started.map(|t| t.elapsed()),
     };
-    let watched = if forward.upgrade {
-        peer.options.write_timeout.map(|response| (Who::Server, response))
-    } else if session.req_header().version == Version::HTTP_2 && !session.is_body_done() {
-        let request = ctx.request.as_ref();
-        request.map(|r| (Who::Client, r.info.connection.listener.limits.body_timeout.0))
-    } else {
-        None
-    };
-    let watchdog = watched.map(|(who, longest)| Watchdog::set(who, longest, fd)).transpose();
+    let mut limits = forward.limits;
+    if limits.silence.is_none()
+        && session.req_header().version == Version::HTTP_2
+        && !session.is_body_done()
+        && let Some(request) = &ctx.request
+    {
+        limits.silence = Some((Who::Client, request.info.connection.listener.limits.body_timeout.0));
+    }
+    let watchdog = (!limits.is_none()).then(|| Watchdog::set(limits, fd)).transpose();
     forward.watchdog = watchdog.or_err(ErrorType::InternalError, "no watchdog")?;
     Ok(())
 }
@@ -163,12 +206,9 @@ pub fn connected(
 pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) {
     if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
         let (forward, now) = (&mut ctx.forward, Instant::now());
-        // from here on the two may be silent as long as Pingora's deadlines allow
-        forward.watchdog = forward.watchdog.take().filter(|dog| match dog.who() {
-            Who::Server => head.status != StatusCode::SWITCHING_PROTOCOLS,
-            Who::Client => false,
-        });
-        heard(forward, Who::Server);
+        if let Some(watchdog) = &forward.watchdog {
+            watchdog.head_is_here(head.status == StatusCode::SWITCHING_PROTOCOLS);
+        }
         forward.first_byte = forward.try_started.map(|t| now - t);
         if let (Some(began), Some(group)) = (forward.timed.take(), &forward.group) {
             // of both tries, when there were two: that of the first would have been longer
@@ -183,27 +223,31 @@ pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) {
     }
 }
 
-/// A piece of the answer's body has come.
-pub fn answering(ctx: &mut Ctx) {
-    heard(&ctx.forward, Who::Server);
+/// A piece of the answer's body has come, the last one or not.
+///
+/// # Errors
+/// It ended because we ended it. A body that ends with its connection would seem complete.
+pub fn answering(ctx: &mut Ctx, end: bool) -> Result<()> {
+    if let Some(watchdog) = &ctx.forward.watchdog {
+        watchdog.heard(Who::Server);
+        if let Some(bark) = watchdog.bark().filter(|_| end) {
+            return Err(bark.error());
+        }
+    }
     verdict::answering(&mut ctx.forward);
+    Ok(())
 }
 
 /// A piece of the request's body has come, the last one or not.
 pub fn body_passed(ctx: &mut Ctx, end: bool) {
-    heard(&ctx.forward, Who::Client);
-    if end {
-        ctx.forward.watchdog = ctx.forward.watchdog.take().filter(|dog| dog.who() != Who::Client);
-        if ctx.body_bytes > 0 {
-            ctx.forward.body_ended = Some(Instant::now());
+    if let Some(watchdog) = &ctx.forward.watchdog {
+        watchdog.heard(Who::Client);
+        if end {
+            watchdog.request_sent();
         }
     }
-}
-
-/// A sign of life, if it is waited for.
-fn heard(forward: &Forward, from: Who) {
-    if let Some(watchdog) = forward.watchdog.as_ref().filter(|dog| dog.who() == from) {
-        watchdog.heard();
+    if end && ctx.body_bytes > 0 {
+        ctx.forward.body_ended = Some(Instant::now());
     }
 }
 

@@ -118,7 +118,7 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
-        forward::answering(ctx);
+        forward::answering(ctx, end)?;
         answer::response_body(session, ctx, body, end);
         Ok(None)
     }

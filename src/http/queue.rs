@@ -3,6 +3,7 @@
 //! plain choice of a server; whose turn it is is for `upstream::caps`.
 
 use super::ctx::Ctx;
+use super::forward::nobody_left;
 use super::refusal::Reject;
 use super::{key, sticky};
 use crate::config::file::PriorityClass;
@@ -66,7 +67,7 @@ pub async fn again(session: &mut Session, ctx: &mut Ctx, group: &Arc<Group>) -> 
         other => other,
     }
     .map_err(|stop| match stop {
-        Stop::Refuse(Reject::Unavailable) => Stop::Refuse(Reject::BadGateway),
+        Stop::Refuse(Reject::Unavailable) => Stop::Refuse(nobody_left(&ctx.forward)),
         stop => stop,
     })
 }

@@ -33,11 +33,39 @@ pub enum Reject {
     CircuitOpen {
         left: Duration,
     },
-    /// A server was silent for too long.
-    GatewayTimeout,
+    /// A server took too long.
+    GatewayTimeout(Phase),
     VersionNotSupported,
     /// A filter said so; the reason is for the log.
     Filter(StatusCode, &'static str),
+}
+
+/// What took a server too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// `timeouts.connect`
+    Connect,
+    /// `timeouts.first_byte`
+    FirstByte,
+    /// `timeouts.response`
+    Silence,
+    /// `timeouts.try`
+    Try,
+    /// `timeouts.request`
+    Request,
+}
+
+impl Phase {
+    /// What the access log says.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Phase::Connect => "connect timed out",
+            Phase::FirstByte => "first byte timed out",
+            Phase::Silence => "response timed out",
+            Phase::Try => "try timed out",
+            Phase::Request => "request timed out",
+        }
+    }
 }
 
 impl Reject {
@@ -57,7 +85,7 @@ impl Reject {
             Reject::Unavailable | Reject::QueueFull | Reject::QueuedTooLong | Reject::CircuitOpen { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Reject::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Reject::GatewayTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Reject::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Reject::Filter(status, _) => status,
         }
@@ -81,7 +109,7 @@ impl Reject {
             Reject::QueueFull => "queue full",
             Reject::QueuedTooLong => "queued too long",
             Reject::CircuitOpen { .. } => "circuit open",
-            Reject::GatewayTimeout => "server too slow",
+            Reject::GatewayTimeout(phase) => phase.reason(),
             Reject::VersionNotSupported => "protocol version",
         }
     }
@@ -105,7 +133,7 @@ impl Reject {
             | Reject::QueueFull
             | Reject::QueuedTooLong
             | Reject::CircuitOpen { .. }
-            | Reject::GatewayTimeout
+            | Reject::GatewayTimeout(_)
             | Reject::Filter(..) => false,
         }
     }

@@ -5,7 +5,9 @@
 use super::answer;
 use super::ctx::Ctx;
 use super::forward::{self, judge};
+use super::refusal::Phase;
 use super::verdict;
+use super::watchdog::Bark;
 use crate::config::plan;
 use crate::observe::events;
 use crate::upstream::caps::{Place, Slot};
@@ -15,7 +17,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Waits before a further try, if the configuration says so.
 pub async fn pause(ctx: &Ctx) {
@@ -30,10 +32,13 @@ pub async fn pause(ctx: &Ctx) {
 
 /// No connection was made, so nothing was sent: any request may be tried elsewhere.
 pub fn connect_failed(ctx: &mut Ctx, peer: &HttpPeer, mut error: Box<Error>) -> Box<Error> {
+    if *error.root_etype() == ErrorType::ConnectTimedout {
+        ctx.forward.late = ctx.forward.connect_phase;
+    }
     let retry = ctx.forward.retry.is_some_and(|r| r.on_connect) && another_try(ctx);
     error.set_retry(retry);
     judge(&ctx.forward, Instant::now(), latency::failed);
-    tell(ctx, &error, retry, peer.options.connection_timeout);
+    tell(ctx, &error, retry, &|| reason::words(&error, peer.options.connection_timeout.unwrap_or_default()));
     error
 }
 
@@ -44,9 +49,23 @@ pub fn exchange_failed(
     error: Box<Error>,
     (peer, reused): (&HttpPeer, bool),
 ) -> Box<Error> {
-    let watchdog = ctx.forward.watchdog.take();
-    let mut error = watchdog.and_then(|dog| dog.bark()).unwrap_or(error);
+    let bark = ctx.forward.watchdog.take().and_then(|dog| dog.bark());
+    let mut error = bark.map_or(error, Bark::error);
+    if bark.is_none() && *error.etype() == ErrorType::ReadTimedout && !session.is_body_done() {
+        // the server says nothing, and the client has not said all: it begins
+        error.as_down();
+    }
     let upstream = *error.esource() == ErrorSource::Upstream;
+    let words = |error: &Error| match bark {
+        Some(bark) => bark.words(),
+        None => reason::words(error, peer.options.read_timeout.unwrap_or_default()),
+    };
+    ctx.forward.late = match error.etype() {
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout if upstream => {
+            Some(bark.and_then(|bark| bark.phase).unwrap_or(Phase::Silence))
+        }
+        _ => None,
+    };
     if let Some(second) = second_takes_over(session, ctx, upstream) {
         error.set_retry(true);
         let now = Instant::now();
@@ -56,7 +75,7 @@ pub fn exchange_failed(
             verdict::overtaken(&ctx.forward, took, now);
         } else {
             judge(&ctx.forward, now, latency::failed);
-            tell(ctx, &error, true, peer.options.write_timeout);
+            tell(ctx, &error, true, &|| words(&error));
         }
         first_is_over(ctx, second);
         return error;
@@ -65,7 +84,7 @@ pub fn exchange_failed(
         // `answered` has looked at everything
         error.set_retry(true);
         judge(&ctx.forward, Instant::now(), latency::failed);
-        report(ctx, &error, true, peer.options.write_timeout);
+        report(ctx, true, &|| words(&error));
         return error;
     }
     let wanted = ctx.forward.retry.is_some_and(|retry| match error.etype() {
@@ -91,7 +110,7 @@ pub fn exchange_failed(
             // it may have been closed as idle, although the request may not be repeated
             verdict::stale_for_good(&mut ctx.forward);
         }
-        tell(ctx, &error, retry, peer.options.write_timeout);
+        tell(ctx, &error, retry, &|| words(&error));
     }
     error
 }
@@ -194,7 +213,8 @@ fn another_try(ctx: &Ctx) -> bool {
     let late = retry.within.is_some_and(|within| {
         ctx.request.as_ref().is_some_and(|request| request.info.started.elapsed() >= within)
     });
-    ctx.forward.attempts < retry.attempts && !late
+    let over = ctx.forward.limits.end_by.is_some_and(|(at, _)| at <= Instant::now());
+    ctx.forward.attempts < retry.attempts && !late && !over
 }
 
 /// Whether anybody is left to be asked: a bad answer is better than none.
@@ -213,20 +233,16 @@ fn within_budget(ctx: &Ctx) -> bool {
     granted
 }
 
-/// Says that a try failed: to the machines that judge servers, and in the log. `allowed`: the time
-/// that the server had.
-fn tell(ctx: &mut Ctx, error: &Error, retry: bool, allowed: Option<Duration>) {
-    let why = || reason::words(error, allowed.unwrap_or_default());
-    verdict::failed(&mut ctx.forward, error, &why);
-    report(ctx, error, retry, allowed);
+/// Says that a try failed: to the machines that judge servers, and in the log.
+fn tell(ctx: &mut Ctx, error: &Error, retry: bool, why: &dyn Fn() -> String) {
+    verdict::failed(&mut ctx.forward, error, why);
+    report(ctx, retry, why);
 }
 
-/// `allowed`: the time that the server had.
-fn report(ctx: &Ctx, error: &Error, retry: bool, allowed: Option<Duration>) {
+fn report(ctx: &Ctx, retry: bool, why: &dyn Fn() -> String) {
     let forward = &ctx.forward;
     if let (Some(group), Some(try_on)) = (&forward.group, &forward.endpoint) {
-        let why = reason::words(error, allowed.unwrap_or_default());
         let endpoint = try_on.endpoint();
-        events::try_failed(endpoint.failures(), group.name(), endpoint.name(), &why, retry);
+        events::try_failed(endpoint.failures(), group.name(), endpoint.name(), &why(), retry);
     }
 }

@@ -140,7 +140,7 @@ pub fn ended(session: &Session, ctx: &mut Ctx, error: Option<&Error>) {
     // it was settled at the switch
     let upgraded = session.was_upgraded();
     let outcome = match (ctx.reject, error.map(|error| error.esource())) {
-        (Some(Reject::BadGateway | Reject::GatewayTimeout), _) => Some(Outcome::Failed(&reason)),
+        (Some(Reject::BadGateway | Reject::GatewayTimeout(_)), _) => Some(Outcome::Failed(&reason)),
         // nobody was asked, or the client is to blame
         (Some(_), _) => None,
         (None, Some(ErrorSource::Upstream)) if !upgraded => Some(Outcome::Failed(&reason)),

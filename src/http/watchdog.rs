@@ -1,21 +1,26 @@
-//! Ends a try in which somebody is silent for too long, where Pingora has no deadline for it:
+//! Ends a try that takes too long, where Pingora has no deadline for it:
 //!
-//! - the server of an upgrade before it has switched protocols. Pingora knows one longest silence for
-//!   the whole exchange, and afterwards silence is normal;
-//! - the client of an HTTP/2 request within its body, which Pingora reads without a deadline.
+//! - the server of an upgrade is silent before it has switched protocols. Pingora knows one longest
+//!   silence for the whole exchange, and afterwards silence is normal;
+//! - the client of an HTTP/2 request is silent within its body, which Pingora reads without a deadline;
+//! - the head of the answer, or its end, is not here in time.
 //!
-//! The connection to the server is shut down: Pingora finds it closed, and `forward` says why. Made by
-//! `forward` when a connection stands.
+//! The connection to the server is shut down: Pingora finds it closed, and `retry` says why. Made by
+//! `forward` when a connection stands, and only for a try that has such a deadline.
 
+use super::refusal::Phase;
+use crate::units::Time;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use parking_lot::Mutex;
 use pingora_core::{Error, ErrorType};
 use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 /// Who must not be silent.
@@ -27,19 +32,62 @@ pub enum Who {
     Client,
 }
 
+/// What a try must not take longer than.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Who must not be silent from now on, and for how long.
+    pub silence: Option<(Who, Duration)>,
+    /// From the end of the request to the head of the answer.
+    pub first_byte: Option<Duration>,
+    /// The silences of the server within its answer.
+    pub gaps: Option<Duration>,
+    /// When the head of the answer must be here, and what the try was allowed.
+    pub head_by: Option<(Instant, Duration)>,
+    /// When the answer must be complete, and what the request was allowed.
+    pub end_by: Option<(Instant, Duration)>,
+}
+
+impl Limits {
+    /// Nothing is watched, now or later.
+    pub fn is_none(&self) -> bool {
+        self.silence.is_none()
+            && self.first_byte.is_none()
+            && self.gaps.is_none()
+            && self.head_by.is_none()
+            && self.end_by.is_none()
+    }
+}
+
 /// Watches one try until it is dropped.
 pub struct Watchdog {
     state: Arc<State>,
     task: AbortHandle,
 }
 
+/// Why a try was ended here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bark {
+    /// `None`: it was the client.
+    pub phase: Option<Phase>,
+    pub allowed: Duration,
+}
+
 struct State {
-    who: Who,
-    longest: Duration,
+    armed: Mutex<Armed>,
     begun: Instant,
     /// Milliseconds after `begun` of the last sign of life.
     heard: AtomicU64,
-    barked: AtomicBool,
+    /// `armed` has changed.
+    changed: Notify,
+    barked: OnceLock<Bark>,
+}
+
+struct Armed {
+    limits: Limits,
+    /// When the head must be here because the request was sent.
+    first_byte_by: Option<Instant>,
+    /// The whole request was sent.
+    sent: bool,
 }
 
 impl Watchdog {
@@ -47,34 +95,54 @@ impl Watchdog {
     ///
     /// # Errors
     /// The process has no file descriptor to spare.
-    pub fn set(who: Who, longest: Duration, connection: RawFd) -> io::Result<Watchdog> {
+    pub fn set(limits: Limits, connection: RawFd) -> io::Result<Watchdog> {
         // SAFETY: Pingora owns the connection and keeps it open while its callback calls us.
         let connection = unsafe { BorrowedFd::borrow_raw(connection) }.try_clone_to_owned()?;
-        let heard = AtomicU64::new(0);
-        let state =
-            Arc::new(State { who, longest, begun: Instant::now(), heard, barked: AtomicBool::new(false) });
+        let state = Arc::new(State {
+            armed: Mutex::new(Armed { limits, first_byte_by: None, sent: false }),
+            begun: Instant::now(),
+            heard: AtomicU64::new(0),
+            changed: Notify::new(),
+            barked: OnceLock::new(),
+        });
         let task = tokio::spawn(watch(state.clone(), connection)).abort_handle();
         Ok(Watchdog { state, task })
     }
 
-    pub fn who(&self) -> Who {
-        self.state.who
+    /// There was a sign of life, which counts when it was waited for.
+    pub fn heard(&self, from: Who) {
+        if self.state.armed.lock().limits.silence.is_some_and(|(who, _)| who == from) {
+            self.state.heard();
+        }
     }
 
-    /// There was a sign of life.
-    pub fn heard(&self) {
+    /// The whole request was sent.
+    pub fn request_sent(&self) {
+        let mut armed = self.state.armed.lock();
+        armed.sent = true;
+        armed.limits.silence = armed.limits.silence.filter(|(who, _)| *who != Who::Client);
+        armed.first_byte_by = armed.limits.first_byte.map(|allowed| Instant::now() + allowed);
+        self.state.changed.notify_one();
+    }
+
+    /// The head of the answer is here; after one that is `switching` protocols nothing is watched.
+    pub fn head_is_here(&self, switching: bool) {
         self.state.heard();
+        let mut armed = self.state.armed.lock();
+        armed.first_byte_by = None;
+        let Limits { silence, gaps, end_by, .. } = armed.limits;
+        // from here on the two may be silent as long as Pingora's deadlines allow
+        let silence = silence.filter(|(who, _)| *who == Who::Server).or(gaps.map(|gap| (Who::Server, gap)));
+        armed.limits = match switching {
+            true => Limits::default(),
+            false => Limits { silence, end_by, ..Limits::default() },
+        };
+        self.state.changed.notify_one();
     }
 
     /// Why the try was ended, if it was ended here.
-    pub fn bark(&self) -> Option<Box<Error>> {
-        if !self.state.barked.load(Ordering::Acquire) {
-            return None;
-        }
-        Some(match self.state.who {
-            Who::Server => Error::explain(ErrorType::ReadTimedout, "no answer to an upgrade").into_up(),
-            Who::Client => Error::explain(ErrorType::ReadTimedout, "the request body stalled").into_down(),
-        })
+    pub fn bark(&self) -> Option<Bark> {
+        self.state.barked.get().copied()
     }
 }
 
@@ -84,39 +152,86 @@ impl Drop for Watchdog {
     }
 }
 
+impl Bark {
+    pub fn error(self) -> Box<Error> {
+        match self.phase {
+            Some(phase) => Error::explain(ErrorType::ReadTimedout, phase.reason()).into_up(),
+            None => Error::explain(ErrorType::ReadTimedout, "the request body stalled").into_down(),
+        }
+    }
+
+    /// For the process log.
+    pub fn words(self) -> String {
+        let allowed = Time(self.allowed);
+        match self.phase {
+            Some(Phase::Silence | Phase::Connect) => format!("no answer within {allowed}"),
+            Some(Phase::FirstByte) => format!("no first byte within {allowed} (timeouts.first_byte)"),
+            Some(Phase::Try) => format!("no answer within {allowed} of the try (timeouts.try)"),
+            Some(Phase::Request) => format!("request not complete within {allowed} (timeouts.request)"),
+            None => format!("nothing from the client within {allowed}"),
+        }
+    }
+}
+
 impl State {
     fn heard(&self) {
         let after = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.heard.store(after, Ordering::Release);
     }
 
-    fn deadline(&self) -> Instant {
-        self.begun + Duration::from_millis(self.heard.load(Ordering::Acquire)) + self.longest
+    /// The next deadline, whose silence it is, and what its end is called.
+    fn next(&self) -> Option<(Instant, Option<Who>, Bark)> {
+        let armed = self.armed.lock();
+        let heard = self.begun + Duration::from_millis(self.heard.load(Ordering::Acquire));
+        let silence = armed.limits.silence.map(|(who, allowed)| {
+            let phase = (who == Who::Server).then_some(Phase::Silence);
+            (heard + allowed, Some(who), Bark { phase, allowed })
+        });
+        let by = |at, allowed, phase| (at, None, Bark { phase, allowed });
+        let first_byte = armed.first_byte_by.zip(armed.limits.first_byte);
+        // with a request that is not complete it is the client who takes long
+        let phase = |phase| armed.sent.then_some(phase);
+        [
+            silence,
+            first_byte.map(|(at, allowed)| by(at, allowed, Some(Phase::FirstByte))),
+            armed.limits.head_by.map(|(at, allowed)| by(at, allowed, phase(Phase::Try))),
+            armed.limits.end_by.map(|(at, allowed)| by(at, allowed, phase(Phase::Request))),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, ..)| *at)
     }
+}
 
-    /// Whether it is the other side that everything waits for. Its silence has a deadline elsewhere.
-    fn excused(&self, connection: &OwnedFd) -> bool {
-        match self.who {
-            // it has said something that nobody takes
-            Who::Server => ready(connection, PollFlags::POLLIN),
-            // the server does not take what is there
-            Who::Client => !ready(connection, PollFlags::POLLOUT),
-        }
+/// Whether it is the other side that everything waits for. Its silence has a deadline elsewhere.
+fn excused(who: Who, connection: &OwnedFd) -> bool {
+    match who {
+        // it has said something that nobody takes
+        Who::Server => ready(connection, PollFlags::POLLIN),
+        // the server does not take what is there
+        Who::Client => !ready(connection, PollFlags::POLLOUT),
     }
 }
 
 async fn watch(state: Arc<State>, connection: OwnedFd) {
-    loop {
-        tokio::time::sleep_until(state.deadline().into()).await;
-        if Instant::now() < state.deadline() {
+    let bark = loop {
+        let changed = state.changed.notified();
+        let Some((at, silent, bark)) = state.next() else {
+            changed.await;
             continue;
+        };
+        if Instant::now() < at {
+            tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => {}
+                () = changed => {}
+            }
+        } else if silent.is_some_and(|who| excused(who, &connection)) {
+            state.heard();
+        } else {
+            break bark;
         }
-        if !state.excused(&connection) {
-            break;
-        }
-        state.heard();
-    }
-    state.barked.store(true, Ordering::Release);
+    };
+    state.barked.set(bark).ok();
     // who is gone already needs no end
     SockRef::from(&connection).shutdown(Shutdown::Both).ok();
 }
@@ -129,6 +244,7 @@ fn ready(connection: &OwnedFd, how: PollFlags) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pingora_core::ErrorSource;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
@@ -138,6 +254,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (ours, listener.accept().unwrap().0)
+    }
+
+    fn silence(who: Who, longest: Duration) -> Limits {
+        Limits { silence: Some((who, longest)), ..Limits::default() }
     }
 
     async fn until_barked(dog: &Watchdog) -> bool {
@@ -152,15 +272,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_silent_finds_the_connection_closed() {
-        for (who, source) in [
-            (Who::Server, pingora_core::ErrorSource::Upstream),
-            (Who::Client, pingora_core::ErrorSource::Downstream),
-        ] {
+        for (who, source) in [(Who::Server, ErrorSource::Upstream), (Who::Client, ErrorSource::Downstream)] {
             let (ours, mut theirs) = pair();
-            let dog = Watchdog::set(who, Duration::from_millis(50), ours.as_raw_fd()).unwrap();
+            let dog = Watchdog::set(silence(who, Duration::from_millis(50)), ours.as_raw_fd()).unwrap();
             assert!(until_barked(&dog).await, "{who:?}");
             assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
-            assert_eq!(*dog.bark().unwrap().esource(), source);
+            assert_eq!(*dog.bark().unwrap().error().esource(), source);
         }
     }
 
@@ -168,7 +285,7 @@ mod tests {
     async fn a_server_that_was_not_listened_to_is_excused() {
         let (ours, mut theirs) = pair();
         theirs.write_all(b"x").unwrap();
-        let dog = Watchdog::set(Who::Server, Duration::from_millis(20), ours.as_raw_fd()).unwrap();
+        let dog = Watchdog::set(silence(Who::Server, Duration::from_millis(20)), ours.as_raw_fd()).unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(dog.bark().is_none());
         (&ours).read_exact(&mut [0]).unwrap();
@@ -180,7 +297,7 @@ mod tests {
         let (ours, theirs) = pair();
         ours.set_nonblocking(true).unwrap();
         while (&ours).write(&[0; 65536]).is_ok() {}
-        let dog = Watchdog::set(Who::Client, Duration::from_millis(20), ours.as_raw_fd()).unwrap();
+        let dog = Watchdog::set(silence(Who::Client, Duration::from_millis(20)), ours.as_raw_fd()).unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(dog.bark().is_none());
         drop(theirs);
@@ -189,9 +306,73 @@ mod tests {
     #[tokio::test]
     async fn after_the_drop_nothing_is_closed() {
         let (ours, theirs) = pair();
-        drop(Watchdog::set(Who::Server, Duration::from_millis(20), ours.as_raw_fd()).unwrap());
+        drop(Watchdog::set(silence(Who::Server, Duration::from_millis(20)), ours.as_raw_fd()).unwrap());
         tokio::time::sleep(Duration::from_millis(200)).await;
         (&ours).write_all(b"x").unwrap();
         (&theirs).read_exact(&mut [0]).unwrap();
+    }
+
+    const SOON: Duration = Duration::from_millis(30);
+
+    fn soon() -> Option<(Instant, Duration)> {
+        Some((Instant::now() + SOON, SOON))
+    }
+
+    #[tokio::test]
+    async fn each_deadline_has_its_name() {
+        let of = |phase| Some(Bark { phase, allowed: SOON });
+        for (limits, sent, bark) in [
+            (Limits { first_byte: Some(SOON), ..Limits::default() }, true, of(Some(Phase::FirstByte))),
+            (Limits { head_by: soon(), ..Limits::default() }, true, of(Some(Phase::Try))),
+            (Limits { end_by: soon(), ..Limits::default() }, true, of(Some(Phase::Request))),
+            // the client has not sent all of it
+            (Limits { end_by: soon(), ..Limits::default() }, false, of(None)),
+            (Limits { head_by: soon(), ..Limits::default() }, false, of(None)),
+        ] {
+            let (ours, mut theirs) = pair();
+            let dog = Watchdog::set(limits, ours.as_raw_fd()).unwrap();
+            if sent {
+                dog.request_sent();
+            }
+            assert!(until_barked(&dog).await, "{limits:?}");
+            assert_eq!(dog.bark(), bark, "{limits:?}");
+            assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_head_ends_what_is_about_it() {
+        let (ours, _theirs) = pair();
+        let limits = Limits { first_byte: Some(SOON), head_by: soon(), ..Limits::default() };
+        let dog = Watchdog::set(limits, ours.as_raw_fd()).unwrap();
+        dog.request_sent();
+        dog.head_is_here(false);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(dog.bark(), None);
+
+        let limits = Limits { gaps: Some(SOON), ..Limits::default() };
+        let dog = Watchdog::set(limits, ours.as_raw_fd()).unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(dog.bark(), None, "not before the answer");
+        dog.head_is_here(false);
+        assert!(until_barked(&dog).await);
+        assert_eq!(dog.bark().unwrap().phase, Some(Phase::Silence));
+
+        let (ours, _theirs) = pair();
+        let dog = Watchdog::set(Limits { end_by: soon(), ..limits }, ours.as_raw_fd()).unwrap();
+        dog.head_is_here(true);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(dog.bark(), None, "another protocol has other habits");
+    }
+
+    #[tokio::test]
+    async fn the_first_byte_is_waited_for_when_the_request_was_sent() {
+        let (ours, _theirs) = pair();
+        let limits = Limits { first_byte: Some(SOON), ..Limits::default() };
+        let dog = Watchdog::set(limits, ours.as_raw_fd()).unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(dog.bark(), None);
+        dog.request_sent();
+        assert!(until_barked(&dog).await);
     }
 }

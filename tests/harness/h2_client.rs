@@ -75,6 +75,20 @@ impl H2Client {
         answer.expect("an answer in time").expect("an answer")
     }
 
+    /// Asks, and gives the request up (RST_STREAM) when `enough` holds; whether it came to hold.
+    pub fn ask_and_leave(&mut self, request: &Request, enough: impl Fn() -> bool) -> bool {
+        let (sender, request, scheme) = (self.sender.clone(), request.clone(), self.scheme);
+        let task =
+            self.runtime.spawn(async move { exchange(sender, &request, scheme, true).await.map(drop) });
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !enough() && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        task.abort();
+        let _ = self.runtime.block_on(task);
+        enough()
+    }
+
     /// Asks all of these at once on this one connection; the answers in the same order.
     pub fn try_ask_all(&mut self, requests: &[Request]) -> Vec<Result<Response, Failure>> {
         let scheme = self.scheme;

@@ -31,9 +31,14 @@ impl<'a> Checker<'a> {
         let action = self.action(&who, route);
         let filters = self.chain(&route.value.filters, &who);
         let timeouts = &route.timeouts;
-        for (key, time) in
-            [("connect", timeouts.connect), ("response", timeouts.response), ("tunnel", timeouts.tunnel)]
-        {
+        for (key, time) in [
+            ("connect", timeouts.connect),
+            ("response", timeouts.response),
+            ("first_byte", timeouts.first_byte),
+            ("try", timeouts.one_try),
+            ("request", timeouts.request),
+            ("tunnel", timeouts.tunnel),
+        ] {
             if let Some(time) = time {
                 self.positive(route.span, &format!("timeouts.{key} of {who}"), time);
             }
@@ -51,11 +56,7 @@ impl<'a> Checker<'a> {
             matcher,
             action: action?,
             filters,
-            timeouts: plan::RouteTimeouts {
-                connect: route.timeouts.connect.map(|t| t.0),
-                response: route.timeouts.response.map(|t| t.0),
-                tunnel: route.timeouts.tunnel.map(|t| t.0),
-            },
+            timeouts: timeouts.into(),
             max_body_bytes: route.limits.max_body_bytes.map(|s| s.0),
             retry: route.retry.as_ref().map(plan::Retry::from),
             priority_class: route.priority_class,

@@ -41,12 +41,17 @@ impl Checker<'_> {
         self.balance(name.span, &who, &upstream.balance);
         let timeouts = &upstream.timeouts;
         for (key, time) in [
-            ("connect", timeouts.connect),
-            ("response", timeouts.response),
-            ("tunnel", timeouts.tunnel),
-            ("idle", timeouts.idle),
+            ("connect", Some(timeouts.connect)),
+            ("response", Some(timeouts.response)),
+            ("first_byte", timeouts.first_byte),
+            ("try", timeouts.one_try),
+            ("request", timeouts.request),
+            ("tunnel", Some(timeouts.tunnel)),
+            ("idle", Some(timeouts.idle)),
         ] {
-            self.positive(name.span, &format!("timeouts.{key} of {who}"), time);
+            if let Some(time) = time {
+                self.positive(name.span, &format!("timeouts.{key} of {who}"), time);
+            }
         }
         if let Some(time) = upstream.slow_start {
             self.positive(name.span, &format!("slow_start of {who}"), time);
@@ -74,12 +79,7 @@ impl Checker<'_> {
             outlier,
             breaker,
             panic,
-            timeouts: plan::UpstreamTimeouts {
-                connect: timeouts.connect.0,
-                response: timeouts.response.0,
-                tunnel: timeouts.tunnel.0,
-                idle: timeouts.idle.0,
-            },
+            timeouts: timeouts.into(),
             host: upstream.host.clone(),
             zone: self.file.server.zone.as_ref().map(|zone| Arc::from(zone.value.as_str())),
             slow_start: upstream.slow_start.map(|time| time.0),

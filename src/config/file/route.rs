@@ -241,6 +241,13 @@ pub struct RouteTimeouts {
     pub connect: Option<Time>,
     /// The server's longest silence.
     pub response: Option<Time>,
+    /// The head of the answer is here within this after the whole request was sent.
+    pub first_byte: Option<Time>,
+    /// A try has brought the head of an answer within this after it began.
+    #[serde(rename = "try")]
+    pub one_try: Option<Time>,
+    /// The answer is complete within this after the request began.
+    pub request: Option<Time>,
     /// The server's longest silence after it has switched protocols.
     pub tunnel: Option<Time>,
 }

@@ -182,6 +182,14 @@ pub struct Timeouts {
     pub connect: Time,
     /// The server's longest silence, before and within its answer (504).
     pub response: Time,
+    /// The head of the answer is here within this after the whole request was sent (504); `response`
+    /// without it.
+    pub first_byte: Option<Time>,
+    /// A try has brought the head of an answer within this after it began (504).
+    #[serde(rename = "try")]
+    pub one_try: Option<Time>,
+    /// The answer is complete within this after the request began, whatever it takes (504).
+    pub request: Option<Time>,
     /// The server's longest silence after it has switched protocols, as for a WebSocket.
     pub tunnel: Time,
     /// An unused connection to a server is kept this long.
@@ -193,6 +201,9 @@ impl Default for Timeouts {
         Timeouts {
             connect: Time::secs(3),
             response: Time::secs(60),
+            first_byte: None,
+            one_try: None,
+            request: None,
             tunnel: Time::secs(3600),
             idle: Time::secs(60),
         }

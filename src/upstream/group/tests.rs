@@ -33,6 +33,9 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         timeouts: plan::UpstreamTimeouts {
             connect: Duration::from_secs(1),
             response: Duration::from_secs(1),
+            first_byte: None,
+            one_try: None,
+            request: None,
             tunnel: Duration::from_secs(1),
             idle: Duration::from_secs(1),
         },

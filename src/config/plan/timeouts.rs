@@ -1,0 +1,72 @@
+//! How long to wait for servers: what a group says, and what a route says instead.
+
+use crate::config::file;
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct UpstreamTimeouts {
+    pub connect: Duration,
+    /// The longest silence, before the answer when `first_byte` does not say otherwise, and within it.
+    pub response: Duration,
+    /// From the end of the request to the head of its answer.
+    pub first_byte: Option<Duration>,
+    /// From the beginning of a try to the head of its answer.
+    pub one_try: Option<Duration>,
+    /// From the beginning of the request to the end of its answer.
+    pub request: Option<Duration>,
+    pub tunnel: Duration,
+    pub idle: Duration,
+}
+
+/// `None`: that of the group.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct RouteTimeouts {
+    pub connect: Option<Duration>,
+    pub response: Option<Duration>,
+    pub first_byte: Option<Duration>,
+    pub one_try: Option<Duration>,
+    pub request: Option<Duration>,
+    pub tunnel: Option<Duration>,
+}
+
+impl UpstreamTimeouts {
+    /// These, but for what the route says.
+    pub fn with(&self, route: RouteTimeouts) -> UpstreamTimeouts {
+        UpstreamTimeouts {
+            connect: route.connect.unwrap_or(self.connect),
+            response: route.response.unwrap_or(self.response),
+            first_byte: route.first_byte.or(self.first_byte),
+            one_try: route.one_try.or(self.one_try),
+            request: route.request.or(self.request),
+            tunnel: route.tunnel.unwrap_or(self.tunnel),
+            idle: self.idle,
+        }
+    }
+}
+
+impl From<&file::Timeouts> for UpstreamTimeouts {
+    fn from(file: &file::Timeouts) -> Self {
+        UpstreamTimeouts {
+            connect: file.connect.0,
+            response: file.response.0,
+            first_byte: file.first_byte.map(|time| time.0),
+            one_try: file.one_try.map(|time| time.0),
+            request: file.request.map(|time| time.0),
+            tunnel: file.tunnel.0,
+            idle: file.idle.0,
+        }
+    }
+}
+
+impl From<&file::RouteTimeouts> for RouteTimeouts {
+    fn from(file: &file::RouteTimeouts) -> Self {
+        RouteTimeouts {
+            connect: file.connect.map(|time| time.0),
+            response: file.response.map(|time| time.0),
+            first_byte: file.first_byte.map(|time| time.0),
+            one_try: file.one_try.map(|time| time.0),
+            request: file.request.map(|time| time.0),
+            tunnel: file.tunnel.map(|time| time.0),
+        }
+    }
+}
