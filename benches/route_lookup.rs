@@ -21,6 +21,7 @@ fn route(name: String, matcher: Matcher) -> Arc<Route> {
         name,
         matcher,
         action: Action::Upstream(UpstreamId(0)),
+        error_pages: Vec::new(),
         filters: Vec::new(),
         timeouts: RouteTimeouts::default(),
         max_body_bytes: None,

@@ -3,6 +3,7 @@
 //! `config::check`, consumed by `run::snapshot`.
 
 mod discovery;
+mod error_page;
 mod health;
 mod limits;
 mod passive;
@@ -10,6 +11,7 @@ mod sticky;
 mod timeouts;
 
 pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
+pub use error_page::{ErrorPage, Shows};
 pub use health::{BodyMatch, CheckTls, HealthCheck, HttpCheck, Question, Trust};
 pub use limits::UpstreamLimits;
 pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
@@ -40,6 +42,8 @@ pub struct Plan {
     pub listeners: Vec<Arc<Listener>>,
     /// In file order.
     pub routes: Vec<Arc<Route>>,
+    /// For requests whose route has none that fits, in file order.
+    pub error_pages: Arc<[Arc<ErrorPage>]>,
     /// Referred to by [`UpstreamId`].
     pub upstreams: Vec<Arc<Upstream>>,
 }
@@ -122,6 +126,8 @@ pub struct Route {
     pub matcher: Matcher,
     pub action: Action,
     pub filters: Vec<FilterPlan>,
+    /// The first that fits is shown.
+    pub error_pages: Vec<Arc<ErrorPage>>,
     pub timeouts: RouteTimeouts,
     /// `None`: that of the listener.
     pub max_body_bytes: Option<u64>,

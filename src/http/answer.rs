@@ -1,6 +1,7 @@
 //! The way out: answers of the gate's own, and what is done to every response head and body.
 
 use super::ctx::{Ctx, Matched};
+use super::error_page;
 use super::head::{self, REQUEST_ID};
 use super::refusal::{Phase, Reject};
 use super::reply::{self, Kind};
@@ -13,7 +14,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, Session};
 
-const CONTENT_TYPE: Bytes = Bytes::from_static(b"Content-Type");
+pub(super) const CONTENT_TYPE: Bytes = Bytes::from_static(b"Content-Type");
 
 /// A response made here.
 pub struct Reply {
@@ -48,6 +49,9 @@ pub async fn send(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<
     session.write_response_header(Box::new(head), without_body).await?;
     if !without_body {
         session.write_response_body(Some(reply.body), true).await?;
+    } else if session.req_header().version == Version::HTTP_2 {
+        // Pingora does not end the stream with the head, nor itself when a request has failed
+        session.write_response_body(None, true).await?;
     }
     Ok(())
 }
@@ -58,17 +62,22 @@ pub async fn refuse(session: &mut Session, ctx: &mut Ctx, reject: Reject) -> Res
     if reject.closes() {
         session.set_keepalive(None);
     }
-    let kind = Kind::preferred(&session.req_header().headers);
-    let id = ctx.request.as_ref().map_or("-", |r| r.info.request_id.as_str());
-    let body = reply::body(reject, kind, id);
-    let mut headers = vec![
-        (CONTENT_TYPE, HeaderValue::from_static(kind.content_type())),
-        (Bytes::from_static(b"Cache-Control"), HeaderValue::from_static("no-store")),
-    ];
+    let mut reply = error_page::reply(session.req_header(), ctx, reject.status())
+        .unwrap_or_else(|| short(session.req_header(), ctx, reject));
+    reply.headers.push((Bytes::from_static(b"Cache-Control"), HeaderValue::from_static("no-store")));
     if let Some(seconds) = retry_after(ctx, reject) {
-        headers.push((Bytes::from_static(b"Retry-After"), HeaderValue::from(seconds)));
+        reply.headers.push((Bytes::from_static(b"Retry-After"), HeaderValue::from(seconds)));
     }
-    send(session, ctx, Reply { status: reject.status(), headers, body: body.into() }).await
+    send(session, ctx, reply).await
+}
+
+/// The reply when nothing else is configured.
+fn short(head: &RequestHeader, ctx: &Ctx, reject: Reject) -> Reply {
+    let kind = Kind::preferred(&head.headers);
+    let id = ctx.request.as_ref().map_or("-", |r| r.info.request_id.as_str());
+    let body = reply::body(reject, kind, id).into();
+    let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(kind.content_type()))];
+    Reply { status: reject.status(), headers, body }
 }
 
 /// In how many seconds it may be otherwise: a server of the group may be up again after its next

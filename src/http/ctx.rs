@@ -39,6 +39,8 @@ pub struct Matched {
     pub headers: ProxyHeaders,
     pub max_body_bytes: Option<u64>,
     pub access_log: Option<Arc<AccessLog>>,
+    /// Those of the site: see [`Site`](super::site::Site).
+    pub error_pages: Option<Arc<[Arc<plan::ErrorPage>]>>,
 }
 
 /// What is to be told to servers about the client.

@@ -71,6 +71,7 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
         headers: ProxyHeaders { config: site.proxy_headers, trusted: who.trusted },
         max_body_bytes: max_body.or(listener.limits.max_body_bytes.map(|size| size.0)),
         access_log: site.access_log.clone(),
+        error_pages: site.error_pages.clone(),
         info: RequestInfo {
             client: if who.addr == peer { connection.peer } else { (who.addr, 0).into() },
             https: who.https,

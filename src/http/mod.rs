@@ -9,6 +9,7 @@ pub mod answer;
 mod connection;
 pub mod cookie;
 pub mod ctx;
+mod error_page;
 mod forward;
 pub mod forwarded;
 mod head;

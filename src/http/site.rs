@@ -20,6 +20,8 @@ pub struct Site {
     pub trusted_proxies: Vec<IpNet>,
     pub proxy_headers: ProxyHeaders,
     pub access_log: Option<Arc<AccessLog>>,
+    /// For requests whose route has none that fits; `None` when there is none at all.
+    pub error_pages: Option<Arc<[Arc<plan::ErrorPage>]>>,
     chains: Chains,
 }
 
@@ -39,6 +41,7 @@ impl Site {
             trusted_proxies: plan.trusted_proxies.clone(),
             proxy_headers: plan.proxy_headers,
             access_log,
+            error_pages: Some(plan.error_pages.clone()).filter(|pages| !pages.is_empty()),
             chains: Chains::build(plan),
         }
     }

@@ -3,6 +3,7 @@
 
 mod certificate;
 mod discovery;
+mod error_pages;
 mod filters;
 mod health;
 mod listeners;
@@ -103,6 +104,8 @@ impl<'a> Checker<'a> {
         let upstreams = self.upstreams();
         let listeners = self.listeners();
         let routes = self.routes(&listeners);
+        let file = self.file;
+        let error_pages = self.error_pages("the file", &file.error_pages).into();
         self.sticky_cookies_apart(&routes, &upstreams);
         self.nothing_to_serve();
         self.placement();
@@ -118,6 +121,7 @@ impl<'a> Checker<'a> {
             },
             listeners,
             routes,
+            error_pages,
             upstreams,
         };
         Some(plan)

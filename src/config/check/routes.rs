@@ -30,6 +30,7 @@ impl<'a> Checker<'a> {
         let matcher = self.matcher(&who, route, listeners);
         let action = self.action(&who, route);
         let filters = self.chain(&route.value.filters, &who);
+        let error_pages = self.error_pages(&who, &route.error_pages);
         let timeouts = &route.timeouts;
         for (key, time) in [
             ("connect", timeouts.connect),
@@ -56,6 +57,7 @@ impl<'a> Checker<'a> {
             matcher,
             action: action?,
             filters,
+            error_pages,
             timeouts: timeouts.into(),
             max_body_bytes: route.limits.max_body_bytes.map(|s| s.0),
             retry: route.retry.as_ref().map(plan::Retry::from),

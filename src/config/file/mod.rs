@@ -5,6 +5,7 @@
 
 mod balance;
 mod discover;
+mod error_page;
 mod health;
 mod limits;
 mod listener;
@@ -17,6 +18,7 @@ mod upstream;
 
 pub use balance::*;
 pub use discover::*;
+pub use error_page::*;
 pub use health::*;
 pub use limits::*;
 pub use listener::*;
@@ -62,6 +64,8 @@ pub struct File {
     pub routes: Vec<Located<Route>>,
     /// Named groups of servers.
     pub upstreams: Table<Upstream>,
+    /// What clients are shown instead of the gate's own replies, where their route does not say.
+    pub error_pages: Vec<Located<ErrorPage>>,
     /// How the names of servers are asked for.
     pub dns: Located<Dns>,
 
@@ -80,9 +84,6 @@ pub struct File {
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub stores: Later,
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub error_pages: Later,
 }
 
 /// A key of the vocabulary that is not built yet: writing it is an error, never ignored.

@@ -49,6 +49,8 @@ pub struct Route {
 
     /// What happens to the request on its way in and the response on its way out.
     pub filters: Vec<Raw>,
+    /// What clients are shown instead of the gate's own replies.
+    pub error_pages: Vec<Located<crate::config::file::ErrorPage>>,
     /// Timeouts that differ from those of the group.
     pub timeouts: RouteTimeouts,
     /// Limits that differ from those of the listener.

@@ -77,6 +77,7 @@ fn plan(drafts: Vec<Draft>) -> Vec<Arc<Route>> {
         name: i.to_string(),
         matcher: draft.0,
         action: draft.1,
+        error_pages: Vec::new(),
         filters: Vec::new(),
         timeouts: RouteTimeouts::default(),
         max_body_bytes: None,
