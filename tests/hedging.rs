@@ -147,6 +147,17 @@ fn what_may_not_be_repeated_is_sent_once() {
 }
 
 #[test]
+fn it_does_not_begin_when_no_further_try_may() {
+    let (slow, asked, _) = silent("slow");
+    let other = Backend::start("other");
+    let gate =
+        gate(&[&slow, &other], "hedge: { after: 200ms }, within: 100ms", "timeouts: { response: 600ms }");
+    let statuses = [gate.get("/0").status, gate.get("/1").status];
+    assert!(statuses.contains(&504) && statuses.contains(&200), "{statuses:?}");
+    assert_eq!((count(&asked), other.requests().len()), (1, 1));
+}
+
+#[test]
 fn the_budget_bounds_it() {
     let (a, b) = (Backend::start("a"), Backend::start("b"));
     for backend in [&a, &b] {

@@ -194,6 +194,22 @@ fn the_whole_request_within_its_answer() {
 }
 
 #[test]
+fn a_second_try_that_was_quicker_keeps_the_deadline_too() {
+    let silent = RawServer::start("silent", |mut stream| {
+        read_head(&mut stream);
+        until_gone(&mut stream);
+    });
+    let endless = dripping("endless", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let gate = gate(&[&silent, &endless], "request: 800ms", "hedge: { after: 50ms }, budget: 100%");
+    let mut client = TcpStream::connect(gate.at("web")).unwrap();
+    client.write_all(&Request::get("/a").bytes()).unwrap();
+    let said = said_by(&mut client);
+    assert!(said.starts_with("HTTP/1.1 200 "), "{said:?}");
+    assert!(!said.ends_with("0\r\n\r\n"), "it does not seem complete: {said:?}");
+    assert_eq!(outcome(&gate, "/a"), of(200, 2, "request timed out"));
+}
+
+#[test]
 fn a_request_that_has_become_something_else_is_left_alone() {
     let chat = RawServer::start("chat", |mut stream| {
         read_head(&mut stream);

@@ -2,7 +2,7 @@
 //! tries, and when things happened. It keeps no Site: a long request does not keep an old
 //! configuration in memory.
 
-use super::hedge::{Handover, Hedge};
+use super::hedge::{Handover, Hedge, Socket};
 use super::refusal::{Phase, Reject};
 use super::sticky::Brought;
 use super::watchdog::{Limits, Watchdog};
@@ -87,6 +87,8 @@ pub struct Forward {
     pub hedge: Option<Hedge>,
     /// The connection of the second try, when the request goes on there.
     pub handover: Option<Handover>,
+    /// The connection of the current try, if it is one that was handed over.
+    pub socket: Option<Socket>,
     /// Second tries that were in vain.
     pub hedged: u16,
     /// When the first try began, if the time to its answer is to be known.

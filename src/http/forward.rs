@@ -1,7 +1,7 @@
 //! The way to a server: which one, with which timeouts and head.
 
 use super::ctx::{Ctx, Dialled, Forward, Matched};
-use super::hedge::{self, Hedge};
+use super::hedge::{self, Hedge, Socket};
 use super::queue::{self, Stop};
 use super::refusal::{Phase, Reject};
 use super::watchdog::{Limits, Watchdog, Who};
@@ -118,7 +118,9 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     peer.options.read_timeout = Some(silence);
     peer.options.write_timeout = Some(timeouts.response);
     peer.options.idle_timeout = Some(timeouts.idle);
+    ctx.forward.socket = None;
     if let Some(second) = ctx.forward.handover.take() {
+        ctx.forward.socket = Some(second.socket());
         peer.options.custom_l4 = Some(Arc::new(second));
         // it has been asked already: no kept connection will do, nor can this one be kept
         peer.group_key = fastrand::u64(1..);
@@ -197,6 +199,8 @@ pub fn connected(
     {
         limits.silence = Some((Who::Client, request.info.connection.listener.limits.body_timeout.0));
     }
+    // of a second try that was handed over Pingora does not know the socket
+    let fd = forward.socket.as_ref().and_then(Socket::fd).unwrap_or(fd);
     let watchdog = (!limits.is_none()).then(|| Watchdog::set(limits, fd)).transpose();
     forward.watchdog = watchdog.or_err(ErrorType::InternalError, "no watchdog")?;
     Ok(())
@@ -314,7 +318,11 @@ fn hedge(session: &Session, ctx: &mut Ctx, head: &RequestHeader) {
         HedgeAfter::Time(after) => Some(after.0),
         HedgeAfter::Percentile(percent) => group.times().within(percent),
     };
-    let Some(after) = after else { return };
+    let within = forward.retry.and_then(|retry| retry.within);
+    let late = |after| {
+        within.is_some_and(|w| request.as_ref().is_some_and(|r| r.info.started.elapsed() + after >= w))
+    };
+    let Some(after) = after.filter(|after| !late(*after)) else { return };
     let info = request.as_ref().map(|request| &request.info);
     let key = info.and_then(|info| key::first(group.plan().balance.keys(), session.req_header(), info));
     let order = hedge::Order {

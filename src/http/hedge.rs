@@ -26,10 +26,10 @@ use pingora_http::RequestHeader;
 use socket2::SockRef;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -66,6 +66,8 @@ struct State {
     /// Where the second try counts as in flight, from its beginning until it fails, is taken over or is
     /// of no more use.
     place: Mutex<Option<Place>>,
+    /// The connection of the second try, once it stands: Pingora is not told its number.
+    socket: OnceLock<OwnedFd>,
 }
 
 const RACING: u8 = 0;
@@ -84,6 +86,7 @@ impl Hedge {
             winner: AtomicU8::new(RACING),
             begun: AtomicBool::new(false),
             place: Mutex::new(None),
+            socket: OnceLock::new(),
         });
         let (sender, second) = oneshot::channel();
         tokio::spawn(race(order, first, state.clone(), sender));
@@ -113,7 +116,7 @@ impl Hedge {
     /// Makes the second try, if it still goes on, the one that counts.
     pub fn take_over(self) -> Option<(Place, Handover)> {
         let place = self.state.place.lock().take()?;
-        Some((place, Handover { second: Mutex::new(Some(self.second)) }))
+        Some((place, Handover { state: self.state, second: Mutex::new(Some(self.second)) }))
     }
 }
 
@@ -147,7 +150,7 @@ async fn race(order: Order, first: OwnedFd, state: Arc<State>, mut sender: onesh
             state.place.lock().take();
             return;
         }
-        outcome = order.exchange(server.address(), server.name()) => outcome,
+        outcome = order.exchange(server.address(), server.name(), &state.socket) => outcome,
     };
     match outcome {
         Ok((stream, good)) => {
@@ -202,7 +205,12 @@ impl Order {
     }
 
     /// Asks the server; its answer has begun, and is not that it cannot answer.
-    async fn exchange(&self, address: SocketAddr, name: &str) -> Result<(Stream, bool)> {
+    async fn exchange(
+        &self,
+        address: SocketAddr,
+        name: &str,
+        socket: &OnceLock<OwnedFd>,
+    ) -> Result<(Stream, bool)> {
         let head = self.head_for(name)?;
         let connect = tokio::time::timeout(self.connect_timeout, TcpStream::connect(address));
         let mut stream = match connect.await {
@@ -210,6 +218,9 @@ impl Order {
             Err(_) => return Err(Error::explain(ErrorType::ConnectTimedout, "second try")),
         };
         stream.set_nodelay(true).or_err(ErrorType::SocketError, "second try")?;
+        let own = stream.as_fd().try_clone_to_owned().or_err(ErrorType::SocketError, "second try")?;
+        // the only try that connects here
+        socket.set(own).ok();
         stream.write_all(&head).await.or_err(ErrorType::WriteError, "second try")?;
         let mut begun = BytesMut::new();
         let answer = async {
@@ -243,7 +254,25 @@ impl Order {
 
 /// Gives Pingora the connection of the second try when it wants one.
 pub struct Handover {
+    state: Arc<State>,
     second: Mutex<Option<oneshot::Receiver<Result<Stream>>>>,
+}
+
+impl Handover {
+    /// Where the connection is found when it has been handed over.
+    pub fn socket(&self) -> Socket {
+        Socket(self.state.clone())
+    }
+}
+
+/// The connection of a second try, kept open as long as this lives.
+pub struct Socket(Arc<State>);
+
+impl Socket {
+    /// `None` before it stands.
+    pub fn fd(&self) -> Option<RawFd> {
+        self.0.socket.get().map(AsRawFd::as_raw_fd)
+    }
 }
 
 impl std::fmt::Debug for Handover {

@@ -96,6 +96,9 @@ impl Watchdog {
     /// # Errors
     /// The process has no file descriptor to spare.
     pub fn set(limits: Limits, connection: RawFd) -> io::Result<Watchdog> {
+        if connection < 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a socket"));
+        }
         // SAFETY: Pingora owns the connection and keeps it open while its callback calls us.
         let connection = unsafe { BorrowedFd::borrow_raw(connection) }.try_clone_to_owned()?;
         let state = Arc::new(State {
