@@ -4,7 +4,7 @@
 //! [`Group`](super::Group).
 //!
 //! [`Endpoint`]: super::Endpoint
-//! [`Changes`]: super::endpoint::Changes
+//! [`Changes`]: super::changes::Changes
 
 use super::breaker::{Breaker, Mode};
 use super::endpoint::{EJECTED, OPEN};

@@ -2,7 +2,8 @@
 //! [`Registry`](super::Registry); read by every choice of a server, written by requests that begin
 //! and end, by the health checks and by whoever changes who is in a group.
 
-use super::conduct::{Conduct, Together};
+use super::changes::{CacheLine, Changes};
+use super::conduct::Conduct;
 use super::group::Watch;
 use super::health::{Change, Tally, Thresholds};
 use super::latency::Latency;
@@ -10,11 +11,9 @@ use crate::config::file::InitialHealth;
 use crate::observe::Throttle;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::watch;
 
 /// A server that is down fails every request that is sent to it; the process log says it this often.
 const FAILURE_LINES: Duration = Duration::from_secs(10);
@@ -386,59 +385,6 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// What the servers of a group have in common. It grows whenever the state of one of them changes,
-/// so that whoever keeps something made from it can tell with one load that it is out of date; and
-/// it counts their requests in flight, together.
-#[derive(Debug, Default)]
-pub struct Changes {
-    count: AtomicU64,
-    news: watch::Sender<()>,
-    pub(super) together: Together,
-    // what every request writes
-    in_flight: CacheLine<AtomicUsize>,
-}
-
-impl Changes {
-    /// Ordered before what the caller reads next of the servers' state.
-    pub fn seen(&self) -> u64 {
-        self.count.load(Ordering::Acquire)
-    }
-
-    /// Requests that are now with any of them.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Whether the health of the servers is ignored.
-    pub fn panics(&self) -> bool {
-        self.together.panics()
-    }
-
-    /// Something has changed.
-    pub(super) fn bump(&self) {
-        self.count.fetch_add(1, Ordering::Release);
-        self.news.send_replace(());
-    }
-
-    /// Tells when something changes from now on.
-    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
-        self.news.subscribe()
-    }
-}
-
-/// A value alone on its cache lines (two, as neighbours are fetched in pairs), so that writing it
-/// takes nothing else from other cores.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct CacheLine<T>(pub T);
-
-impl<T> Deref for CacheLine<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.0
     }
 }
 

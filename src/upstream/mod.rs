@@ -1,7 +1,7 @@
 //! The life of a server: discovered -> probed -> chosen.
 //!
 //! - [`registry`]: the live state of servers, kept by group and address; outlives reloads.
-//! - [`endpoint`]: that state: in flight, up or down.
+//! - [`endpoint`]: that state: in flight, up or down; [`changes`]: what those of a group share.
 //! - [`latency`]: and how long it takes to answer.
 //! - [`server`]: a server's part in one group.
 //! - [`membership`]: who is in a group, and who is leaving it.
@@ -23,6 +23,7 @@ pub mod balance;
 pub mod breaker;
 pub mod budget;
 pub mod caps;
+pub mod changes;
 pub mod conduct;
 pub mod discover;
 pub mod endpoint;

@@ -3,7 +3,8 @@
 //! counters and health.
 
 use super::caps::Caps;
-use super::endpoint::{Changes, Endpoint};
+use super::changes::Changes;
+use super::endpoint::Endpoint;
 use super::sticky::Learned;
 use crate::config::file::InitialHealth;
 use crate::config::plan;

@@ -12,7 +12,7 @@
 use super::algorithm::{Ask, Lane};
 use super::pool::{Member, Pool, is_open};
 use super::smooth;
-use crate::upstream::endpoint::CacheLine;
+use crate::upstream::changes::CacheLine;
 use fastrand::Rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

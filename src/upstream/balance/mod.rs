@@ -24,7 +24,7 @@ mod smooth;
 mod tests;
 pub mod tiers;
 
-use super::endpoint::Changes;
+use super::changes::Changes;
 use super::{Server, Servers};
 use crate::config::file::{Balance, SpillOver};
 use arc_swap::{ArcSwap, ArcSwapOption};

@@ -11,7 +11,8 @@
 
 use super::algorithm::{Algorithm, Ask, Lane};
 use super::smooth::{self, Turns};
-use crate::upstream::endpoint::{CacheLine, FULL_WARMTH};
+use crate::upstream::changes::CacheLine;
+use crate::upstream::endpoint::FULL_WARMTH;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

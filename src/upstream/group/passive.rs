@@ -7,8 +7,8 @@ use super::Group;
 use crate::config::plan;
 use crate::observe::events;
 use crate::upstream::breaker::{Admission, Change};
+use crate::upstream::changes::Changes;
 use crate::upstream::conduct::Conduct;
-use crate::upstream::endpoint::Changes;
 
 use crate::upstream::{Endpoint, InFlight};
 use std::sync::Arc;
