@@ -11,7 +11,7 @@
 //! - [`balance`]: the algorithms that choose, as Pingora's `BackendSelection`.
 //! - [`sticky`]: how clients find their way back to the server they were with.
 //! - [`conduct`]: what live requests have shown of servers: [`outlier`] says when one is ejected, [`breaker`]
-//!   when one is left alone, both by [`window`]; [`panic`] when all of that is ignored.
+//!   when one is left alone, both by [`window`]; [`panic`](mod@panic) when all of that is ignored.
 //! - [`budget`]: how many retries there may be.
 //! - [`caps`]: how many requests may be in flight, and who waits for their turn: [`queue`] is the order.
 //! - [`percentile`]: how long most answers take.

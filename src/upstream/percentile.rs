@@ -3,7 +3,7 @@
 //! Pure but for atomics.
 //!
 //! A histogram whose classes grow by an eighth of a doubling, so that what is read from it is at most
-//! 12.5% too long. When it has counted [`WINDOW`] answers all counts are halved: what it says is about the
+//! 12.5% too long. When it has counted `WINDOW` answers all counts are halved: what it says is about the
 //! last few thousand, and never about the day before.
 
 use std::sync::atomic::{AtomicU32, Ordering};

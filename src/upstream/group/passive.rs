@@ -9,7 +9,6 @@ use crate::observe::events;
 use crate::upstream::breaker::{Admission, Change};
 use crate::upstream::changes::Changes;
 use crate::upstream::conduct::Conduct;
-
 use crate::upstream::{Endpoint, InFlight};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
