@@ -39,6 +39,7 @@ pub mod reason;
 pub mod registry;
 pub mod server;
 pub mod sticky;
+mod tasks;
 pub mod upkeep;
 pub mod window;
 

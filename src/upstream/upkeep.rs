@@ -2,6 +2,7 @@
 //! servers warmed up, drained ones let go, ejected ones taken back. Called by `run::server` from a background service.
 
 use super::group::Group;
+use super::tasks;
 use crate::observe::events;
 use pingora_core::server::ShutdownWatch;
 use std::sync::Arc;
@@ -16,29 +17,17 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Keeps these groups until the shutdown, or until it is dropped. To be called within a tokio
 /// runtime that serves no requests.
-pub async fn watch(groups: Vec<Arc<Group>>, mut shutdown: ShutdownWatch) {
+pub async fn watch(groups: Vec<Arc<Group>>, shutdown: ShutdownWatch) {
     let mut tasks = JoinSet::new();
     for group in groups {
         tasks.spawn(keep(group));
     }
-    let all_ended = async {
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                log::error!(target: events::UPSTREAM, "the upkeep of a group ended: {error}");
-            }
-        }
-    };
-    tokio::select! {
-        () = stopped(&mut shutdown) => {}
-        () = all_ended => {}
-    }
-}
-
-/// The shutdown was asked for. A watch whose other end is gone will never say so.
-async fn stopped(shutdown: &mut ShutdownWatch) {
-    if shutdown.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending::<()>().await;
-    }
+    tasks::run(
+        tasks,
+        shutdown,
+        |error| log::error!(target: events::UPSTREAM, "the upkeep of a group ended: {error}"),
+    )
+    .await;
 }
 
 async fn keep(group: Arc<Group>) {

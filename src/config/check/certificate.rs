@@ -1,7 +1,7 @@
 //! Checks of `tls`: certificate and key files are read, parsed and held against each other, so
 //! that nothing is left to fail when the listener starts.
 
-use super::Checker;
+use super::{Checker, files};
 use crate::config::decode::Located;
 use crate::config::file::{Certificate, Tls};
 use crate::config::plan::{self, PrivateKey};
@@ -12,6 +12,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
+
+/// A file of certificates or with a key is no larger.
+const LARGEST: u64 = 16 << 20;
 
 impl Checker<'_> {
     /// `None` when a certificate cannot be used; that was reported.
@@ -121,7 +124,7 @@ fn names_in(leaf: &X509Certificate<'_>) -> Vec<HostPattern> {
 
 /// The certificates of a PEM file: at least one.
 pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = read(path)?;
+    let text = files::read(path, LARGEST)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
         .map_err(|e| format!("`{}` is damaged: {e}\ngive a PEM file", path.display()))?;
@@ -136,7 +139,7 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, St
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let text = read(path)?;
+    let text = files::read(path, LARGEST)?;
     if contains(&text, b"ENCRYPTED") {
         return Err(format!(
             "the key in `{}` is encrypted\ndecrypt it: openssl pkey -in {0} -out plain.key, readable by the gate only",
@@ -150,18 +153,6 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
             "`{}` holds no private key: {what}\ngive a PEM file with a PKCS#8, PKCS#1 or SEC1 key",
             path.display()
         )
-    })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|e| {
-        let why = match e.kind() {
-            std::io::ErrorKind::NotFound => "does not exist".to_string(),
-            std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_string(),
-            std::io::ErrorKind::IsADirectory => "is a directory".to_string(),
-            _ => format!("cannot be read: {e}"),
-        };
-        format!("`{}` {why}\nrelative paths start at the working directory", path.display())
     })
 }
 

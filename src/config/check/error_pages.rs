@@ -1,12 +1,11 @@
 //! Checks of `error_pages`: one thing to show, its file read.
 
-use super::Checker;
+use super::{Checker, files};
 use crate::config::decode::Located;
 use crate::config::file;
 use crate::config::plan::{self, Shows};
 use crate::config::report::Code;
 use http::HeaderValue;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -82,34 +81,12 @@ impl Checker<'_> {
             return Some(Shows::Text { text: text.clone(), content_type });
         }
         let file = page.file.as_ref()?;
-        match read(&file.value) {
+        match files::read(&file.value, LARGEST) {
             Ok(content) => Some(Shows::File { content: content.into(), content_type }),
             Err(why) => {
-                self.error(Code::InvalidValue, file.span, &why);
+                self.error(Code::BadFile, file.span, &why);
                 None
             }
-        }
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut content = Vec::new();
-    let file = std::fs::File::open(path);
-    let read = file.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut content));
-    match read {
-        Ok(_) if content.len() as u64 > LARGEST => Err(format!(
-            "`{}` is larger than 1MB\nerror pages are kept in memory: make it smaller",
-            path.display()
-        )),
-        Ok(_) => Ok(content),
-        Err(error) => {
-            let why = match error.kind() {
-                std::io::ErrorKind::NotFound => "does not exist".to_string(),
-                std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_string(),
-                std::io::ErrorKind::IsADirectory => "is a directory".to_string(),
-                _ => format!("cannot be read: {error}"),
-            };
-            Err(format!("`{}` {why}\nrelative paths start at the working directory", path.display()))
         }
     }
 }

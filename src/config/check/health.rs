@@ -28,7 +28,7 @@ impl Checker<'_> {
             }
         }
         let http = check.http.as_ref().map(|http| self.http_check(who, check.span, http));
-        let tls = check.tls.as_ref().map(|tls| self.check_tls(check, tls));
+        let tls = check.tls.as_ref().map(|tls| self.check_tls(who, check, tls));
         Some(plan::HealthCheck {
             question: self.question(who, check, http)?,
             tls,
@@ -145,7 +145,7 @@ impl Checker<'_> {
         None
     }
 
-    fn check_tls(&mut self, check: &HealthCheck, tls: &CheckTls) -> plan::CheckTls {
+    fn check_tls(&mut self, who: &str, check: &Located<HealthCheck>, tls: &CheckTls) -> plan::CheckTls {
         let asked = check.http.as_ref().and_then(|http| http.host.as_ref());
         let asked = asked.or_else(|| check.grpc.as_ref().and_then(|grpc| grpc.authority.as_ref()));
         let name = tls.sni.as_ref().map(|sni| &sni.value).or(asked).map(without_port);
@@ -162,7 +162,13 @@ impl Checker<'_> {
                 self.error(Code::Conflict, ca.span, message);
                 Trust::Anyone
             }
-            None if !tls.verify => Trust::Anyone,
+            None if !tls.verify => {
+                let message = format!("the health_check of {who} takes any certificate");
+                self.report
+                    .warning(Code::VerificationOff, check.span, message)
+                    .help("name the authorities with `tls: { ca: ... }` instead");
+                Trust::Anyone
+            }
             None => Trust::System,
             Some(ca) => match read_chain(&ca.value).and_then(|authorities| fit(&ca.value, authorities)) {
                 Ok(authorities) => Trust::These(authorities),

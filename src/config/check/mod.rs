@@ -4,9 +4,11 @@
 mod certificate;
 mod discovery;
 mod error_pages;
+mod files;
 mod filters;
 mod health;
 mod listeners;
+mod no_effect;
 mod passive;
 mod placement;
 mod process;
@@ -109,6 +111,7 @@ impl<'a> Checker<'a> {
         self.sticky_cookies_apart(&routes, &upstreams);
         self.nothing_to_serve();
         self.placement();
+        self.no_effect();
         self.unused();
         let plan = Plan {
             server: self.file.server.clone(),

@@ -5,7 +5,7 @@ use super::resolver::Resolvers;
 use super::{Source, members, source};
 use crate::config::plan::Member;
 use crate::observe::events;
-use crate::upstream::Group;
+use crate::upstream::{Group, tasks};
 use pingora_core::Error;
 use pingora_core::server::ShutdownWatch;
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks the sources of these groups until the shutdown, or until it is dropped. `begun` is told when every
 /// source has answered or failed once, or does not within five seconds. To be called within a tokio runtime.
-pub async fn watch(groups: Vec<Arc<Group>>, begun: oneshot::Sender<()>, mut shutdown: ShutdownWatch) {
+pub async fn watch(groups: Vec<Arc<Group>>, begun: oneshot::Sender<()>, shutdown: ShutdownWatch) {
     let mut resolvers = Resolvers::default();
     let mut tasks = JoinSet::new();
     let (first, firsts) = mpsc::channel(1);
@@ -39,19 +39,11 @@ pub async fn watch(groups: Vec<Arc<Group>>, begun: oneshot::Sender<()>, mut shut
         }
     }
     drop((resolvers, first));
-    let all = async {
-        tokio::join!(wait_for(firsts, groups, begun), async {
-            while let Some(ended) = tasks.join_next().await {
-                if let Err(error) = ended {
-                    log::error!(target: events::DISCOVERY, "a source of servers ended: {error}");
-                }
-            }
-        });
-    };
-    tokio::select! {
-        () = stopped(&mut shutdown) => {}
-        () = all => {}
-    }
+    tasks.spawn(wait_for(firsts, groups, begun));
+    tasks::run(tasks, shutdown, |error| {
+        log::error!(target: events::DISCOVERY, "a source of servers ended: {error}");
+    })
+    .await;
 }
 
 /// Every sender of `firsts` is dropped after a first answer.
@@ -61,13 +53,6 @@ async fn wait_for(mut firsts: mpsc::Receiver<()>, groups: Vec<Arc<Group>>, begun
     groups.iter().for_each(|group| group.begin());
     // nobody may be waiting
     begun.send(()).ok();
-}
-
-/// The shutdown was asked for. A watch whose other end is gone will never say so.
-async fn stopped(shutdown: &mut ShutdownWatch) {
-    if shutdown.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 /// Asks one source for ever.

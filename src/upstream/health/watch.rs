@@ -4,7 +4,7 @@
 
 use super::{Change, Probe};
 use crate::observe::events;
-use crate::upstream::{Group, Server, Servers};
+use crate::upstream::{Group, Server, Servers, tasks};
 use pingora_core::server::ShutdownWatch;
 use pingora_load_balancing::Backend;
 use std::collections::HashMap;
@@ -21,29 +21,13 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Checks the servers of these groups until the shutdown, or until it is dropped. Returns at once
 /// when no group has a check. To be called within a tokio runtime.
-pub async fn watch(groups: Vec<Arc<Group>>, mut shutdown: ShutdownWatch) {
+pub async fn watch(groups: Vec<Arc<Group>>, shutdown: ShutdownWatch) {
     let mut tasks = JoinSet::new();
     for group in groups.into_iter().filter(|group| group.probe().is_some()) {
         tasks.spawn(watch_group(group));
     }
-    let all_ended = async {
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                log::error!(target: events::HEALTH, "a health check ended: {error}");
-            }
-        }
-    };
-    tokio::select! {
-        () = stopped(&mut shutdown) => {}
-        () = all_ended => {}
-    }
-}
-
-/// The shutdown was asked for. A watch whose other end is gone will never say so.
-async fn stopped(shutdown: &mut ShutdownWatch) {
-    if shutdown.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending::<()>().await;
-    }
+    tasks::run(tasks, shutdown, |error| log::error!(target: events::HEALTH, "a health check ended: {error}"))
+        .await;
 }
 
 /// Has a task for each server that is in the group.
