@@ -108,6 +108,14 @@ fn shell(command: &str) -> String {
     stdout.into_owned()
 }
 
+/// The lines that a question of a README prints, in order.
+#[track_caller]
+fn answers(question: &str) -> Vec<String> {
+    let mut lines: Vec<_> = shell(question).lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
 #[test]
 fn three_node_servers() {
     if !need_program("node") || !need_program("curl") {
@@ -115,12 +123,7 @@ fn three_node_servers() {
     }
     let mut example = Example::start("three-node-servers");
     let question = example.questions[0].clone();
-    let ask = || {
-        let said = shell(&question);
-        let mut lines: Vec<_> = said.lines().map(str::to_owned).collect();
-        lines.sort();
-        lines
-    };
+    let ask = || answers(&question);
     let from = |port: u16| format!("Hello from port {port}");
     assert_eq!(ask(), [from(3001), from(3001), from(3002), from(3002), from(3003), from(3003)]);
     example.kill("server.js 3002");
@@ -140,12 +143,7 @@ fn dns_discovery() {
     }
     let mut example = Example::start("dns-discovery");
     let question = example.questions[0].clone();
-    let ask = || {
-        let said = shell(&question);
-        let mut lines: Vec<_> = said.lines().map(str::to_owned).collect();
-        lines.sort();
-        lines
-    };
+    let ask = || answers(&question);
     let from = |port: u16| format!("Hello from port {port}");
     eventually("both servers", || ask() == [from(3021), from(3021), from(3022), from(3022)]);
     for command in example.commands_in("shell") {
@@ -173,12 +171,7 @@ fn active_passive() {
     }
     let mut example = Example::start("active-passive");
     let question = example.questions[0].clone();
-    let ask = || {
-        let said = shell(&question);
-        let mut lines: Vec<_> = said.lines().map(str::to_owned).collect();
-        lines.sort();
-        lines
-    };
+    let ask = || answers(&question);
     let from = |port: u16| format!("Hello from port {port}");
     assert_eq!(ask(), [from(3031), from(3031), from(3032), from(3032)]);
     example.kill("server.js 3031");

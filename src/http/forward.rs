@@ -5,7 +5,7 @@ use super::hedge::{self, Hedge, Socket};
 use super::queue::{self, Stop};
 use super::refusal::{Phase, Reject};
 use super::watchdog::{Limits, Watchdog, Who};
-use super::{cookie, forwarded, key, path, sticky, verdict};
+use super::{cookie, forwarded, key, path, retry, sticky, verdict};
 use crate::config::file::{Balance, HedgeAfter, UpstreamHost};
 use crate::filter::Phases;
 use crate::upstream::{Endpoint, Group, InFlight, latency};
@@ -304,7 +304,7 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
 /// Prepares a second try beside the first, if the configuration wants one and this request can be
 /// sent twice.
 fn hedge(session: &Session, ctx: &mut Ctx, head: &RequestHeader) {
-    let Ctx { forward, request, .. } = ctx;
+    let forward = &mut ctx.forward;
     let (Some(dialled), Some(after)) = (forward.connection.take(), forward.retry.and_then(|r| r.hedge))
     else {
         return;
@@ -318,15 +318,11 @@ fn hedge(session: &Session, ctx: &mut Ctx, head: &RequestHeader) {
         HedgeAfter::Time(after) => Some(after.0),
         HedgeAfter::Percentile(percent) => group.times().within(percent),
     };
-    let within = forward.retry.and_then(|retry| retry.within);
-    let late = |after| {
-        within.is_some_and(|w| request.as_ref().is_some_and(|r| r.info.started.elapsed() + after >= w))
-    };
-    let Some(after) = after.filter(|after| !late(*after)) else { return };
-    let info = request.as_ref().map(|request| &request.info);
+    let Some(after) = after.filter(|after| retry::may_begin_in(ctx, *after)) else { return };
+    let info = ctx.request.as_ref().map(|request| &request.info);
     let key = info.and_then(|info| key::first(group.plan().balance.keys(), session.req_header(), info));
     let order = hedge::Order {
-        tried: forward.tried.clone(),
+        tried: ctx.forward.tried.clone(),
         key: key.as_deref().map(Box::from),
         head: head.clone(),
         after,
@@ -335,7 +331,7 @@ fn hedge(session: &Session, ctx: &mut Ctx, head: &RequestHeader) {
         group,
     };
     // without a file descriptor to spare there is none
-    forward.hedge = Hedge::set(order, dialled.fd).ok();
+    ctx.forward.hedge = Hedge::set(order, dialled.fd).ok();
 }
 
 /// The second try is of no more use.

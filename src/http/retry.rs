@@ -17,7 +17,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Waits before a further try, if the configuration says so.
 pub async fn pause(ctx: &Ctx) {
@@ -209,12 +209,16 @@ fn is_repeatable(session: &Session, ctx: &Ctx) -> bool {
 }
 
 fn another_try(ctx: &Ctx) -> bool {
-    let Some(retry) = ctx.forward.retry else { return false };
-    let late = retry.within.is_some_and(|within| {
-        ctx.request.as_ref().is_some_and(|request| request.info.started.elapsed() >= within)
-    });
-    let over = ctx.forward.limits.end_by.is_some_and(|(at, _)| at <= Instant::now());
-    ctx.forward.attempts < retry.attempts && !late && !over
+    let forward = &ctx.forward;
+    forward.retry.is_some_and(|retry| forward.attempts < retry.attempts) && may_begin_in(ctx, Duration::ZERO)
+}
+
+/// Whether a further try may begin after this time: within `retry.within` and `timeouts.request`.
+pub(super) fn may_begin_in(ctx: &Ctx, time: Duration) -> bool {
+    let begins = Instant::now() + time;
+    let within = ctx.forward.retry.and_then(|retry| retry.within).zip(ctx.request.as_ref());
+    let too_late = within.is_some_and(|(within, request)| begins >= request.info.started + within);
+    !too_late && ctx.forward.limits.end_by.is_none_or(|(end, _)| begins < end)
 }
 
 /// Whether anybody is left to be asked: a bad answer is better than none.

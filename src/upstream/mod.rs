@@ -18,6 +18,7 @@
 //! - [`reason`]: what is wrong with a server, in plain words.
 //! - [`discover`]: sources of servers: DNS and watched files.
 //! - [`health`]: the checks that run in the background and mark servers up and down.
+//! - `tasks`: how those two, and the upkeep, run beside the requests until the process ends.
 
 pub mod balance;
 pub mod breaker;

@@ -6,7 +6,7 @@ mod ejection;
 use super::Group;
 use crate::config::plan;
 use crate::observe::events;
-use crate::upstream::breaker::{Admission, Change};
+use crate::upstream::breaker::{Admission, Breaker, Change};
 use crate::upstream::changes::Changes;
 use crate::upstream::conduct::Conduct;
 use crate::upstream::{Endpoint, InFlight};
@@ -19,56 +19,65 @@ pub struct Watch {
     trial: Option<Trial>,
 }
 
-/// A try that a server's breaker lets through to see.
+/// A request that the breaker of the group has let through. Dropped, it has said nothing.
+#[derive(Debug, Default)]
+pub struct Pass {
+    trial: Option<Trial>,
+}
+
+/// What a half-open breaker lets through to see.
 #[derive(Debug)]
 struct Trial {
-    endpoint: Option<Arc<Endpoint>>,
+    /// `None` when it has a verdict.
+    of: Option<Whose>,
     round: u64,
 }
 
+/// Whose breaker it is.
+#[derive(Debug)]
+enum Whose {
+    Server(Arc<Endpoint>),
+    Group(Arc<Changes>),
+}
+
 impl Trial {
+    fn new(of: Whose, round: u64) -> Option<Trial> {
+        Some(Trial { of: Some(of), round })
+    }
+
     /// It has a verdict.
     fn settle(mut self) -> u64 {
-        self.endpoint = None;
+        self.of = None;
         self.round
     }
 }
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        if let Some(endpoint) = &self.endpoint
-            && let Some(conduct) = endpoint.known_conduct()
-        {
-            conduct.breaker.abandon(self.round);
-            endpoint.heed_conduct();
+        match &self.of {
+            Some(Whose::Server(endpoint)) => {
+                if let Some(conduct) = endpoint.known_conduct() {
+                    conduct.breaker.abandon(self.round);
+                    endpoint.heed_conduct();
+                }
+            }
+            Some(Whose::Group(changes)) => changes.together.breaker(Instant::now()).abandon(self.round),
+            None => {}
         }
     }
 }
 
-/// A request that the breaker of the group has let through. Dropped, it has said nothing.
-#[derive(Debug, Default)]
-pub struct Pass {
-    trial: Option<GroupTrial>,
-}
-
-#[derive(Debug)]
-struct GroupTrial {
-    changes: Option<Arc<Changes>>,
-    round: u64,
-}
-
-impl GroupTrial {
-    fn settle(mut self) -> u64 {
-        self.changes = None;
-        self.round
-    }
-}
-
-impl Drop for GroupTrial {
-    fn drop(&mut self) {
-        if let Some(changes) = &self.changes {
-            changes.together.breaker(Instant::now()).abandon(self.round);
-        }
+/// Tells a breaker how it went, in this round if it was a trial.
+fn tell_breaker(
+    breaker: &Breaker,
+    round: Option<u64>,
+    outcome: Outcome<'_>,
+    now: Instant,
+    rules: &plan::Breaker,
+) -> Option<Change> {
+    match outcome.is_failure(&rules.statuses) {
+        true => breaker.failed(round, now, rules),
+        false => breaker.succeeded(round, now, rules),
     }
 }
 
@@ -131,7 +140,7 @@ impl Group {
         match admission {
             Admission::Pass => Some(Watch::default()),
             Admission::Trial(round) => {
-                Some(Watch { trial: Some(Trial { endpoint: Some(endpoint.clone()), round }) })
+                Some(Watch { trial: Trial::new(Whose::Server(endpoint.clone()), round) })
             }
             Admission::Refused(_) => self.changes().panics().then(Watch::default),
         }
@@ -191,10 +200,7 @@ impl Group {
         (outcome, now): (Outcome<'_>, Instant),
     ) {
         let round = watch.trial.map(Trial::settle);
-        let change = match outcome.is_failure(&rules.statuses) {
-            true => conduct.breaker.failed(round, now, rules),
-            false => conduct.breaker.succeeded(round, now, rules),
-        };
+        let change = tell_breaker(&conduct.breaker, round, outcome, now, rules);
         if round.is_some() || change.is_some() {
             endpoint.heed_conduct();
         }
@@ -233,8 +239,7 @@ impl Group {
         match admission {
             Admission::Pass => Ok(Some(Pass::default())),
             Admission::Trial(round) => {
-                let changes = Some(self.shape.changes.clone());
-                Ok(Some(Pass { trial: Some(GroupTrial { changes, round }) }))
+                Ok(Some(Pass { trial: Trial::new(Whose::Group(self.shape.changes.clone()), round) }))
             }
             Admission::Refused(left) => Err(left),
         }
@@ -244,11 +249,8 @@ impl Group {
     pub fn left(&self, pass: Pass, outcome: Outcome<'_>, now: Instant) {
         let Some(rules) = &self.plan.breaker.group else { return };
         let breaker = self.changes().together.breaker(now);
-        let round = pass.trial.map(GroupTrial::settle);
-        let change = match outcome.is_failure(&rules.statuses) {
-            true => breaker.failed(round, now, rules),
-            false => breaker.succeeded(round, now, rules),
-        };
+        let round = pass.trial.map(Trial::settle);
+        let change = tell_breaker(breaker, round, outcome, now, rules);
         if let Some(change) = change {
             events::breaker(self.name(), None, change_words(change, rules));
         }
