@@ -1,7 +1,11 @@
-//! The command line: `run`, `check`, `schema`. Each command is a function from arguments to an
-//! exit code: 0 ok, 1 the gate could not run, 64 wrong usage or configuration (sysexits `EX_USAGE`).
+//! The command line: `run`, `check`, `diff`, `schema`. Each command is a function from arguments to an
+//! exit code: 0 ok, 1 the gate could not run or the answer is no, 64 wrong usage or configuration
+//! (sysexits `EX_USAGE`).
 
-use crate::config::{self, Checked};
+mod check;
+mod diff;
+
+use crate::config;
 use crate::filter::Catalogue;
 use crate::{Error, Gate};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -11,6 +15,8 @@ use std::path::PathBuf;
 
 pub const OK: u8 = 0;
 pub const FAILED: u8 = 1;
+/// As `diff` says it.
+pub const DIFFERENT: u8 = 1;
 pub const USAGE: u8 = 64;
 
 /// A programmable edge proxy and load balancer: one binary, one YAML file.
@@ -39,6 +45,9 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// Show what differs from another configuration. Exits with 0 when nothing does, 1 when something
+    /// does, 64 when one of them has mistakes.
+    Diff(diff::Diff),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
 }
@@ -61,7 +70,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> u8 {
     match Cli::try_parse_from(args) {
         Ok(cli) => match cli.command {
             Command::Run { config } => serve(config),
-            Command::Check { config, format, print } => check(&config, format, print),
+            Command::Check { config, format, print } => check::check(&config, format, print),
+            Command::Diff(arguments) => diff::diff(&arguments),
             Command::Schema => out(&config::schema_text(&Catalogue::standard())),
         },
         Err(error) => {
@@ -85,40 +95,6 @@ fn serve(config: ConfigFile) -> u8 {
             FAILED
         }
     }
-}
-
-fn check(config: &ConfigFile, format: Format, print: bool) -> u8 {
-    let checked = Gate::from_file(&config.file).check();
-    let failed = checked.report.has_errors();
-    match format {
-        Format::Text => text(config, &checked, print),
-        Format::Json => json(&checked, print),
-    };
-    if failed { USAGE } else { OK }
-}
-
-/// Problems to standard error; the resolved configuration, or that all is well, to standard output.
-fn text(config: &ConfigFile, checked: &Checked, print: bool) {
-    if !checked.report.is_empty() {
-        err(checked.report.render_text(&checked.sources).trim_end());
-    }
-    if checked.report.has_errors() {
-        return;
-    }
-    if print {
-        out(&config::print(checked));
-    } else {
-        out(&format!("{}: ok\n", config.file.display()));
-    }
-}
-
-fn json(checked: &Checked, print: bool) {
-    let mut value = checked.report.render_json(&checked.sources);
-    if print && !checked.report.has_errors() {
-        let resolved = config::resolved(checked);
-        value = serde_json::json!({ "problems": value, "resolved": resolved });
-    }
-    out(&format!("{value:#}\n"));
 }
 
 /// A closed pipe on the other end is no error of ours.

@@ -64,7 +64,7 @@ pub fn resolved(checked: &Checked) -> Value {
 }
 
 /// Whether the variable in `${VAR}` is named like a secret.
-fn names_secret(shown: &str) -> bool {
+pub(super) fn names_secret(shown: &str) -> bool {
     let name = shown.trim_start_matches("${").split([':', '}']).next().unwrap_or_default();
     is_secret_key(name)
 }

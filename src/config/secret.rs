@@ -2,8 +2,10 @@
 //! whoever prints a resolved configuration.
 
 use schemars::JsonSchema;
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
 /// What is printed in place of a secret.
@@ -33,8 +35,48 @@ impl fmt::Debug for Secret {
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(MASK)
+        serialize_hidden(&self.0, MASK, s)
     }
+}
+
+/// The key under which a comparable configuration has what is shown of a hidden value.
+pub(crate) const HIDDEN: &str = "$hidden";
+/// And that under which it has the digest, which tells whether two are the same.
+pub(crate) const DIGEST: &str = "$digest";
+
+thread_local! {
+    static COMPARABLE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What is serialised within `work` has a digest beside every hidden value. For
+/// [`comparable`](super::comparable()) only: a digest tells nothing about a good secret, but lets a weak
+/// one be guessed.
+pub(super) fn with_digests<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            COMPARABLE.set(self.0);
+        }
+    }
+    let _restore = Restore(COMPARABLE.replace(true));
+    work()
+}
+
+/// Serialises `shown` in place of `value`.
+pub(super) fn serialize_hidden<S: Serializer>(value: &str, shown: &str, s: S) -> Result<S::Ok, S::Error> {
+    if !COMPARABLE.get() {
+        return s.serialize_str(shown);
+    }
+    let mut map = s.serialize_map(Some(2))?;
+    map.serialize_entry(HIDDEN, shown)?;
+    map.serialize_entry(DIGEST, &digest(value.as_bytes()))?;
+    map.end()
+}
+
+/// What tells whether two hidden values are the same: 128 bits of SHA-256, as hexadecimal digits.
+pub(super) fn digest(value: &[u8]) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, value);
+    hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether a key of this name holds a secret: `secret`, `password`, `token` and their kin, also as the last

@@ -16,6 +16,8 @@ mod routes;
 mod sticky;
 mod upstreams;
 
+pub use files::FileDigests;
+
 use crate::config::decode::decode;
 use crate::config::file::File;
 use crate::config::load::{self, Document};
@@ -33,6 +35,8 @@ pub struct Checked {
     pub plan: Option<Plan>,
     pub report: Report,
     pub sources: Sources,
+    /// The files it names that were read: certificates, keys, error pages.
+    pub files: FileDigests,
 }
 
 impl Checked {
@@ -55,11 +59,12 @@ pub fn check_document(document: Document, catalogue: &Catalogue, mut report: Rep
     let file: File = decode(&document, &document.root, &mut report);
     // what was cut out because of a mistake must not look unused or missing below
     let whole = !report.has_errors();
-    let plan = Checker::new(&document, &file, catalogue, &mut report, whole).plan();
+    let checker = Checker::new(&document, &file, catalogue, &mut report, whole);
+    let (plan, files) = files::noting(|| checker.plan());
     let mut sources = document.sources;
     discovery::files(&file, &mut sources, &mut report);
     let plan = plan.filter(|_| !report.has_errors());
-    Checked { plan, file, sources, report }
+    Checked { plan, file, sources, report, files }
 }
 
 /// What the checks share.

@@ -9,7 +9,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::handover::{RAW, leave, take};
 use crate::config::report::Span;
-use crate::config::secret::{MASK, is_key_material, is_secret_key};
+use crate::config::secret::{MASK, is_key_material, is_secret_key, serialize_hidden};
 use crate::config::yaml::{Data, Entry, Key, Kind, Node, Scalar};
 
 /// An undecoded node, read with [`decode_raw`](super::decode_raw). Compares by its data, prints with its
@@ -114,11 +114,13 @@ impl Serialize for Shown<'_> {
 impl Shown<'_> {
     fn scalar<S: Serializer>(&self, scalar: &Scalar, serializer: S) -> Result<S::Ok, S::Error> {
         if let Some(raw) = &scalar.raw {
-            return serializer.serialize_str(raw);
+            return serialize_hidden(&scalar.text, raw, serializer);
         }
         match scalar.kind() {
             Kind::Null => serializer.serialize_unit(),
-            _ if self.secret || is_key_material(&scalar.text) => serializer.serialize_str(MASK),
+            _ if self.secret || is_key_material(&scalar.text) => {
+                serialize_hidden(&scalar.text, MASK, serializer)
+            }
             Kind::Bool(value) => serializer.serialize_bool(value),
             Kind::Unsigned(number) => serializer.serialize_u64(number),
             Kind::Signed(number) => serializer.serialize_i64(number),
