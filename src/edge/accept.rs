@@ -1,8 +1,12 @@
-//! The accept loop of one listener on one worker. Started by `edge::serve`, ends at shutdown.
+//! The accept loop of one socket. Started by a worker when it is told to, ends when its place is
+//! closed.
 
 use crate::edge::open::Hold;
-use crate::edge::{App, Listening, Shared, Socket, connection, stopping};
+use crate::edge::place::{Closing, Place};
+use crate::edge::worker::Shared;
+use crate::edge::{App, connection};
 use crate::observe::events;
+use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,54 +16,66 @@ use tokio::net::{TcpListener, TcpStream};
 /// How long to wait when the process has no file descriptors left for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Accepts until the shutdown signal. `hold` keeps the process from being seen as drained.
-pub async fn run<A: App>(shared: Arc<Shared<A>>, hold: Hold, socket: Socket) {
-    let Socket { listening, socket } = socket;
-    let name = &listening.plan.name;
-    let listener = match TcpListener::from_std(socket) {
+/// Accepts until the place is closed. `hold` keeps the process from being seen as drained.
+pub async fn run<A: App>(shared: Arc<Shared<A>>, place: Arc<Place>, socket: Socket, hold: Hold) {
+    let listener = match TcpListener::from_std(socket.into()) {
         Ok(listener) => listener,
-        Err(e) => return log::error!("listener `{name}`: cannot accept on {}: {e}", listening.address),
+        Err(e) => {
+            let listening = place.now.load();
+            return events::accept_failed(&listening.trouble, &listening.plan.name, &e);
+        }
     };
-    let mut stop = std::pin::pin!(stopping(shared.shutdown.clone()));
-    loop {
+    let mut closed = std::pin::pin!(place.closed());
+    let how = loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut stop => break,
+            how = &mut closed => break how,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, peer)) => admit(&shared, &listening, tcp, peer),
+            Ok((tcp, peer)) => admit(&shared, &place, tcp, peer),
             // the client has gone again, or the network has trouble: not ours
             Err(e) if is_of_the_client(&e) => {}
             Err(e) => {
-                events::accept_failed(&listening.trouble, name, &e);
+                let listening = place.now.load_full();
+                events::accept_failed(&listening.trouble, &listening.plan.name, &e);
                 tokio::time::sleep(BACK_OFF).await;
             }
         }
+    };
+    match how {
+        Closing::Served => last_ones(&shared, &place, listener),
+        Closing::Left => {}
     }
-    last_ones(&shared, &listening, listener);
     drop(hold);
 }
 
 /// Who has been let in by the kernel is served: closing the socket would reset them.
-fn last_ones<A: App>(shared: &Arc<Shared<A>>, listening: &Arc<Listening>, listener: TcpListener) {
+fn last_ones<A: App>(shared: &Arc<Shared<A>>, place: &Place, listener: TcpListener) {
     let Ok(listener) = listener.into_std() else { return };
-    while let Ok((tcp, peer)) = listener.accept() {
-        if tcp.set_nonblocking(true).is_ok()
-            && let Ok(tcp) = TcpStream::from_std(tcp)
-        {
-            admit(shared, listening, tcp, peer);
+    loop {
+        match listener.accept() {
+            Ok((tcp, peer)) => {
+                if tcp.set_nonblocking(true).is_ok()
+                    && let Ok(tcp) = TcpStream::from_std(tcp)
+                {
+                    admit(shared, place, tcp, peer);
+                }
+            }
+            Err(e) if is_of_the_client(&e) => {}
+            Err(_) => return,
         }
     }
 }
 
 /// Starts the life of a connection, unless there are too many.
-fn admit<A: App>(shared: &Arc<Shared<A>>, listening: &Arc<Listening>, tcp: TcpStream, peer: SocketAddr) {
-    let Some(slot) = listening.count.enter() else {
+fn admit<A: App>(shared: &Arc<Shared<A>>, place: &Place, tcp: TcpStream, peer: SocketAddr) {
+    let listening = place.now.load_full();
+    let Some(slot) = listening.count.enter(&listening.era, shared.worker) else {
         events::connections_full(&listening.full, &listening.plan.name, listening.plan.limits.connections);
         return;
     };
-    tokio::spawn(connection(shared.clone(), listening.clone(), tcp, peer, slot));
+    tokio::spawn(connection::serve(shared.clone(), listening, (tcp, peer), slot));
 }
 
 fn is_of_the_client(e: &io::Error) -> bool {

@@ -175,6 +175,18 @@ impl Conn {
         linger::close_slowly(std::mem::replace(&mut self.io, Transport::Gone), self.slot.take());
     }
 
+    /// Its time is over: nothing more is read or written.
+    fn check_cut(&mut self) -> io::Result<()> {
+        if self.slot.as_ref().is_some_and(|slot| slot.seat().is_cut()) {
+            self.broken = true;
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "cut: the listener or the process ends",
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether a goodbye is due before the socket is closed.
     pub fn is_tls(&self) -> bool {
         matches!(self.io, Transport::Tls(_))

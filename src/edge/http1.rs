@@ -4,10 +4,12 @@
 //! While a connection waits, nothing of Pingora's is in memory.
 
 use crate::edge::conn::Conn;
+use crate::edge::connection::Stop;
 use crate::edge::frames::PREFACE;
 use crate::edge::head::{Framing, Head, Scanner};
 use crate::edge::timer::Timer;
-use crate::edge::{App, Listening, Shared, Stop};
+use crate::edge::worker::Shared;
+use crate::edge::{App, Listening};
 use crate::http::{Refusal, Reject};
 use bytes::BytesMut;
 use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
@@ -21,8 +23,11 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 /// A read for a head; longer heads take several.
 const READ: usize = 8 * 1024;
-/// A connection that was accepted just before the shutdown may send its first request this long.
+/// A connection that was accepted just before the end may send its first request this long.
 const LAST_CALL: Duration = Duration::from_millis(500);
+/// A connection that had a request so recently may have the next one on its way: it is answered,
+/// with the word that it is the last, instead of reset.
+const STILL_BUSY: Duration = Duration::from_secs(1);
 
 /// Serves requests until the connection is closed. Returns it when its client speaks HTTP/2 with
 /// prior knowledge instead.
@@ -86,7 +91,7 @@ struct Arrived {
 /// only and not in that of the connection as well.
 fn process<'a, A: App>(
     shared: &'a Shared<A>,
-    listening: &Listening,
+    listening: &'a Listening,
     conn: Box<Conn>,
     request: Arrived,
 ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>> {
@@ -103,7 +108,7 @@ fn process<'a, A: App>(
     session.set_read_timeout(body_timeout);
     session.set_write_timeout(Some(limits.send_timeout.0));
     session.set_total_drain_timeout(body_timeout);
-    shared.app.process_new_http(session, &shared.shutdown)
+    shared.app.process_new_http(session, listening.era.retired())
 }
 
 /// Answers a head that will not be served, and closes the connection so that the client can read
@@ -224,7 +229,7 @@ impl<'a> Waiting<'a> {
             (Some(started), _) => started + limits.header_timeout.0,
             (None, None) => self.since + limits.idle_timeout.0,
             (None, Some(stopped)) if self.fresh => stopped + LAST_CALL.min(limits.idle_timeout.0),
-            (None, Some(_)) => return Poll::Ready(()),
+            (None, Some(_)) => self.since + STILL_BUSY.min(limits.idle_timeout.0),
         };
         timer.poll(cx, deadline)
     }

@@ -4,14 +4,17 @@
 
 use crate::config::file::ListenerLimits;
 use crate::edge::conn::Conn;
+use crate::edge::connection::Stop;
 use crate::edge::frames::FrameWatch;
 use crate::edge::timer::Timer;
-use crate::edge::{App, Listening, Shared, Stop};
+use crate::edge::worker::Shared;
+use crate::edge::{App, Listening};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{
     H2Accept, H2Options, HttpSession, default_h2_options, handshake,
 };
 use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Ssl};
+use pingora_core::server::ShutdownWatch;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -50,7 +53,7 @@ pub async fn serve<A: App>(
         Ok(Err(e)) => return log::debug!("{peer}: HTTP/2 handshake: {e}"),
         Err(_) => return log::debug!("{peer}: HTTP/2 handshake not complete after {header_timeout:?}"),
     };
-    let streams = Arc::new(Streams::new(shared.clone(), limits.send_timeout.0));
+    let streams = Arc::new(Streams::new(shared.clone(), listening));
     let mut timer = Timer::default();
     let mut idle_timeout = limits.idle_timeout.0;
     let mut draining = false;
@@ -97,6 +100,7 @@ fn options(limits: &ListenerLimits) -> H2Options {
 /// The streams of a connection that are being answered.
 struct Streams<A> {
     shared: Arc<Shared<A>>,
+    retired: ShutdownWatch,
     send_timeout: Duration,
     open: AtomicUsize,
     begun: Instant,
@@ -105,10 +109,11 @@ struct Streams<A> {
 }
 
 impl<A: App> Streams<A> {
-    fn new(shared: Arc<Shared<A>>, send_timeout: Duration) -> Self {
+    fn new(shared: Arc<Shared<A>>, listening: &Listening) -> Self {
         Streams {
             shared,
-            send_timeout,
+            retired: listening.era.retired().clone(),
+            send_timeout: listening.plan.limits.send_timeout.0,
             open: AtomicUsize::new(0),
             begun: Instant::now(),
             idle_since: AtomicU64::new(0),
@@ -122,7 +127,7 @@ impl<A: App> Streams<A> {
             let streams = &stream.0;
             let mut session = ServerSession::new_http2(session);
             session.set_write_timeout(Some(streams.send_timeout));
-            streams.shared.app.process_new_http(session, &streams.shared.shutdown).await;
+            streams.shared.app.process_new_http(session, &streams.retired).await;
         });
     }
 }

@@ -1,11 +1,11 @@
-//! Listening sockets: one per listener and worker, all bound before anything is accepted. Called
-//! by `edge::bind` at the start, while the process may still have the rights for low ports.
+//! Listening sockets: one per address and worker, opened here or by another process. Called by
+//! `edge::commit` before anything is changed.
 
 use crate::config::plan;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// Connections that the kernel keeps until they are accepted (limited by `net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -22,42 +22,105 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// The address, with the port that the kernel chose for port 0, and a socket for each worker. An
-/// error says what to do about it.
-pub fn listen_on(
-    listener: &plan::Listener,
-    workers: usize,
-) -> Result<(SocketAddr, Vec<TcpListener>), String> {
-    sockets(listener.address, workers.max(1)).map_err(|e| explain(listener, &e))
+/// The sockets of one address, all bound.
+pub(super) struct Opened {
+    /// With the port that the kernel chose for port 0.
+    pub address: SocketAddr,
+    /// At least one for each worker: the one with index i is for worker i modulo their number.
+    pub sockets: Vec<Socket>,
+    /// Clients can connect already. Not so beside a listener on an address that covers this one:
+    /// its clients would be taken away from it.
+    pub listens: bool,
+}
+
+impl Opened {
+    /// A second descriptor for each socket.
+    pub fn doubles(&self) -> io::Result<Vec<Socket>> {
+        self.sockets.iter().map(Socket::try_clone).collect()
+    }
+
+    /// Lets clients connect, where that was put off.
+    pub fn listen(&self) -> io::Result<()> {
+        match self.listens {
+            true => Ok(()),
+            false => self.sockets.iter().try_for_each(|socket| socket.listen(BACKLOG)),
+        }
+    }
 }
 
 /// The first socket is bound and listens without `SO_REUSEPORT`: were it set, a second gate could
 /// bind the same address and silently take a share of the connections. It is set once the address
 /// is ours, for the sockets of the other workers.
-fn sockets(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    let first = match listen(address, false) {
-        Err(e) if address.ip().is_unspecified() && address.is_ipv6() && no_ipv6(&e) => {
-            // `*:80` on a machine without IPv6
-            listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), false)?
-        }
-        first => first?,
-    };
-    let actual = first
-        .local_addr()?
-        .as_socket()
-        .ok_or_else(|| io::Error::other("the socket has no internet address"))?;
-    let mut sockets = Vec::with_capacity(workers);
+pub(super) fn open(address: SocketAddr, workers: usize) -> io::Result<Opened> {
+    let first = bind(address, false)?;
+    first.listen(BACKLOG)?;
+    let address = address_of(&first)?;
     if workers > 1 {
         first.set_reuse_port(true)?;
     }
-    sockets.push(first.into());
+    let mut sockets = vec![first];
     for _ in 1..workers {
-        sockets.push(listen(actual, true)?.into());
+        sockets.push(listen(address)?);
     }
-    Ok((actual, sockets))
+    Ok(Opened { address, sockets, listens: true })
 }
 
-fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+/// Beside sockets of this process on an address that overlaps: they have `SO_REUSEPORT` and are
+/// there to be closed. Listening is put off until they are not needed any more.
+pub(super) fn open_beside(address: SocketAddr, workers: usize) -> io::Result<Opened> {
+    let first = bind(address, true)?;
+    let address = address_of(&first)?;
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        sockets.push(bind(address, true)?);
+    }
+    Ok(Opened { address, sockets, listens: false })
+}
+
+/// With sockets that another process has opened: all of them are accepted on, and each worker has
+/// one. Those that are missing are opened, or shared where the kernel does not let us: systemd's
+/// have no `SO_REUSEPORT`, and those of another user cannot be joined.
+pub(super) fn adopt(inherited: Vec<Socket>, workers: usize) -> io::Result<Opened> {
+    let first = inherited.first().ok_or_else(|| io::Error::other("there is no socket"))?;
+    let address = address_of(first)?;
+    let mut sockets = Vec::with_capacity(workers.max(inherited.len()));
+    for socket in &inherited {
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        sockets.push(socket.try_clone()?);
+    }
+    let joined = inherited.iter().all(|socket| socket.reuse_port().unwrap_or(false));
+    for i in inherited.len()..workers {
+        let shared = inherited.get(i % inherited.len()).unwrap_or(first);
+        let own = if joined { listen(address).ok() } else { None };
+        sockets.push(own.map_or_else(|| shared.try_clone(), Ok)?);
+    }
+    Ok(Opened { address, sockets, listens: true })
+}
+
+/// Where a listening socket listens; an error for any other.
+pub(super) fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?.as_socket();
+    address.ok_or_else(|| io::Error::other("the socket has no internet address"))
+}
+
+fn listen(address: SocketAddr) -> io::Result<Socket> {
+    let socket = bind(address, true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    match bind_to(address, reuse_port) {
+        Err(e) if address.ip().is_unspecified() && address.is_ipv6() && no_ipv6(&e) => {
+            // `*:80` on a machine without IPv6
+            bind_to(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), reuse_port)
+        }
+        bound => bound,
+    }
+}
+
+fn bind_to(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // a restart does not have to wait for old connections to time out
     socket.set_reuse_address(true)?;
@@ -72,7 +135,6 @@ fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     // accepted sockets inherit it
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket)
 }
 
@@ -80,14 +142,20 @@ fn no_ipv6(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
-/// What went wrong and what to do about it.
-fn explain(listener: &plan::Listener, e: &io::Error) -> String {
+/// What went wrong and what to do about it. `running`: the process serves already.
+pub(super) fn explain(listener: &plan::Listener, e: &io::Error, running: bool) -> String {
     let address = listener.address;
     let name = &listener.name;
     match e.kind() {
         io::ErrorKind::AddrInUse => format!(
             "listener `{name}`: address {address} is in use: another process (or another weirgate) listens \
              there; stop it or choose another port"
+        ),
+        io::ErrorKind::PermissionDenied if address.port() < 1024 && running => format!(
+            "listener `{name}`: no permission to listen on {address}: ports below 1024 are for root, and the \
+             process has given up that right since it was started; choose a higher port, or let it keep the \
+             right (`AmbientCapabilities=CAP_NET_BIND_SERVICE` in the unit, or `setcap cap_net_bind_service=+ep` \
+             on the weirgate program) and restart it"
         ),
         io::ErrorKind::PermissionDenied if address.port() < 1024 => format!(
             "listener `{name}`: no permission to listen on {address}: ports below 1024 are for root; choose a \

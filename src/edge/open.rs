@@ -1,8 +1,9 @@
 //! Who is connected: the count of open connections of each listener and of all, shared by the
 //! workers. `accept` asks here before it keeps a connection; the server waits here for the last one.
 
+use crate::edge::era::{Era, Seat};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// What keeps the process from ending: accept loops and connections.
@@ -53,33 +54,40 @@ impl Drop for Hold {
     }
 }
 
-/// The open connections of one listener.
+/// The open connections of one address, whatever the plan they were accepted under.
 #[derive(Debug)]
 pub struct Count {
     all: Arc<Open>,
     open: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
     refused: AtomicU64,
 }
 
 impl Count {
     pub(super) fn new(all: Arc<Open>, limit: usize) -> Arc<Count> {
-        Arc::new(Count { all, open: AtomicUsize::new(0), limit, refused: AtomicU64::new(0) })
+        Arc::new(Count {
+            all,
+            open: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// Connections above a lower limit stay; no more come until enough have left.
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// A place for one more connection, kept until the [`Slot`] is dropped; `None` at the limit.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Slot> {
-        if self.open.fetch_add(1, Ordering::AcqRel) >= self.limit {
+    pub(super) fn enter(self: &Arc<Self>, era: &Arc<Era>, worker: usize) -> Option<Slot> {
+        if self.open.fetch_add(1, Ordering::AcqRel) >= self.limit.load(Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::AcqRel);
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         self.all.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Slot { count: self.clone(), _hold: self.all.hold() })
-    }
-
-    pub(super) fn all(&self) -> &Arc<Open> {
-        &self.all
+        let seat = era.enter(worker);
+        Some(Slot { count: self.clone(), era: era.clone(), seat, _hold: self.all.hold() })
     }
 
     /// Connections open now.
@@ -94,14 +102,27 @@ impl Count {
 }
 
 /// The place of one connection among the open ones.
-#[derive(Debug)]
 pub struct Slot {
     count: Arc<Count>,
+    era: Arc<Era>,
+    seat: Arc<Seat>,
     _hold: Hold,
+}
+
+impl Slot {
+    pub(super) fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// True from when the connection is to be closed after its request.
+    pub(super) fn ending(&self) -> &Arc<AtomicBool> {
+        self.era.ending()
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.era.leave(&self.seat);
         self.count.open.fetch_sub(1, Ordering::AcqRel);
         self.count.all.connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -115,12 +136,17 @@ mod tests {
     fn the_limit_holds_and_places_come_back() {
         let open = Arc::new(Open::default());
         let count = Count::new(open.clone(), 2);
-        let (first, second) = (count.enter(), count.enter());
-        assert!(first.is_some() && second.is_some() && count.enter().is_none());
+        let era = Era::new(1);
+        let enter = || count.enter(&era, 0);
+        let (first, second) = (enter(), enter());
+        assert!(first.is_some() && second.is_some() && enter().is_none());
         assert_eq!((count.open(), count.refused(), open.count()), (2, 1, 2));
         drop(first);
-        assert!(count.enter().is_some());
+        assert!(enter().is_some());
+        count.set_limit(1);
+        assert!(enter().is_none());
         drop(second);
+        assert!(enter().is_some());
         assert_eq!((count.open(), open.count()), (0, 0));
     }
 
@@ -129,7 +155,7 @@ mod tests {
         let open = Arc::new(Open::default());
         open.drained().await;
         let accepting = open.hold();
-        let connection = Count::new(open.clone(), 1).enter();
+        let connection = Count::new(open.clone(), 1).enter(&Era::new(1), 0);
         let waiting = tokio::spawn({
             let open = open.clone();
             async move { open.drained().await }

@@ -1,7 +1,9 @@
 //! Whole connections over loopback, through the real accept loop, with a small application behind.
 
+mod changes;
 mod http1;
 mod http2;
+mod inherited;
 mod limits;
 mod setup;
 mod shutdown;

@@ -110,6 +110,12 @@ pub fn response_head(session: &mut Session, ctx: &mut Ctx, head: &mut ResponseHe
         session.set_keepalive(None);
     }
     let client = session.req_header().version;
+    if client != Version::HTTP_2
+        && head.status != StatusCode::SWITCHING_PROTOCOLS
+        && ctx.request.as_ref().is_some_and(|request| request.info.connection.is_ending())
+    {
+        session.set_keepalive(None);
+    }
     if client != Version::HTTP_2 {
         // the version is that of our connection, whatever the server's is (RFC 9110 §6.2)
         head.set_version(Version::HTTP_11);

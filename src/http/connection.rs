@@ -5,6 +5,7 @@ use super::forwarded::Peer;
 use crate::config::plan;
 use pingora_core::protocols::Digest;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Facts about a connection.
@@ -17,6 +18,8 @@ pub struct Connection {
     pub local: SocketAddr,
     /// `None` on plaintext.
     pub tls: Option<TlsFacts>,
+    /// Set when it is to be closed after the request in flight.
+    ending: Arc<AtomicBool>,
     /// Made with the first request: a connection that only waits does not need it.
     forwarded: OnceLock<Box<Peer>>,
 }
@@ -38,7 +41,18 @@ impl Connection {
         local: SocketAddr,
         tls: Option<TlsFacts>,
     ) -> Self {
-        Connection { listener, peer, local, tls, forwarded: OnceLock::new() }
+        Connection { listener, peer, local, tls, ending: Arc::default(), forwarded: OnceLock::new() }
+    }
+
+    /// With what says that its end has come.
+    #[must_use]
+    pub fn ending_by(self, ending: Arc<AtomicBool>) -> Self {
+        Connection { ending, ..self }
+    }
+
+    /// The request in flight is its last.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// What servers are told of the other end.

@@ -25,6 +25,12 @@ pub fn starting(workers: usize) {
     log::info!(target: PROCESS, "weirgate {version} serves with {workers} worker{plural}");
 }
 
+/// A signal asked for the end; everything is served as before for `delay`.
+pub fn about_to_drain(signal: &str, delay: Duration) {
+    let delay = Time(delay);
+    log::info!(target: PROCESS, "{signal}: the end begins in {delay} (server.shutdown_delay)");
+}
+
 /// A signal asked for the end; requests in flight have `grace`.
 pub fn draining(signal: &str, grace: Duration) {
     let seconds = grace.as_secs();
@@ -44,6 +50,36 @@ pub fn stopped(left: usize) {
 pub fn listening(listener: &str, address: &dyn Display, tls: bool) {
     let tls = if tls { " (TLS)" } else { "" };
     log::info!(target: LISTENER, "listener {listener:?} listens on {address}{tls}");
+}
+
+/// A listener serves new connections by another plan. `retired`: those that are open end after their request.
+pub fn listener_changed(listener: &str, address: &dyn Display, retired: bool) {
+    let open = match retired {
+        true => "; open connections end after the request they are at",
+        false => "",
+    };
+    log::info!(target: LISTENER, "listener {listener:?} on {address} has changed{open}");
+}
+
+/// A listener accepts no more; its connections have `grace` to end.
+pub fn listener_closed(listener: &str, address: &dyn Display, open: usize, grace: Duration) {
+    let seconds = grace.as_secs();
+    let open = match open {
+        0 => String::new(),
+        1 => format!("; 1 connection has {seconds} s to end"),
+        n => format!("; {n} connections have {seconds} s to end"),
+    };
+    log::info!(target: LISTENER, "listener {listener:?} on {address} is closed{open}");
+}
+
+/// A socket that was bound cannot listen.
+pub fn listener_failed(listener: &str, address: &dyn Display, error: &io::Error) {
+    log::error!(target: LISTENER, "listener {listener:?} cannot listen on {address}: {error}");
+}
+
+/// A socket that another process opened for this one is closed.
+pub fn socket_not_wanted(address: &dyn Display) {
+    log::warn!(target: LISTENER, "the socket on {address} that was handed to this process is closed: no listener has this address");
 }
 
 /// `accept` failed: mostly too many open files. Said once a minute.

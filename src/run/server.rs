@@ -5,7 +5,7 @@ use super::signals::{self, Signals};
 use super::snapshot::Snapshot;
 use crate::config::file;
 use crate::config::plan::Plan;
-use crate::edge;
+use crate::edge::{self, Edge};
 use crate::http::{Live, Proxy, Refuser};
 use crate::observe::{AccessLog, events};
 use crate::upstream::{self, Registry, discover, health, upkeep};
@@ -18,10 +18,10 @@ use pingora_core::services::Service;
 use pingora_proxy::HttpProxy;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 /// Serves until the process is told to stop.
 ///
@@ -32,34 +32,31 @@ pub fn run(plan: &Plan) -> Result<(), String> {
     let _held = signals::hold();
     let workers = workers(&plan.server);
     // sockets and files before anything is started: what fails, fails here, and as the user who started it
-    let bound = edge::bind(&plan.listeners, workers).map_err(|e| e.to_string())?;
+    let edge = Edge::new(workers);
+    let listeners = edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
     let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
     let snapshot = Snapshot::build(plan, &Registry::new(), access_log.clone())?;
     let pid_file = PidFile::write(&plan.server)?;
 
-    let (drain, draining) = watch::channel(false);
     let (begun, discovered) = oneshot::channel();
-    let open = bound.open();
-    for listening in bound.listeners() {
-        events::listening(&listening.plan.name, &listening.address, listening.plan.tls.is_some());
-    }
-    let edge = EdgeService {
-        bound: Some(bound),
-        workers,
+    let grace = Duration::from_secs(plan.server.grace_period_seconds);
+    edge.commit(listeners, grace);
+    let service = EdgeService {
+        edge: edge.clone(),
         live: snapshot.site.clone(),
         conf: Arc::new(server_conf(&plan.server)),
-        draining,
         discovered: Some(discovered),
         threads: Arc::default(),
     };
-    let threads = edge.threads.clone();
+    let threads = service.threads.clone();
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&plan.server));
-    server.add_service(edge);
+    server.add_service(service);
     server.add_service(UpstreamService { groups: snapshot.groups, begun: Some(begun) });
-    let grace = Duration::from_secs(plan.server.grace_period_seconds);
     let at_once = Arc::new(AtomicBool::new(false));
-    let signals = Signals { drain, open: open.clone(), grace, at_once: at_once.clone() };
+    let cut = Arc::new(AtomicUsize::new(0));
+    let delay = plan.server.shutdown_delay.0;
+    let signals = Signals { edge, delay, grace, at_once: at_once.clone(), cut: cut.clone() };
     server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
     if !at_once.load(Ordering::Acquire) {
@@ -69,7 +66,7 @@ pub fn run(plan: &Plan) -> Result<(), String> {
         log.flush();
     }
     drop(pid_file);
-    events::stopped(open.count());
+    events::stopped(cut.load(Ordering::Acquire));
     Ok(())
 }
 
@@ -124,11 +121,9 @@ type Threads = Arc<parking_lot::Mutex<Vec<JoinHandle<()>>>>;
 /// Accepts and serves connections, on threads of its own: a connection, its requests and the
 /// connections to servers they use stay on one thread.
 struct EdgeService {
-    bound: Option<edge::Bound>,
-    workers: usize,
+    edge: Edge,
     live: Arc<Live>,
     conf: Arc<ServerConf>,
-    draining: ShutdownWatch,
     /// Told when the servers that have to be discovered are known, or are not going to be soon.
     discovered: Option<oneshot::Receiver<()>>,
     threads: Threads,
@@ -137,22 +132,22 @@ struct EdgeService {
 #[async_trait]
 impl Service for EdgeService {
     async fn start_service(&mut self, _fds: Option<ListenFds>, mut stop: ShutdownWatch, _per_fd: usize) {
-        let (Some(bound), Some(discovered)) = (self.bound.take(), self.discovered.take()) else {
-            return;
-        };
+        let Some(discovered) = self.discovered.take() else { return };
         // connections wait in the sockets' queues meanwhile
         tokio::select! {
             _ = stop.changed() => return,
             // an error means that nobody is looking
             _ = discovered => {}
         }
-        for (index, sockets) in bound.into_workers().into_iter().enumerate() {
-            match self.worker(index, sockets) {
+        let shares = self.edge.shares();
+        let workers = shares.len();
+        for (index, share) in shares.into_iter().enumerate() {
+            match self.worker(index, share) {
                 Ok(thread) => self.threads.lock().push(thread),
                 Err(why) => error!("worker {index} could not be started: {why}"),
             }
         }
-        events::starting(self.workers);
+        events::starting(workers);
         stop.changed().await.ok();
     }
 
@@ -162,16 +157,12 @@ impl Service for EdgeService {
 }
 
 impl EdgeService {
-    fn worker(&self, index: usize, sockets: edge::WorkerSockets) -> std::io::Result<JoinHandle<()>> {
+    fn worker(&self, index: usize, share: edge::Share) -> std::io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut proxy = HttpProxy::new(Proxy::new(self.live.clone()), self.conf.clone());
         proxy.handle_init_modules();
-        let worker = edge::Worker {
-            app: Arc::new(proxy),
-            refuser: Arc::new(Refuser::new(self.live.clone())),
-            sockets,
-            shutdown: self.draining.clone(),
-        };
+        let worker =
+            edge::Worker { app: Arc::new(proxy), refuser: Arc::new(Refuser::new(self.live.clone())), share };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || runtime.block_on(edge::serve(worker)))

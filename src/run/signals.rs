@@ -1,26 +1,31 @@
 //! Signals: SIGTERM and SIGQUIT let requests end first, SIGINT does not. SIGHUP does nothing yet
 //! but say so: without a handler it would end the process.
 
-use crate::edge::Open;
+use crate::edge::Edge;
 use crate::observe::events;
 use async_trait::async_trait;
 use log::{info, warn};
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 
 /// Tells the edge to drain, and Pingora's server to stop when that is done.
 pub struct Signals {
-    pub drain: watch::Sender<bool>,
-    pub open: Arc<Open>,
+    pub edge: Edge,
+    /// How long to serve on as before, so that whoever sends clients here notices first.
+    pub delay: Duration,
     /// How long requests in flight may take to end.
     pub grace: Duration,
     /// Set when nothing is to be waited for any more.
     pub at_once: Arc<AtomicBool>,
+    /// How many connections did not end in time.
+    pub cut: Arc<AtomicUsize>,
 }
+
+/// How long connections that were cut may take to go: they have a last word to say.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
@@ -51,22 +56,34 @@ impl ShutdownSignalWatch for Signals {
 
 impl Signals {
     async fn end(&self, int: &mut Signal, name: &str) -> ShutdownSignal {
-        events::draining(name, self.grace);
-        self.drain.send_replace(true);
         tokio::select! {
-            () = self.open.drained() => {}
-            () = tokio::time::sleep(self.grace) => {}
+            () = self.leave(name) => ShutdownSignal::GracefulTerminate,
             _ = int.recv() => {
-                warn!("SIGINT: {} connections are closed at once", self.open.count());
-                return self.fast();
+                warn!("SIGINT: {} connections are closed at once", self.edge.open().count());
+                self.fast()
             }
         }
-        ShutdownSignal::GracefulTerminate
+    }
+
+    /// As soon as the last connection is closed, at the latest when the grace period is over.
+    async fn leave(&self, name: &str) {
+        if !self.delay.is_zero() {
+            events::about_to_drain(name, self.delay);
+            tokio::time::sleep(self.delay).await;
+        }
+        events::draining(name, self.grace);
+        self.edge.shut_down();
+        let open = self.edge.open();
+        if tokio::time::timeout(self.grace, open.drained()).await.is_err() {
+            self.cut.store(self.edge.cut(), Ordering::Release);
+            let _ = tokio::time::timeout(LAST_WORD, open.drained()).await;
+        }
     }
 
     fn fast(&self) -> ShutdownSignal {
         self.at_once.store(true, Ordering::Release);
-        self.drain.send_replace(true);
+        self.edge.shut_down();
+        self.cut.store(self.edge.open().count(), Ordering::Release);
         ShutdownSignal::FastShutdown
     }
 }

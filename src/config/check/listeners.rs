@@ -156,7 +156,7 @@ pub(super) fn name_of(listener: &Listener) -> String {
 
 /// Whether binding both would fail: the same port, and one address covers the other. `[::]` covers
 /// IPv4 too, because sockets on it are dual-stack.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+pub(crate) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let covers = |wide: SocketAddr, narrow: SocketAddr| {
         wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
     };

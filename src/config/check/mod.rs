@@ -17,6 +17,7 @@ mod sticky;
 mod upstreams;
 
 pub use files::FileDigests;
+pub(crate) use listeners::overlap;
 
 use crate::config::decode::decode;
 use crate::config::file::File;

@@ -2,6 +2,7 @@
 
 use crate::config::decode::Located;
 use crate::config::file::Later;
+use crate::units::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -28,7 +29,11 @@ pub struct Server {
     pub group: Option<Located<String>>,
     /// The directory a daemon changes to.
     pub working_directory: Option<Located<PathBuf>>,
-    /// Seconds that requests in flight are given to end after SIGTERM.
+    /// How long to go on serving after SIGTERM before accepting stops, so that a load balancer in front
+    /// can send its clients elsewhere.
+    pub shutdown_delay: Time,
+    /// Seconds that requests in flight are given to end after SIGTERM and `shutdown_delay`; those on a
+    /// listener that a reload removes have as long.
     pub grace_period_seconds: u64,
     /// Seconds that the runtimes are given to stop after the grace period.
     pub graceful_shutdown_timeout_seconds: u64,
@@ -91,6 +96,7 @@ impl Default for Server {
             user: None,
             group: None,
             working_directory: None,
+            shutdown_delay: Time::secs(0),
             grace_period_seconds: 30,
             graceful_shutdown_timeout_seconds: 5,
             client_bind_to_ipv4: Vec::new(),

@@ -20,6 +20,7 @@ impl AsyncRead for Conn {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.check_cut()?;
         match self.gate {
             Gate::Open => self.poll_open(cx, buf),
             Gate::Length(_) | Gate::Chunked(_) => self.poll_body(cx, buf),
@@ -30,6 +31,7 @@ impl AsyncRead for Conn {
 
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_cut()?;
         self.owes_continue = false;
         if self.joins_writes && self.write_buffer.len() + buf.len() <= WRITE_BUFFER {
             self.join(buf);
@@ -43,6 +45,7 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_cut()?;
         self.owes_continue = false;
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         if self.joins_writes && self.write_buffer.len() + total <= WRITE_BUFFER {
@@ -59,11 +62,13 @@ impl AsyncWrite for Conn {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_cut()?;
         ready!(self.poll_flush_buffer(cx))?;
         self.send(cx, |io, cx| io.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_cut()?;
         ready!(self.poll_flush_buffer(cx))?;
         self.send(cx, |io, cx| io.poll_shutdown(cx))
     }

@@ -76,7 +76,7 @@ async fn a_client_that_leaves_ends_its_request() {
     gate.app.entered.acquire().await.unwrap().forget();
     assert_eq!(gate.open.count(), 1);
     drop(client);
-    gate.shutdown.send_replace(true);
+    gate.edge.shut_down();
     tokio::time::timeout(super::setup::PATIENCE, gate.open.drained()).await.expect("the request should end");
 }
 

@@ -112,7 +112,7 @@ async fn shutdown_lets_streams_finish() {
     let mut other = send.clone();
     let slow = tokio::spawn(async move { ask(&mut send, "/slow", b"").await });
     gate.app.entered.acquire().await.unwrap().forget();
-    gate.shutdown.send_replace(true);
+    gate.edge.shut_down();
     // GOAWAY reaches the client, which then opens nothing more
     let refused = async {
         while ask(&mut other, "/new", b"").await.is_ok() {

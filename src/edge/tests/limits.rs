@@ -1,7 +1,7 @@
-use super::setup::{Gate, PATIENCE, listener, millis};
+use super::setup::{Gate, PATIENCE, change, listener, millis};
 use crate::config::file::ListenerLimits;
 use crate::config::plan;
-use crate::edge::bind;
+use crate::edge::Edge;
 use crate::units::Size;
 use std::sync::Arc;
 
@@ -132,22 +132,23 @@ async fn connections_above_the_limit_are_closed_at_once() {
 
 #[test]
 fn a_second_gate_on_the_address_is_an_error() {
-    let first = bind(&[Arc::new(listener())], 3).unwrap();
+    let first = Edge::new(3);
+    change(&first, &[listener()]).unwrap();
     let address = first.listeners()[0].address;
-    let same = Arc::new(plan::Listener { address, name: "again".to_string(), ..listener() });
+    let same = plan::Listener { address, name: "again".to_string(), ..listener() };
     for workers in [1, 3] {
-        let error = bind(std::slice::from_ref(&same), workers).err().unwrap().to_string();
+        let error = change(&Edge::new(workers), std::slice::from_ref(&same)).err().unwrap().to_string();
         assert!(error.contains(&format!("listener `again`: address {address} is in use")), "{error}");
         assert!(error.contains("choose another port"), "{error}");
     }
-    drop(first);
-    bind(&[same], 3).unwrap();
+    first.shut_down();
+    change(&Edge::new(3), &[same]).unwrap();
 }
 
 #[test]
 fn every_address_that_cannot_be_had_is_reported() {
     let foreign = Arc::new(plan::Listener { address: ([192, 0, 2, 1], 80).into(), ..listener() });
-    let error = bind(&[foreign.clone(), Arc::new(listener()), foreign], 1).err().unwrap();
+    let error = Edge::new(1).prepare(&[foreign.clone(), Arc::new(listener()), foreign]).err().unwrap();
     assert_eq!(error.0.len(), 2);
     assert!(error.to_string().contains("192.0.2.1:80 does not belong to this machine"), "{error}");
 }
@@ -155,14 +156,17 @@ fn every_address_that_cannot_be_had_is_reported() {
 /// The kernel spreads connections over the sockets of all workers.
 #[tokio::test]
 async fn every_worker_gets_connections() {
-    let bound = bind(&[Arc::new(listener())], 2).unwrap();
-    let address = bound.listeners()[0].address;
+    let edge = Edge::new(2);
+    change(&edge, &[listener()]).unwrap();
+    let address = edge.listeners()[0].address;
     let mut clients = Vec::new();
     for _ in 0..64 {
         clients.push(tokio::net::TcpStream::connect(address).await.unwrap());
     }
-    for worker in bound.into_workers() {
-        let (accepted, _) = worker.0[0].socket.accept().unwrap();
+    let sockets = edge.sockets().unwrap();
+    assert_eq!(sockets.len(), 2);
+    for (_, socket) in sockets {
+        let (accepted, _) = std::net::TcpListener::from(socket).accept().unwrap();
         assert!(socket2::SockRef::from(&accepted).tcp_nodelay().unwrap(), "inherited from the listener");
     }
 }

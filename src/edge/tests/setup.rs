@@ -2,7 +2,7 @@
 
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{self, ListenerId};
-use crate::edge::{Bound, Open, Worker, bind, serve};
+use crate::edge::{BindError, Changes, Edge, Open, Worker, serve};
 use crate::http::{Connection, HeadRefuser, Refusal};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// No test waits longer than this for anything.
@@ -97,10 +97,12 @@ impl HeadRefuser for Refuser {
 
 /// A running gate.
 pub struct Gate {
+    /// Of the first listener.
     pub address: SocketAddr,
     pub app: Arc<Echo>,
     pub open: Arc<Open>,
-    pub shutdown: watch::Sender<bool>,
+    pub edge: Edge,
+    /// Ends when all workers have.
     pub worker: JoinHandle<()>,
 }
 
@@ -120,18 +122,39 @@ pub fn listener() -> plan::Listener {
 
 impl Gate {
     pub fn start(listener: plan::Listener) -> Gate {
-        let bound = bind(&[Arc::new(listener)], 1).unwrap();
-        Gate::serve(bound)
+        Gate::start_all(&[listener], 1)
     }
 
-    fn serve(bound: Bound) -> Gate {
-        let address = bound.listeners()[0].address;
-        let open = bound.open();
+    pub fn start_all(listeners: &[plan::Listener], workers: usize) -> Gate {
+        let edge = Edge::new(workers);
+        change(&edge, listeners).unwrap();
+        Gate::serve(edge)
+    }
+
+    /// Starts the workers of an edge that has a listener.
+    pub fn serve(edge: Edge) -> Gate {
         let app = Arc::new(Echo { release: Semaphore::new(0), entered: Semaphore::new(0) });
-        let (shutdown, watch) = watch::channel(false);
-        let sockets = bound.into_workers().remove(0);
-        let worker = Worker { app: app.clone(), refuser: Arc::new(Refuser), sockets, shutdown: watch };
-        Gate { address, app, open, shutdown, worker: tokio::spawn(serve(worker)) }
+        let refuser = Arc::new(Refuser);
+        let serving =
+            |share| tokio::spawn(serve(Worker { app: app.clone(), refuser: refuser.clone(), share }));
+        let workers: Vec<_> = edge.shares().into_iter().map(serving).collect();
+        let worker = tokio::spawn(async move {
+            for worker in workers {
+                worker.await.unwrap();
+            }
+        });
+        Gate { address: edge.listeners()[0].address, app, open: edge.open(), edge, worker }
+    }
+
+    /// A reload.
+    pub fn change(&self, listeners: &[plan::Listener]) -> Result<Changes, BindError> {
+        change(&self.edge, listeners)
+    }
+
+    /// The first listener as it is, on the address it got.
+    pub fn plan(&self) -> plan::Listener {
+        let listening = &self.edge.listeners()[0];
+        plan::Listener { address: listening.plan.address, ..(*listening.plan).clone() }
     }
 
     pub async fn connect(&self) -> Client<TcpStream> {
@@ -144,6 +167,18 @@ impl Gate {
         client.send(bytes).await;
         client.rest().await
     }
+}
+
+/// A reload with the grace period that tests have.
+pub fn change(edge: &Edge, listeners: &[plan::Listener]) -> Result<Changes, BindError> {
+    let listeners: Vec<_> = listeners.iter().cloned().map(Arc::new).collect();
+    Ok(edge.commit(edge.prepare(&listeners)?, PATIENCE))
+}
+
+/// A port that nobody listens on.
+pub fn free() -> SocketAddr {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap()
 }
 
 /// A client that speaks in bytes.

@@ -12,7 +12,7 @@ async fn shutdown_drains_and_then_ends() {
     let mut queued = gate.connect().await;
     queued.send("GET /queued HTTP/1.1\r\nHost: a\r\n\r\n").await;
 
-    gate.shutdown.send_replace(true);
+    gate.edge.shut_down();
     assert_eq!(idle.rest().await, "");
     let answer = queued.rest().await;
     assert!(answer.contains("onnection: close") && answer.ends_with("GET /queued "), "{answer}");
@@ -32,7 +32,7 @@ async fn a_head_that_has_begun_may_be_finished_after_the_shutdown() {
     client.send("GET /2 HT").await;
     // until the gate has read it
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    gate.shutdown.send_replace(true);
+    gate.edge.shut_down();
     tokio::task::yield_now().await;
     client.send("TP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(client.rest().await.ends_with("GET /2 "));

@@ -140,7 +140,7 @@ async fn heads_are_refused_over_tls_too_and_shutdown_says_goodbye() {
     assert!(client.rest().await.starts_with("HTTP/1.1 400"));
     let mut client = Client(connect(&gate, "one.example", &[]).await.unwrap());
     assert!(client.get("/").await.starts_with("HTTP/1.1 200"));
-    gate.shutdown.send_replace(true);
+    gate.edge.shut_down();
     assert_eq!(client.rest().await, "");
     tokio::time::timeout(PATIENCE, gate.worker).await.expect("drained").unwrap();
 }

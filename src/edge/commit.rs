@@ -1,0 +1,216 @@
+//! From the listeners that are wanted to those that are at work, in two steps: [`Edge::prepare`] does
+//! everything that can fail and nothing that can be seen, [`Edge::commit`] cannot fail. Called by
+//! `run` at the start and at every reload, one after the other.
+
+use crate::config::check::overlap;
+use crate::config::plan;
+use crate::edge::era::Era;
+use crate::edge::listener::{self, BindError, Opened};
+use crate::edge::open::Count;
+use crate::edge::place::{Closing, Difference, Listening, Place};
+use crate::edge::worker::Order;
+use crate::edge::{Edge, Places};
+use crate::observe::events;
+use socket2::Socket;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Listeners that are ready to work. Dropped, it closes what was opened for them.
+pub struct Prepared {
+    /// In the order of the configuration.
+    steps: Vec<Step>,
+}
+
+enum Step {
+    Keep(Arc<Place>),
+    Change { place: Arc<Place>, next: Arc<Listening>, difference: Difference },
+    Open { place: Arc<Place>, opened: Opened },
+}
+
+/// What a commit did, in the order of the configuration.
+#[derive(Default)]
+pub struct Changes {
+    pub opened: Vec<Arc<Listening>>,
+    pub changed: Vec<Changed>,
+    pub closed: Vec<Arc<Listening>>,
+    /// How many went on as they were.
+    pub kept: usize,
+}
+
+/// A listener that has another plan at the same address.
+pub struct Changed {
+    pub before: Arc<Listening>,
+    pub now: Arc<Listening>,
+    /// Connections that were open are closed after their request; else they go on.
+    pub retired: bool,
+}
+
+impl Edge {
+    /// Opens sockets for addresses that nobody listens on yet and gets TLS ready.
+    ///
+    /// # Errors
+    /// Every address that cannot be had and every certificate that cannot be used, with the fix.
+    /// Nothing has changed then.
+    pub fn prepare(&self, listeners: &[Arc<plan::Listener>]) -> Result<Prepared, BindError> {
+        let places = self.0.places.lock();
+        if places.ended {
+            return Err(BindError(vec![
+                "the process is ending: its listeners do not change any more".to_string(),
+            ]));
+        }
+        let preparing = Preparing { edge: self, places: &places, wanted: listeners };
+        let mut steps = Vec::with_capacity(listeners.len());
+        let mut errors = Vec::new();
+        for plan in listeners {
+            match preparing.step(plan) {
+                Ok(step) => steps.push(step),
+                Err(e) => errors.push(e),
+            }
+        }
+        if errors.is_empty() { Ok(Prepared { steps }) } else { Err(BindError(errors)) }
+    }
+
+    /// New listeners accept, changed ones serve new connections by their new plan, those that are
+    /// not wanted any more stop: their connections are closed after the request in flight, and
+    /// broken off when that takes longer than `grace`.
+    pub fn commit(&self, prepared: Prepared, grace: Duration) -> Changes {
+        let mut places = self.0.places.lock();
+        let mut changes = Changes::default();
+        if places.ended {
+            return changes;
+        }
+        let mut now = Vec::with_capacity(prepared.steps.len());
+        for step in prepared.steps {
+            now.push(self.take(step, &mut changes));
+        }
+        let before = std::mem::replace(&mut places.now, now);
+        places.leaving.retain(|era| Arc::strong_count(era) > 1);
+        let mut leaving = Vec::new();
+        for place in before {
+            if !places.now.iter().any(|now| Arc::ptr_eq(now, &place)) {
+                let listening = place.now.load_full();
+                events::listener_closed(
+                    &listening.plan.name,
+                    &listening.address,
+                    listening.count.open(),
+                    grace,
+                );
+                leaving.extend(place.close(Closing::Served));
+                changes.closed.push(listening);
+            }
+        }
+        places.running = true;
+        for (address, _unused) in std::mem::take(&mut places.inherited) {
+            if !places.now.iter().any(|place| place.now.load().address == address) {
+                events::socket_not_wanted(&address);
+            }
+        }
+        if !leaving.is_empty() {
+            places.leaving.extend(leaving.iter().cloned());
+            self.order(0, Order::CutAt(Instant::now() + grace, leaving));
+        }
+        changes
+    }
+
+    fn take(&self, step: Step, changes: &mut Changes) -> Arc<Place> {
+        match step {
+            Step::Keep(place) => {
+                changes.kept += 1;
+                place
+            }
+            Step::Change { place, next, difference } => {
+                let before = place.now.load_full();
+                let retired = difference == Difference::Terms;
+                events::listener_changed(&next.plan.name, &next.address, retired);
+                place.change(next.clone());
+                changes.changed.push(Changed { before, now: next, retired });
+                place
+            }
+            Step::Open { place, opened } => {
+                let listening = place.now.load_full();
+                let name = &listening.plan.name;
+                if let Err(e) = opened.listen() {
+                    events::listener_failed(name, &listening.address, &e);
+                }
+                events::listening(name, &listening.address, listening.plan.tls.is_some());
+                for (index, socket) in opened.sockets.into_iter().enumerate() {
+                    let hold = self.0.open.hold();
+                    self.order(index, Order::Accept { place: place.clone(), socket, hold });
+                }
+                changes.opened.push(listening);
+                place
+            }
+        }
+    }
+}
+
+/// What a step depends on.
+struct Preparing<'a> {
+    edge: &'a Edge,
+    places: &'a Places,
+    wanted: &'a [Arc<plan::Listener>],
+}
+
+impl Preparing<'_> {
+    fn step(&self, plan: &Arc<plan::Listener>) -> Result<Step, String> {
+        let Some(place) = self.places.now.iter().find(|place| place.wanted == plan.address) else {
+            return self.open(plan);
+        };
+        let now = place.now.load();
+        let difference = Difference::between(&now.plan, plan);
+        let era = match difference {
+            Difference::Nothing => return Ok(Step::Keep(place.clone())),
+            Difference::Ahead => now.era.clone(),
+            Difference::Terms => Era::new(self.edge.0.workers),
+        };
+        let next = Arc::new(now.next(plan, era)?);
+        Ok(Step::Change { place: place.clone(), next, difference })
+    }
+
+    fn open(&self, plan: &Arc<plan::Listener>) -> Result<Step, String> {
+        let explain = |e: std::io::Error| listener::explain(plan, &e, self.places.running);
+        let opened = self.sockets(plan)?;
+        let doubles = opened.doubles().map_err(explain)?;
+        let count = Count::new(self.edge.0.open.clone(), plan.limits.connections);
+        let listening = Listening::first(plan, opened.address, count, Era::new(self.edge.0.workers))?;
+        Ok(Step::Open { place: Arc::new(Place::new(plan.address, listening, doubles)), opened })
+    }
+
+    fn sockets(&self, plan: &plan::Listener) -> Result<Opened, String> {
+        let workers = self.edge.0.workers;
+        let explain = |e: std::io::Error| listener::explain(plan, &e, self.places.running);
+        let inherited = self.inherited(plan.address).map_err(explain)?;
+        if !inherited.is_empty() {
+            return listener::adopt(inherited, workers).map_err(explain);
+        }
+        let beside = |place: &&Arc<Place>| overlap(place.now.load().address, plan.address);
+        let beside: Vec<_> = self.places.now.iter().filter(beside).collect();
+        if beside.is_empty() {
+            return listener::open(plan.address, workers).map_err(explain);
+        }
+        let stays = |place: &Place| self.wanted.iter().any(|plan| plan.address == place.wanted);
+        if beside.iter().any(|place| stays(place)) {
+            return Err(explain(std::io::ErrorKind::AddrInUse.into()));
+        }
+        let opened = beside.iter().try_for_each(|place| place.allow_beside());
+        opened.and_then(|()| listener::open_beside(plan.address, workers)).map_err(|e| {
+            let old = beside
+                .iter()
+                .map(|place| place.now.load().address.to_string())
+                .collect::<Vec<_>>()
+                .join(", ");
+            format!(
+                "listener `{}`: cannot listen on {} while this process still listens on {old} ({e}); reload \
+                 twice (without the old address first, then with the new one), or restart",
+                plan.name, plan.address
+            )
+        })
+    }
+
+    /// Those that another process has opened on this address.
+    fn inherited(&self, address: SocketAddr) -> std::io::Result<Vec<Socket>> {
+        let on_it = self.places.inherited.iter().filter(|(inherited, _)| *inherited == address);
+        on_it.map(|(_, socket)| socket.try_clone()).collect()
+    }
+}

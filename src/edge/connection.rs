@@ -1,0 +1,120 @@
+//! The story of one connection: TLS if the listener has it, then HTTP/1 or HTTP/2 until either side
+//! is done. Started by `accept` as a task of its own.
+
+use crate::edge::conn::Conn;
+use crate::edge::open::Slot;
+use crate::edge::transport::Transport;
+use crate::edge::worker::Shared;
+use crate::edge::{App, Listening, http1, http2, tls};
+use crate::http::{Connection, TlsFacts};
+use crate::observe::events;
+use pingora_core::server::ShutdownWatch;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::net::TcpStream;
+
+/// The life of one connection.
+pub async fn serve<A: App>(
+    shared: Arc<Shared<A>>,
+    listening: Arc<Listening>,
+    (tcp, peer): (TcpStream, SocketAddr),
+    slot: Slot,
+) {
+    let peer = canonical(peer);
+    poll_fn(|cx| {
+        slot.seat().taken_by(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
+    let Some((io, tls, h2)) = handshake(&listening, tcp, peer, &slot).await else { return };
+    let Some(conn) = wrap(io, &listening, peer, tls, slot) else { return };
+    let stopped = std::pin::pin!(stopping(listening.era.retired().clone()));
+    let mut stop = Stop { stopped, since: None };
+    let conn = if h2 { Some(conn) } else { http1::serve(&shared, &listening, conn, &mut stop).await };
+    if let Some(conn) = conn {
+        Box::pin(http2::serve(&shared, &listening, conn, &mut stop)).await;
+    }
+}
+
+/// TLS, if the listener has it; and whether HTTP/2 is spoken from the first byte.
+async fn handshake(
+    listening: &Listening,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    slot: &Slot,
+) -> Option<(Transport, Option<TlsFacts>, bool)> {
+    let h2_only = listening.plan.h2 && !listening.plan.h1;
+    let Some(tls) = &listening.tls else {
+        return Some((Transport::Plain(tcp), None, h2_only));
+    };
+    let limit = listening.plan.limits.tls_handshake_timeout.0;
+    // boxed: its state is large, and gone when the connection is established
+    let mut accepting = Box::pin(tls::accept(tls, tcp, limit));
+    let accepted = poll_fn(|cx| match slot.seat().is_cut() {
+        true => Poll::Ready(None),
+        false => accepting.as_mut().poll(cx).map(Some),
+    });
+    match accepted.await? {
+        Ok(accepted) => Some((accepted.io, Some(accepted.facts), accepted.h2 || h2_only)),
+        Err(why) => {
+            events::handshake_failed(&listening.plan.name, peer.ip(), &why);
+            None
+        }
+    }
+}
+
+/// The stream for Pingora, with the facts about the connection.
+fn wrap(
+    io: Transport,
+    listening: &Listening,
+    peer: SocketAddr,
+    tls: Option<TlsFacts>,
+    slot: Slot,
+) -> Option<Box<Conn>> {
+    let local = if listening.address.ip().is_unspecified() {
+        io.local_addr().map_or(listening.address, canonical)
+    } else {
+        listening.address
+    };
+    let facts = Connection::new(listening.plan.clone(), peer, local, tls).ending_by(slot.ending().clone());
+    Conn::new(io, facts, slot).inspect_err(|e| log::error!("{peer}: {e}")).ok()
+}
+
+/// An IPv4 client of an IPv6 socket under its own address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Returns when what is watched is to end.
+pub async fn stopping(mut shutdown: ShutdownWatch) {
+    // an error says that the sender has gone, and with it the server
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// The end of its era as a connection sees it: registered once, asked many times.
+pub struct Stop<'a> {
+    stopped: Pin<&'a mut (dyn Future<Output = ()> + Send)>,
+    since: Option<Instant>,
+}
+
+impl Stop<'_> {
+    /// Since when it has been given; else the task is woken when it is.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
+        if self.since.is_none() && self.stopped.as_mut().poll(cx).is_ready() {
+            self.since = Some(Instant::now());
+        }
+        self.since
+    }
+
+    pub async fn stopped(&mut self) {
+        std::future::poll_fn(|cx| match self.poll(cx) {
+            Some(_) => Poll::Ready(()),
+            None => Poll::Pending,
+        })
+        .await;
+    }
+}

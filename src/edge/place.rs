@@ -1,0 +1,185 @@
+//! An address that is listened on, and the listener that is at work there now. The sockets stay
+//! while the address does; the listener is exchanged. `commit` opens and closes places, `accept`
+//! takes connections off their sockets.
+
+use crate::config::plan;
+use crate::edge::era::Era;
+use crate::edge::head::HeadLimits;
+use crate::edge::open::Count;
+use crate::edge::tls;
+use crate::observe::Throttle;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use socket2::Socket;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+/// A listener at work, shared by the workers.
+pub struct Listening {
+    pub plan: Arc<plan::Listener>,
+    /// With the port that the kernel chose for port 0.
+    pub address: SocketAddr,
+    /// The connections on this address, those under earlier plans included.
+    pub count: Arc<Count>,
+    pub(super) limits: HeadLimits,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) era: Arc<Era>,
+    /// Log lines that must not become a flood.
+    pub(super) full: Arc<Throttle>,
+    pub(super) trouble: Arc<Throttle>,
+}
+
+/// What a change of plan means for connections that are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Difference {
+    Nothing,
+    /// It concerns handshakes and requests to come, on whichever connection.
+    Ahead,
+    /// It concerns connections: those that are open are retired.
+    Terms,
+}
+
+impl Difference {
+    pub fn between(old: &plan::Listener, new: &plan::Listener) -> Difference {
+        if old == new {
+            return Difference::Nothing;
+        }
+        let mut like_new = plan::Listener { id: new.id, filters: new.filters.clone(), ..old.clone() };
+        if let (Some(tls), Some(new)) = (&mut like_new.tls, &new.tls) {
+            tls.certificates.clone_from(&new.certificates);
+        }
+        if like_new == *new { Difference::Ahead } else { Difference::Terms }
+    }
+}
+
+impl Listening {
+    /// The first at an address.
+    pub(super) fn first(
+        plan: &Arc<plan::Listener>,
+        address: SocketAddr,
+        count: Arc<Count>,
+        era: Arc<Era>,
+    ) -> Result<Listening, String> {
+        Ok(Listening {
+            limits: head_limits(plan),
+            tls: acceptor(plan)?,
+            plan: plan.clone(),
+            address,
+            count,
+            era,
+            full: Arc::new(Throttle::every_minute()),
+            trouble: Arc::new(Throttle::every_minute()),
+        })
+    }
+
+    /// The one that follows at the same address.
+    pub(super) fn next(&self, plan: &Arc<plan::Listener>, era: Arc<Era>) -> Result<Listening, String> {
+        let same_tls = (&self.plan.tls, self.plan.h1, self.plan.h2) == (&plan.tls, plan.h1, plan.h2);
+        Ok(Listening {
+            limits: head_limits(plan),
+            // the same one where nothing differs: sessions can be resumed
+            tls: if same_tls { self.tls.clone() } else { acceptor(plan)? },
+            plan: plan.clone(),
+            address: self.address,
+            count: self.count.clone(),
+            era,
+            full: self.full.clone(),
+            trouble: self.trouble.clone(),
+        })
+    }
+}
+
+fn head_limits(plan: &plan::Listener) -> HeadLimits {
+    HeadLimits {
+        bytes: plan.limits.max_header_bytes.as_usize(),
+        headers: plan.limits.max_headers,
+        uri_bytes: plan.limits.max_uri_bytes.as_usize(),
+    }
+}
+
+fn acceptor(plan: &plan::Listener) -> Result<Option<TlsAcceptor>, String> {
+    let Some(tls) = &plan.tls else { return Ok(None) };
+    let config =
+        tls::server_config(tls, plan.h1, plan.h2).map_err(|e| format!("listener `{}`: {e}", plan.name))?;
+    Ok(Some(TlsAcceptor::from(config)))
+}
+
+/// How accepting ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// Whoever the kernel has let in is accepted first.
+    Served,
+    /// Who waits is left to another process that holds the same sockets.
+    Left,
+}
+
+/// An address that is listened on.
+pub(super) struct Place {
+    /// As the configuration has it: port 0 stays 0.
+    pub wanted: SocketAddr,
+    pub now: ArcSwap<Listening>,
+    /// Everybody who may still be connected; the present era is the last.
+    eras: Mutex<Vec<Arc<Era>>>,
+    closing: watch::Sender<Option<Closing>>,
+    /// A second descriptor for each socket, to hand over.
+    sockets: Mutex<Vec<Socket>>,
+}
+
+impl Place {
+    pub fn new(wanted: SocketAddr, first: Listening, sockets: Vec<Socket>) -> Place {
+        Place {
+            wanted,
+            eras: Mutex::new(vec![first.era.clone()]),
+            now: ArcSwap::from_pointee(first),
+            closing: watch::Sender::new(None),
+            sockets: Mutex::new(sockets),
+        }
+    }
+
+    /// New connections are served by `next`; those under other terms are retired.
+    pub fn change(&self, next: Arc<Listening>) {
+        next.count.set_limit(next.plan.limits.connections);
+        let old = self.now.swap(next.clone());
+        let mut eras = self.eras.lock();
+        if !Arc::ptr_eq(&old.era, &next.era) {
+            old.era.retire();
+            eras.push(next.era.clone());
+        }
+        drop(old);
+        // nobody else knows it: its last connection is closed
+        eras.retain(|era| Arc::strong_count(era) > 1);
+    }
+
+    /// Accepts no more and retires its connections; those, to be cut at a deadline.
+    pub fn close(&self, how: Closing) -> Vec<Arc<Era>> {
+        self.sockets.lock().clear();
+        self.closing.send_replace(Some(how));
+        let eras = self.eras.lock().clone();
+        for era in &eras {
+            era.retire();
+        }
+        eras
+    }
+
+    /// Returns when no more is to be accepted.
+    pub fn closed(&self) -> impl Future<Output = Closing> + Send + use<> {
+        let mut closing = self.closing.subscribe();
+        async move {
+            // an error says that the place has gone
+            closing.wait_for(Option::is_some).await.ok().and_then(|how| *how).unwrap_or(Closing::Served)
+        }
+    }
+
+    /// Lets sockets of this process on an address that overlaps this one be bound.
+    pub fn allow_beside(&self) -> std::io::Result<()> {
+        self.sockets.lock().iter().try_for_each(|socket| socket.set_reuse_port(true))
+    }
+
+    /// A descriptor of each socket, for another process.
+    pub fn hand_out(&self) -> std::io::Result<Vec<OwnedFd>> {
+        self.sockets.lock().iter().map(|socket| Ok(OwnedFd::from(socket.try_clone()?))).collect()
+    }
+}
