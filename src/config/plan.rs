@@ -9,25 +9,27 @@ mod limits;
 mod passive;
 mod sticky;
 mod timeouts;
+mod upstream_tls;
 
 pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
 pub use error_page::{ErrorPage, Shows};
-pub use health::{BodyMatch, CheckTls, HealthCheck, HttpCheck, Question, Trust};
+pub use health::{BodyMatch, HealthCheck, HttpCheck, Question};
 pub use limits::UpstreamLimits;
 pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 pub use timeouts::{RouteTimeouts, UpstreamTimeouts};
+pub use upstream_tls::{ClientCertificate, Trust, UpstreamTls};
 
 use crate::config::file::{
     AccessFormat, Budget, HedgeAfter, Key, ListenerLimits, LogLevel, LogTarget, PriorityClass, ProxyHeaders,
-    RetryWhen, Server, SpillOver, TlsVersion, UpstreamHost,
+    RetryWhen, Server, SpillOver, TlsVersion, UpstreamHost, UpstreamProtocol,
 };
 use crate::config::words::HostPattern;
 use crate::filter::FilterPlan;
 use crate::template::Template;
 use crate::units::Percent;
 use ipnet::IpNet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -228,6 +230,10 @@ pub struct Upstream {
     pub panic: Option<Percent>,
     pub timeouts: UpstreamTimeouts,
     pub host: UpstreamHost,
+    pub protocol: UpstreamProtocol,
+    pub tls: Option<UpstreamTls>,
+    /// The addresses of this machine from which connections are made; empty: those the system picks.
+    pub bind_to: Arc<[IpAddr]>,
     /// The zone of this process.
     pub zone: Option<Arc<str>>,
     pub slow_start: Option<Duration>,
@@ -240,6 +246,8 @@ pub struct Upstream {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     pub address: SocketAddr,
+    /// The host name by which it was found, if it was.
+    pub host: Option<Arc<str>>,
     pub weight: std::num::NonZeroU16,
     /// The tier: 0 is used first.
     pub priority: u16,

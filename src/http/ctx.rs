@@ -2,6 +2,7 @@
 //! tries, and when things happened. It keeps no Site: a long request does not keep an old
 //! configuration in memory.
 
+use super::dial::Progress;
 use super::hedge::{Handover, Hedge, Socket};
 use super::refusal::{Phase, Reject};
 use super::sticky::Brought;
@@ -73,6 +74,8 @@ pub struct Forward {
     pub limits: Limits,
     /// Sees to that.
     pub watchdog: Option<Watchdog>,
+    /// How far the connection of the current try has come, where TLS is spoken on it.
+    pub dialled: Option<Progress>,
     /// What the end of the time to connect means: another deadline may come first.
     pub connect_phase: Option<Phase>,
     /// What took the last try too long, if that is how it ended.

@@ -5,9 +5,11 @@ use super::hedge::{self, Hedge, Socket};
 use super::queue::{self, Stop};
 use super::refusal::{Phase, Reject};
 use super::watchdog::{Limits, Watchdog, Who};
-use super::{cookie, forwarded, key, path, retry, sticky, verdict};
+use super::{cookie, dial, forwarded, key, path, retry, sticky, verdict};
 use crate::config::file::{Balance, HedgeAfter, UpstreamHost};
 use crate::filter::Phases;
+use crate::upstream::reason::NO_H2;
+use crate::upstream::transport::Wanted;
 use crate::upstream::{Endpoint, Group, InFlight, latency};
 use http::{StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -103,11 +105,21 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     };
     let endpoint = try_on.endpoint();
     let head_by = timeouts.one_try.map(|all| (now + all, all));
-    let mut peer = HttpPeer::new(endpoint.address(), false, String::new());
-    let (connect, phase) = first_of(now, timeouts.connect, head_by, end_by);
+    ctx.forward.upgrade = session.is_upgrade_req();
+    // a watchdog ends the connection of a try
+    let alone = timeouts.first_byte.is_some() || head_by.is_some() || end_by.is_some();
+    let mut peer = group.peer(endpoint, Wanted { upgrade: ctx.forward.upgrade, alone });
+    let (connect, phase) = first_of(now, (timeouts.connect, Phase::Connect), head_by, end_by);
     peer.options.connection_timeout = Some(connect);
     ctx.forward.connect_phase = Some(phase);
-    ctx.forward.upgrade = session.is_upgrade_req();
+    ctx.forward.dialled = None;
+    if group.transport().is_tls() {
+        let tcp = dial::tcp(group.transport(), endpoint.address(), (connect, timeouts.tls));
+        (peer.options.custom_l4, ctx.forward.dialled) = (Some(tcp.0), Some(tcp.1));
+        peer.options.connection_timeout = Some(timeouts.tls);
+        peer.options.total_connection_timeout =
+            [head_by, end_by].into_iter().flatten().map(|(at, _)| at.saturating_duration_since(now)).min();
+    }
     // Pingora knows one deadline; a watchdog sees to what is to be shorter
     let silence = match (ctx.forward.upgrade, timeouts.first_byte) {
         // what comes after the switch
@@ -154,15 +166,15 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     Ok(Box::new(peer))
 }
 
-/// How long connecting may take, and what it means when it takes longer.
-fn first_of(
+/// How long a step may take, and what it means when it takes longer.
+pub(super) fn first_of(
     now: Instant,
-    connect: Duration,
+    step: (Duration, Phase),
     head_by: Option<(Instant, Duration)>,
     end_by: Option<(Instant, Duration)>,
 ) -> (Duration, Phase) {
     let until = |by: Option<(Instant, Duration)>| by.map(|(at, _)| at.saturating_duration_since(now));
-    let mut first = (connect, Phase::Connect);
+    let mut first = step;
     for (until, phase) in [(until(head_by), Phase::Try), (until(end_by), Phase::Request)] {
         if let Some(until) = until.filter(|until| *until < first.0) {
             first = (until, phase);
@@ -179,8 +191,10 @@ pub fn connected(
     (reused, fd): (bool, RawFd),
 ) -> Result<()> {
     let forward = &mut ctx.forward;
-    forward.connection = match (forward.retry.and_then(|retry| retry.hedge), &peer.options) {
-        (Some(_), options) if forward.attempts == 1 => Some(Dialled {
+    let hedged = forward.retry.and_then(|retry| retry.hedge).is_some()
+        && forward.group.as_ref().is_some_and(|group| group.transport().is_plain_h1());
+    forward.connection = match &peer.options {
+        options if hedged && forward.attempts == 1 => Some(Dialled {
             fd,
             connect_timeout: options.connection_timeout.unwrap_or_default(),
             response_timeout: options.read_timeout.unwrap_or_default(),
@@ -192,7 +206,11 @@ pub fn connected(
         false => forward.try_started.map(|t| t.elapsed()),
     };
     let mut limits = forward.limits;
+    // what several requests share is not shut down: there the server's silence has to do
+    let shared = forward.group.as_ref().is_some_and(|group| group.transport().may_be_h2())
+        && peer.options.max_h2_streams > 1;
     if limits.silence.is_none()
+        && !shared
         && session.req_header().version == Version::HTTP_2
         && !session.is_body_done()
         && let Some(request) = &ctx.request
@@ -201,7 +219,7 @@ pub fn connected(
     }
     // of a second try that was handed over Pingora does not know the socket
     let fd = forward.socket.as_ref().and_then(Socket::fd).unwrap_or(fd);
-    let watchdog = (!limits.is_none()).then(|| Watchdog::set(limits, fd)).transpose();
+    let watchdog = (!limits.is_none() && !shared).then(|| Watchdog::set(limits, fd)).transpose();
     forward.watchdog = watchdog.or_err(ErrorType::InternalError, "no watchdog")?;
     Ok(())
 }
@@ -298,6 +316,15 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
         chain.upstream_request(&mut exchange, head);
     }
     hedge(session, ctx, head);
+    h2_where_wanted(ctx, head)
+}
+
+/// Pingora falls back to HTTP/1.1 where TLS was agreed on without a word about protocols.
+fn h2_where_wanted(ctx: &Ctx, head: &RequestHeader) -> Result<()> {
+    let wanted = ctx.forward.group.as_ref().is_some_and(|group| group.transport().must_be_h2());
+    if wanted && !ctx.forward.upgrade && head.version != Version::HTTP_2 {
+        return Err(Error::explain(NO_H2, "TLS: the server does not speak HTTP/2").into_up());
+    }
     Ok(())
 }
 

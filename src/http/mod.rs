@@ -2,13 +2,14 @@
 //! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
 //!
 //! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `route` and `path`
-//! (pure), `split`, `key`, `sticky`, `forward` (which server), `queue` (when), `hedge` (two at once?), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
+//! (pure), `split`, `key`, `sticky`, `forward` (which server), `dial` (below TLS), `queue` (when), `hedge` (two at once?), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
 //! `journal`.
 
 pub mod answer;
 mod connection;
 pub mod cookie;
 pub mod ctx;
+mod dial;
 mod error_page;
 mod forward;
 pub mod forwarded;

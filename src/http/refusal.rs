@@ -45,6 +45,8 @@ pub enum Reject {
 pub enum Phase {
     /// `timeouts.connect`
     Connect,
+    /// `timeouts.tls`
+    Tls,
     /// `timeouts.first_byte`
     FirstByte,
     /// `timeouts.response`
@@ -60,6 +62,7 @@ impl Phase {
     pub fn reason(self) -> &'static str {
         match self {
             Phase::Connect => "connect timed out",
+            Phase::Tls => "tls timed out",
             Phase::FirstByte => "first byte timed out",
             Phase::Silence => "response timed out",
             Phase::Try => "try timed out",

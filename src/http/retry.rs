@@ -7,7 +7,7 @@ use super::ctx::Ctx;
 use super::forward::{self, judge};
 use super::refusal::Phase;
 use super::verdict;
-use super::watchdog::Bark;
+use super::watchdog::{Bark, Limits};
 use crate::config::plan;
 use crate::observe::events;
 use crate::upstream::caps::{Place, Slot};
@@ -32,14 +32,36 @@ pub async fn pause(ctx: &Ctx) {
 
 /// No connection was made, so nothing was sent: any request may be tried elsewhere.
 pub fn connect_failed(ctx: &mut Ctx, peer: &HttpPeer, mut error: Box<Error>) -> Box<Error> {
+    let mut allowed = peer.options.connection_timeout.unwrap_or_default();
     if *error.root_etype() == ErrorType::ConnectTimedout {
-        ctx.forward.late = ctx.forward.connect_phase;
+        (allowed, ctx.forward.late) = connect_took(ctx, allowed);
     }
     let retry = ctx.forward.retry.is_some_and(|r| r.on_connect) && another_try(ctx);
+    // a connection that was there already has ended before the request was on it
+    ctx.forward.stale |= *error.root_etype() == ErrorType::H2Error;
     error.set_retry(retry);
     judge(&ctx.forward, Instant::now(), latency::failed);
-    tell(ctx, &error, retry, &|| reason::words(&error, peer.options.connection_timeout.unwrap_or_default()));
+    let late = ctx.forward.late;
+    tell(ctx, &error, retry, &|| match late {
+        Some(Phase::Tls) => reason::no_handshake(allowed),
+        Some(_) | None => reason::words(&error, allowed),
+    });
     error
+}
+
+/// What connecting was allowed, and which deadline has passed.
+fn connect_took(ctx: &Ctx, allowed: Duration) -> (Duration, Option<Phase>) {
+    let forward = &ctx.forward;
+    let Some(dialled) = &forward.dialled else { return (allowed, forward.connect_phase) };
+    let now = Instant::now();
+    let passed = |by: Option<(Instant, Duration)>| by.filter(|(at, _)| *at <= now).map(|(_, all)| all);
+    let Limits { head_by, end_by, .. } = forward.limits;
+    match (passed(end_by), passed(head_by)) {
+        (Some(all), _) => (all, Some(Phase::Request)),
+        (None, Some(all)) => (all, Some(Phase::Try)),
+        (None, None) if dialled.stands() => (dialled.handshake, Some(Phase::Tls)),
+        (None, None) => (dialled.connect, Some(Phase::Connect)),
+    }
 }
 
 /// It broke after the connection stood.
@@ -49,6 +71,10 @@ pub fn exchange_failed(
     error: Box<Error>,
     (peer, reused): (&HttpPeer, bool),
 ) -> Box<Error> {
+    if *error.root_etype() == reason::NO_H2 {
+        // nothing was sent
+        return connect_failed(ctx, peer, error);
+    }
     let bark = ctx.forward.watchdog.take().and_then(|dog| dog.bark());
     let mut error = bark.map_or(error, Bark::error);
     if bark.is_none() && *error.etype() == ErrorType::ReadTimedout && !session.is_body_done() {
@@ -87,16 +113,21 @@ pub fn exchange_failed(
         report(ctx, true, &|| words(&error));
         return error;
     }
+    let unread = bark.is_none() && is_unread(&error);
     let wanted = ctx.forward.retry.is_some_and(|retry| match error.etype() {
+        _ if unread => retry.on_connect,
         // who speaks nonsense has not answered either
-        ErrorType::InvalidHTTPHeader => retry.on_reset,
+        ErrorType::InvalidHTTPHeader | ErrorType::InvalidH2 | ErrorType::H2Downgrade => retry.on_reset,
         etype if is_reset(etype) => retry.on_reset,
         ErrorType::ReadTimedout => retry.on_timeout,
         _ => false,
     });
-    let may = upstream && wanted && ctx.reject.is_none() && is_repeatable(session, ctx) && another_try(ctx);
-    // an idle connection that the server had closed says nothing about the server, and cost it nothing
-    let stale = may && reused && is_reset(error.etype());
+    let may =
+        upstream && wanted && ctx.reject.is_none() && is_repeatable(session, ctx, unread) && another_try(ctx);
+    // an idle connection that the server had closed says nothing about the server, and cost it nothing;
+    // of HTTP/2 it is known sooner, and a connection that breaks was in use
+    let closed = unread || is_reset(error.etype()) && reason::h2_cause(&error).is_none();
+    let stale = may && reused && closed;
     let retry = may && (stale || within_budget(ctx));
     ctx.forward.stale |= stale;
     if stale {
@@ -158,7 +189,7 @@ pub fn answered(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> Resu
     let wanted = ctx.forward.retry.is_some_and(|retry| retry.on_status.contains(status));
     decide_race(session, ctx, head.status, wanted)?;
     if !wanted
-        || !is_repeatable(session, ctx)
+        || !is_repeatable(session, ctx, false)
         || !another_try(ctx)
         || !another_server(ctx)
         || !within_budget(ctx)
@@ -195,15 +226,28 @@ fn decide_race(session: &Session, ctx: &mut Ctx, status: StatusCode, wanted: boo
 
 /// The connection ended, as against a server that is slow or speaks nonsense.
 fn is_reset(etype: &ErrorType) -> bool {
-    matches!(etype, ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
+    use ErrorType::{ConnectionClosed, H2Error, ReadError, WriteError};
+    matches!(etype, ConnectionClosed | ReadError | WriteError | H2Error)
+}
+
+/// The server says that it has not looked at the request: it refuses the stream, or goes away in peace
+/// (RFC 9113 §8.7).
+fn is_unread(error: &Error) -> bool {
+    reason::h2_cause(error).is_some_and(|h2| {
+        let peace = h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR);
+        let refused = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        h2.is_remote() && (peace || refused)
+    })
 }
 
 /// Nobody notices that the request is sent again: the client has seen nothing, its body is still
-/// there, and the method may be repeated (RFC 9110 §9.2.2) or the configuration says it may.
-fn is_repeatable(session: &Session, ctx: &Ctx) -> bool {
+/// there, and the method may be repeated (RFC 9110 §9.2.2), the configuration says it may, or the
+/// request is `unread`.
+fn is_repeatable(session: &Session, ctx: &Ctx, unread: bool) -> bool {
     let unseen = !answer::begun(session);
     let replayable = !session.as_ref().retry_buffer_truncated();
-    let repeatable = session.req_header().method.is_idempotent()
+    let repeatable = unread
+        || session.req_header().method.is_idempotent()
         || ctx.forward.retry.is_some_and(|retry| retry.non_idempotent);
     unseen && replayable && repeatable
 }

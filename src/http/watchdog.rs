@@ -167,7 +167,7 @@ impl Bark {
     pub fn words(self) -> String {
         let allowed = Time(self.allowed);
         match self.phase {
-            Some(Phase::Silence | Phase::Connect) => format!("no answer within {allowed}"),
+            Some(Phase::Silence | Phase::Connect | Phase::Tls) => format!("no answer within {allowed}"),
             Some(Phase::FirstByte) => format!("no first byte within {allowed} (timeouts.first_byte)"),
             Some(Phase::Try) => format!("no answer within {allowed} of the try (timeouts.try)"),
             Some(Phase::Request) => format!("request not complete within {allowed} (timeouts.request)"),

@@ -17,10 +17,12 @@ use super::queue::Search;
 use super::registry::Registry;
 use super::server::Servers;
 use super::sticky::Sticky;
+use super::transport::{Transport, Wanted};
 use crate::config::plan;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use pingora_core::upstreams::peer::HttpPeer;
 use pingora_load_balancing::discovery::ServiceDiscovery;
 use pingora_load_balancing::selection::BackendSelection;
 use pingora_load_balancing::{Backend, Backends, LoadBalancer};
@@ -43,6 +45,7 @@ pub struct Group {
     shape: Shape,
     balancer: LoadBalancer<Selection>,
     probe: Option<Probe>,
+    transport: Transport,
     sticky: Option<Sticky>,
     budget: Budget,
     times: Times,
@@ -70,6 +73,7 @@ impl Group {
     pub fn build(plan: Arc<plan::Upstream>, registry: &Registry) -> Result<Arc<Group>, String> {
         refuse_repeated(&plan.servers)?;
         let probe = plan.health_check.as_ref().map(|check| Probe::build(check, registry)).transpose()?;
+        let transport = Transport::build(&plan)?;
         let membership = Membership::new(&plan, registry, probe.is_some());
         let shape = Shape {
             balance: plan.balance.clone(),
@@ -88,7 +92,19 @@ impl Group {
         let times = Times::default();
         let caps = plan.limits.map(|_| registry.caps(&plan.name));
         let rebuilt = AtomicU64::new(0);
-        let group = Group { plan, membership, shape, balancer, probe, sticky, budget, times, caps, rebuilt };
+        let group = Group {
+            plan,
+            membership,
+            shape,
+            balancer,
+            probe,
+            transport,
+            sticky,
+            budget,
+            times,
+            caps,
+            rebuilt,
+        };
         group.renew(&mut group.membership.lock())?;
         Ok(Arc::new(group))
     }
@@ -113,6 +129,21 @@ impl Group {
     /// The algorithm by itself, for benchmarks.
     pub fn selection(&self) -> Option<Arc<Selection>> {
         self.shape.current.load_full()
+    }
+
+    /// How its servers are spoken to.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// This server as Pingora wants it described.
+    pub fn peer(&self, endpoint: &Endpoint, wanted: Wanted) -> HttpPeer {
+        let address = endpoint.address();
+        if self.transport.is_plain_h1() {
+            return self.transport.peer(address, None, wanted);
+        }
+        let servers = self.shape.servers.load();
+        self.transport.peer(address, servers.at(address).map(AsRef::as_ref), wanted)
     }
 
     /// What may be spent on retries.

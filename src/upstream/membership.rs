@@ -128,7 +128,11 @@ impl Membership {
         late: bool,
     ) -> Arc<Server> {
         match self.servers.at(member.address).cloned() {
-            Some(server) if server.tier == member.priority && server.zone == member.zone => {
+            Some(server)
+                if server.tier == member.priority
+                    && server.zone == member.zone
+                    && server.host == member.host =>
+            {
                 // a weight given while the process runs stays until another one is named
                 let another = before.is_none_or(|before| before.weight != member.weight);
                 if another && server.weight() != member.weight.get() {

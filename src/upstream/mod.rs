@@ -12,6 +12,7 @@
 //! - [`sticky`]: how clients find their way back to the server they were with.
 //! - [`conduct`]: what live requests have shown of servers: [`outlier`] says when one is ejected, [`breaker`]
 //!   when one is left alone, both by [`window`]; [`panic`](mod@panic) when all of that is ignored.
+//! - [`transport`]: how servers are spoken to: plaintext or TLS, HTTP/1.1 or HTTP/2.
 //! - [`budget`]: how many retries there may be.
 //! - [`caps`]: how many requests may be in flight, and who waits for their turn: [`queue`] is the order.
 //! - [`percentile`]: how long most answers take.
@@ -41,6 +42,7 @@ pub mod registry;
 pub mod server;
 pub mod sticky;
 mod tasks;
+pub mod transport;
 pub mod upkeep;
 pub mod window;
 

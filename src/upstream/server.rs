@@ -22,6 +22,8 @@ pub struct Server {
     /// 0 is used first.
     pub tier: u16,
     pub zone: Option<Arc<str>>,
+    /// The host name by which it was found, if it was.
+    pub host: Option<Arc<str>>,
     /// What of its state this group heeds.
     pub heed: Heed,
     weight: AtomicU16,
@@ -39,6 +41,7 @@ impl Server {
             place,
             tier: member.priority,
             zone: member.zone.clone(),
+            host: member.host.clone(),
             heed,
             weight: AtomicU16::new(member.weight.get()),
             revision: AtomicU32::new(revision),

@@ -9,7 +9,7 @@ use crate::config::report::Code;
 use crate::config::words::HostPattern;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
@@ -51,14 +51,21 @@ impl Checker<'_> {
                 .related(cert.span, "the certificate is here");
             return None;
         }
-        self.dates(certificate, &leaf);
+        self.validity(cert, &leaf);
         let names = self.names(certificate, &leaf);
         let key = PrivateKey(Arc::new(private));
         Some(plan::Certificate { cert_file: cert.value.clone(), names, key, chain: chain.clone() })
     }
 
-    fn dates(&mut self, certificate: &Certificate, leaf: &X509Certificate<'_>) {
-        let (validity, cert) = (leaf.validity(), &certificate.cert);
+    /// Warns when a certificate is not valid now.
+    pub(super) fn dates(&mut self, cert: &Located<PathBuf>, der: &CertificateDer<'_>) {
+        if let Ok((_, leaf)) = X509Certificate::from_der(der) {
+            self.validity(cert, &leaf);
+        }
+    }
+
+    fn validity(&mut self, cert: &Located<PathBuf>, leaf: &X509Certificate<'_>) {
+        let validity = leaf.validity();
         let file = cert.value.display();
         let now = x509_parser::time::ASN1Time::now();
         let message = if validity.not_after < now {
@@ -138,7 +145,7 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, St
     Ok(chain)
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let text = files::read(path, LARGEST)?;
     if contains(&text, b"ENCRYPTED") {
         return Err(format!(
@@ -160,7 +167,10 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|w| w == word)
 }
 
-fn belong_together(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), String> {
+pub(super) fn belong_together(
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+) -> Result<(), String> {
     let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(key)
         .map_err(|e| format!("this kind of key is not supported ({e})"))?;
     match rustls::sign::CertifiedKey::new(chain.to_vec(), signing).keys_match() {

@@ -78,7 +78,7 @@ impl Checker<'_> {
         let records = match (families, &dns.port) {
             (Some(families), Some(port)) => {
                 let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.value.get()));
-                Records::Addresses { families, server: plan::Member::at(address) }
+                Records::Addresses { families, server: plan::Member::at(address).named(&dns.name.0) }
             }
             (None, None) => Records::Srv,
             (Some(_), None) => {

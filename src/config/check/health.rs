@@ -1,22 +1,19 @@
 //! Checks of `health_check`: one question, its patterns compiled, its certificates read.
 
 use super::Checker;
-use super::certificate::read_chain;
 use crate::config::decode::Located;
-use crate::config::file::{self, CheckTls, HealthCheck};
-use crate::config::plan::{self, BodyMatch, Question, Trust};
+use crate::config::file::{self, HealthCheck};
+use crate::config::plan::{self, BodyMatch, Question, UpstreamTls};
 use crate::config::report::{Code, Span};
-use crate::config::words::HostName;
 use http::{HeaderName, HeaderValue, Method, header};
-use rustls_pki_types::CertificateDer;
-use std::path::Path;
 
 impl Checker<'_> {
-    /// `None` when it does not say what to ask; that was reported.
+    /// `None` when it does not say what to ask; that was reported. `group` is how requests are sent.
     pub(super) fn health_check(
         &mut self,
         who: &str,
         check: &Located<HealthCheck>,
+        group: Option<&UpstreamTls>,
     ) -> Option<plan::HealthCheck> {
         for (key, time) in [
             ("interval", Some(check.interval)),
@@ -28,7 +25,7 @@ impl Checker<'_> {
             }
         }
         let http = check.http.as_ref().map(|http| self.http_check(who, check.span, http));
-        let tls = check.tls.as_ref().map(|tls| self.check_tls(who, check, tls));
+        let tls = self.check_tls(who, check, group);
         Some(plan::HealthCheck {
             question: self.question(who, check, http)?,
             tls,
@@ -144,64 +141,4 @@ impl Checker<'_> {
         self.error(Code::BadHeader, name.span, &wrong);
         None
     }
-
-    fn check_tls(&mut self, who: &str, check: &Located<HealthCheck>, tls: &CheckTls) -> plan::CheckTls {
-        let asked = check.http.as_ref().and_then(|http| http.host.as_ref());
-        let asked = asked.or_else(|| check.grpc.as_ref().and_then(|grpc| grpc.authority.as_ref()));
-        let name = tls.sni.as_ref().map(|sni| &sni.value).or(asked).map(without_port);
-        if let (Some(sni), Some(name)) = (&tls.sni, &name)
-            && rustls_pki_types::ServerName::try_from(name.as_str()).is_err()
-        {
-            let message = format!("`{}` is not a name that a certificate can have", sni.value);
-            self.error(Code::InvalidValue, sni.span, &message);
-        }
-        let trust = match &tls.ca {
-            Some(ca) if !tls.verify => {
-                let message =
-                    "authorities are named, but no certificate is looked at\nremove `ca`, or `verify: false`";
-                self.error(Code::Conflict, ca.span, message);
-                Trust::Anyone
-            }
-            None if !tls.verify => {
-                let message = format!("the health_check of {who} takes any certificate");
-                self.report
-                    .warning(Code::VerificationOff, check.span, message)
-                    .help("name the authorities with `tls: { ca: ... }` instead");
-                Trust::Anyone
-            }
-            None => Trust::System,
-            Some(ca) => match read_chain(&ca.value).and_then(|authorities| fit(&ca.value, authorities)) {
-                Ok(authorities) => Trust::These(authorities),
-                Err(why) => {
-                    self.error(Code::BadCertificate, ca.span, &why);
-                    Trust::System
-                }
-            },
-        };
-        plan::CheckTls { name, trust }
-    }
-}
-
-/// These certificates, if rustls takes them for authorities.
-fn fit(
-    file: &Path,
-    authorities: Vec<CertificateDer<'static>>,
-) -> Result<Vec<CertificateDer<'static>>, String> {
-    let mut store = rustls::RootCertStore::empty();
-    for authority in &authorities {
-        store
-            .add(authority.clone())
-            .map_err(|error| format!("`{}` holds what cannot be an authority: {error}", file.display()))?;
-    }
-    Ok(authorities)
-}
-
-/// The name or address alone: brackets of IPv6 are of the notation with a port.
-fn without_port(host: &HostName) -> String {
-    let host = host.0.as_str();
-    let bare = match host.rsplit_once(':') {
-        Some((before, _)) if !host.ends_with(']') => before,
-        _ => host,
-    };
-    bare.trim_start_matches('[').trim_end_matches(']').to_string()
 }

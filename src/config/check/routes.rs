@@ -34,6 +34,7 @@ impl<'a> Checker<'a> {
         let timeouts = &route.timeouts;
         for (key, time) in [
             ("connect", timeouts.connect),
+            ("tls", timeouts.tls),
             ("response", timeouts.response),
             ("first_byte", timeouts.first_byte),
             ("try", timeouts.one_try),
@@ -46,6 +47,7 @@ impl<'a> Checker<'a> {
         }
         if let Some(retry) = &route.retry {
             self.hedge(&who, retry);
+            self.hedge_of_route(&who, route, retry);
         }
         if let Some(budget) = route.retry.as_ref().and_then(|retry| retry.budget.as_ref()) {
             let message = format!(

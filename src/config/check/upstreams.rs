@@ -7,6 +7,7 @@ use crate::config::plan;
 use crate::config::report::{Code, Span};
 use crate::config::words::ServerAddress;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 impl Checker<'_> {
@@ -33,15 +34,19 @@ impl Checker<'_> {
             );
         }
         self.repeated(&who, upstream);
-        let health_check = upstream.health_check.as_ref().and_then(|check| self.health_check(&who, check));
+        let tls = self.upstream_tls(&who, upstream);
+        let checks = upstream.health_check.as_ref();
+        let health_check = checks.and_then(|check| self.health_check(&who, check, tls.as_ref()));
         if let Some(limits) = &upstream.limits {
             self.upstream_limits(&who, limits);
         }
         self.hedge(&who, &upstream.retry);
+        self.hedge_over(&who, &upstream.retry, upstream);
         self.balance(name.span, &who, &upstream.balance);
         let timeouts = &upstream.timeouts;
         for (key, time) in [
             ("connect", Some(timeouts.connect)),
+            ("tls", Some(timeouts.tls)),
             ("response", Some(timeouts.response)),
             ("first_byte", timeouts.first_byte),
             ("try", timeouts.one_try),
@@ -81,12 +86,20 @@ impl Checker<'_> {
             panic,
             timeouts: timeouts.into(),
             host: upstream.host.clone(),
+            protocol: upstream.protocol.value,
+            tls,
+            bind_to: self.bind_to(),
             zone: self.file.server.zone.as_ref().map(|zone| Arc::from(zone.value.as_str())),
             slow_start: upstream.slow_start.map(|time| time.0),
             spill_over: upstream.spill_over,
             drain_timeout: upstream.drain_timeout.0.0,
             limits: upstream.limits.as_ref().map(|limits| plan::UpstreamLimits::from(&limits.value)),
         }
+    }
+
+    fn bind_to(&self) -> Arc<[IpAddr]> {
+        let server = &self.file.server;
+        server.client_bind_to_ipv4.iter().chain(&server.client_bind_to_ipv6).copied().collect()
     }
 
     fn repeated(&mut self, who: &str, upstream: &Upstream) {

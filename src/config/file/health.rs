@@ -1,7 +1,7 @@
 //! `health_check`: what is asked of the servers of a group, how, and how often.
 
 use crate::config::decode::Located;
-use crate::config::file::{OneOrMany, Table};
+use crate::config::file::{OneOrMany, OrOff, Table};
 use crate::config::words::{HostName, MethodName, StatusRange};
 use crate::units::{Size, Time};
 use schemars::JsonSchema;
@@ -21,8 +21,8 @@ pub struct HealthCheck {
     pub http: Option<HttpCheck>,
     /// The service `grpc.health.v1.Health` says that it is serving.
     pub grpc: Option<GrpcCheck>,
-    /// The check speaks TLS; plaintext without it.
-    pub tls: Option<CheckTls>,
+    /// The check speaks TLS; as requests to the servers do without it. `off` for plaintext whatever they do.
+    pub tls: Option<OrOff<CheckTls>>,
     /// The port that is checked; the server's own without it.
     pub port: Option<NonZeroU16>,
     /// How often each server is checked.
@@ -191,7 +191,7 @@ pub struct GrpcCheck {
     pub authority: Option<HostName>,
 }
 
-/// How checks speak TLS.
+/// How checks speak TLS. What is not said here is as the group's `tls` says, if it has one.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckTls {

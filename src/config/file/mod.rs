@@ -15,6 +15,7 @@ mod route;
 mod server;
 mod sticky;
 mod upstream;
+mod upstream_tls;
 
 pub use balance::*;
 pub use discover::*;
@@ -28,6 +29,7 @@ pub use route::*;
 pub use server::*;
 pub use sticky::*;
 pub use upstream::*;
+pub use upstream_tls::*;
 
 use crate::config::decode::{Located, Raw};
 use crate::config::words::Cidr;

@@ -241,6 +241,8 @@ impl Default for Respond {
 pub struct RouteTimeouts {
     /// A connection is made within this.
     pub connect: Option<Time>,
+    /// The TLS handshake on it is complete within this.
+    pub tls: Option<Time>,
     /// The server's longest silence.
     pub response: Option<Time>,
     /// The head of the answer is here within this after the whole request was sent.

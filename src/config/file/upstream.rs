@@ -2,7 +2,8 @@
 
 use crate::config::decode::Located;
 use crate::config::file::{
-    Balance, Breakers, Discover, HealthCheck, Later, OneOrMany, Outlier, Panic, Retry, Sticky, UpstreamLimits,
+    Balance, Breakers, Discover, HealthCheck, Later, OneOrMany, Outlier, Panic, Retry, Sticky,
+    UpstreamLimits, UpstreamProtocol, UpstreamTls,
 };
 use crate::config::words::{HostName, ServerAddress};
 use crate::units::{Percent, Time};
@@ -39,8 +40,11 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// The `Host` that servers see: `preserve` (the client's), `server` (the server's address), or a name.
     pub host: UpstreamHost,
-    /// What is spoken to the servers.
-    pub protocol: UpstreamProtocol,
+    /// What is spoken to the servers: `h1`, `h2` (over TLS), `h2c` (in plaintext), or `auto`, whatever a
+    /// server prefers of `h2` and `h1` over TLS.
+    pub protocol: Located<UpstreamProtocol>,
+    /// TLS is spoken to the servers, and their certificates are verified; plaintext without it.
+    pub tls: Option<Located<UpstreamTls>>,
     /// The time over which a server that is new or has recovered comes to its whole share; at once
     /// without it.
     pub slow_start: Option<Time>,
@@ -51,9 +55,6 @@ pub struct Upstream {
     /// How much its servers are asked to do at once, and who waits then; no limits without it.
     pub limits: Option<Located<UpstreamLimits>>,
 
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub tls: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub send_proxy: Later,
@@ -178,8 +179,10 @@ impl JsonSchema for Member {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// A connection is made within this.
+    /// A connection is made within this (504).
     pub connect: Time,
+    /// The TLS handshake on it is complete within this (504).
+    pub tls: Time,
     /// The server's longest silence, before and within its answer (504).
     pub response: Time,
     /// The head of the answer is here within this after the whole request was sent (504); `response`
@@ -200,6 +203,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Timeouts {
             connect: Time::secs(3),
+            tls: Time::secs(3),
             response: Time::secs(60),
             first_byte: None,
             one_try: None,
@@ -246,25 +250,5 @@ impl JsonSchema for UpstreamHost {
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({ "type": "string", "examples": ["preserve", "server", "api.internal"] })
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum UpstreamProtocol {
-    #[default]
-    H1,
-}
-
-impl<'de> Deserialize<'de> for UpstreamProtocol {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        match text.as_str() {
-            "h1" => Ok(UpstreamProtocol::H1),
-            "h2" | "h2c" | "auto" => {
-                Err(serde::de::Error::custom(format!("not supported yet: {text}\nuse h1, the default")))
-            }
-            other => Err(serde::de::Error::unknown_variant(other, &["h1"])),
-        }
     }
 }

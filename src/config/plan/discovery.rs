@@ -2,6 +2,7 @@
 
 use super::Member;
 use crate::config::file;
+use crate::config::words::ServerAddress;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -69,8 +70,13 @@ pub struct FileDiscovery {
 impl Member {
     /// What is said of a server, at one address of it.
     pub fn new(server: &file::Member, address: SocketAddr) -> Member {
+        let host = match &server.address {
+            ServerAddress::Ip(_) => None,
+            ServerAddress::Name(name, _) => Some(Arc::from(name.0.as_str())),
+        };
         Member {
             address,
+            host,
             weight: server.weight,
             priority: server.priority,
             zone: server.zone.as_deref().map(Arc::from),
@@ -80,7 +86,12 @@ impl Member {
 
     /// A server of which nothing more is known.
     pub fn at(address: SocketAddr) -> Member {
-        Member { address, weight: NonZeroU16::MIN, priority: 0, zone: None, drain: false }
+        Member { address, host: None, weight: NonZeroU16::MIN, priority: 0, zone: None, drain: false }
+    }
+
+    /// The same, found by this name.
+    pub fn named(self, host: &str) -> Member {
+        Member { host: Some(Arc::from(host)), ..self }
     }
 }
 

@@ -1,10 +1,9 @@
 //! Health checks, resolved: one question, its words compiled, its files read.
 
-use super::Pattern;
+use super::{Pattern, UpstreamTls};
 use crate::config::file::{GrpcCheck, InitialHealth};
 use crate::config::words::{HostName, StatusRange};
 use crate::units::Size;
-use rustls_pki_types::CertificateDer;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq)]
 pub struct HealthCheck {
     pub question: Question,
-    pub tls: Option<CheckTls>,
+    pub tls: Option<UpstreamTls>,
     /// `None`: the server's own.
     pub port: Option<NonZeroU16>,
     pub interval: Duration,
@@ -49,31 +48,4 @@ pub enum BodyMatch {
     /// Not empty.
     Contains(String),
     Regex(Pattern),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct CheckTls {
-    /// A DNS name or an address, without port; `None`: the server's address.
-    pub name: Option<String>,
-    pub trust: Trust,
-}
-
-/// Whose certificates are believed.
-#[derive(Clone, PartialEq)]
-pub enum Trust {
-    /// Of the authorities that the system trusts.
-    System,
-    /// Of these authorities (DER).
-    These(Vec<CertificateDer<'static>>),
-    Anyone,
-}
-
-impl std::fmt::Debug for Trust {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Trust::System => f.write_str("System"),
-            Trust::These(authorities) => write!(f, "These({})", authorities.len()),
-            Trust::Anyone => f.write_str("Anyone"),
-        }
-    }
 }

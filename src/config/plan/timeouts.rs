@@ -6,6 +6,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UpstreamTimeouts {
     pub connect: Duration,
+    /// From there to the end of the TLS handshake.
+    pub tls: Duration,
     /// The longest silence, before the answer when `first_byte` does not say otherwise, and within it.
     pub response: Duration,
     /// From the end of the request to the head of its answer.
@@ -22,6 +24,7 @@ pub struct UpstreamTimeouts {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RouteTimeouts {
     pub connect: Option<Duration>,
+    pub tls: Option<Duration>,
     pub response: Option<Duration>,
     pub first_byte: Option<Duration>,
     pub one_try: Option<Duration>,
@@ -34,6 +37,7 @@ impl UpstreamTimeouts {
     pub fn with(&self, route: RouteTimeouts) -> UpstreamTimeouts {
         UpstreamTimeouts {
             connect: route.connect.unwrap_or(self.connect),
+            tls: route.tls.unwrap_or(self.tls),
             response: route.response.unwrap_or(self.response),
             first_byte: route.first_byte.or(self.first_byte),
             one_try: route.one_try.or(self.one_try),
@@ -48,6 +52,7 @@ impl From<&file::Timeouts> for UpstreamTimeouts {
     fn from(file: &file::Timeouts) -> Self {
         UpstreamTimeouts {
             connect: file.connect.0,
+            tls: file.tls.0,
             response: file.response.0,
             first_byte: file.first_byte.map(|time| time.0),
             one_try: file.one_try.map(|time| time.0),
@@ -62,6 +67,7 @@ impl From<&file::RouteTimeouts> for RouteTimeouts {
     fn from(file: &file::RouteTimeouts) -> Self {
         RouteTimeouts {
             connect: file.connect.map(|time| time.0),
+            tls: file.tls.map(|time| time.0),
             response: file.response.map(|time| time.0),
             first_byte: file.first_byte.map(|time| time.0),
             one_try: file.one_try.map(|time| time.0),

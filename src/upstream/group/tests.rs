@@ -14,6 +14,7 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         address: ([127, 0, 0, 1], port).into(),
         weight: NonZeroU16::new(*weight).unwrap(),
         priority: 0,
+        host: None,
         zone: None,
         drain: false,
     };
@@ -32,6 +33,7 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         panic: None,
         timeouts: plan::UpstreamTimeouts {
             connect: Duration::from_secs(1),
+            tls: Duration::from_secs(1),
             response: Duration::from_secs(1),
             first_byte: None,
             one_try: None,
@@ -40,6 +42,9 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
             idle: Duration::from_secs(1),
         },
         host: file::UpstreamHost::Preserve,
+        protocol: file::UpstreamProtocol::H1,
+        tls: None,
+        bind_to: Arc::default(),
         zone: None,
         slow_start: None,
         spill_over: file::SpillOver::default(),

@@ -1,8 +1,8 @@
 //! The connection that a check is made on: TCP, and TLS over it where that is asked for. Its
 //! failures come out in plain words. Called by the checks, within their deadline.
 
-use crate::config::plan::{CheckTls, Trust};
-use crate::upstream::reason::UNEXPECTED;
+use crate::config::plan::{Trust, UpstreamTls};
+use crate::upstream::reason::{self, UNEXPECTED};
 use crate::upstream::registry::Registry;
 use async_trait::async_trait;
 use pingora_core::protocols::{
@@ -13,7 +13,7 @@ use pingora_load_balancing::Backend;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::io;
 use std::net::SocketAddr;
@@ -32,8 +32,7 @@ pub struct Dial {
 
 struct Tls {
     connector: TlsConnector,
-    /// `None`: the server's address.
-    name: Option<ServerName<'static>>,
+    plan: UpstreamTls,
 }
 
 impl Dial {
@@ -41,20 +40,13 @@ impl Dial {
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub fn build(tls: Option<&CheckTls>, alpn: &[&[u8]], registry: &Registry) -> Result<Dial, String> {
+    pub fn build(tls: Option<&UpstreamTls>, alpn: &[&[u8]], registry: &Registry) -> Result<Dial, String> {
         let Some(tls) = tls else { return Ok(Dial { tls: None }) };
-        let name = match &tls.name {
-            Some(name) => Some(
-                ServerName::try_from(name.clone())
-                    .map_err(|_| format!("`{name}` is not a name that a certificate can have"))?,
-            ),
-            None => None,
-        };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
-        let mut config = match &tls.trust {
+        let builder = match &tls.trust {
             Trust::System => builder.with_root_certificates(registry.roots()?),
             Trust::These(authorities) => {
                 let mut store = RootCertStore::empty();
@@ -66,17 +58,23 @@ impl Dial {
             Trust::Anyone => {
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(BelieveAnyone(provider)))
             }
-        }
-        .with_no_client_auth();
+        };
+        let mut config = match &tls.client {
+            Some(client) => builder
+                .with_client_auth_cert(client.chain.clone(), client.key.0.clone_key())
+                .map_err(|error| format!("its client certificate cannot be used: {error}"))?,
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         // each check sees the certificate, which a resumed session does not show again
         config.resumption = Resumption::disabled();
-        Ok(Dial { tls: Some(Tls { connector: TlsConnector::from(Arc::new(config)), name }) })
+        Ok(Dial { tls: Some(Tls { connector: TlsConnector::from(Arc::new(config)), plan: tls.clone() }) })
     }
 
     /// # Errors
     /// What the system or TLS says.
-    pub async fn connect(&self, address: SocketAddr) -> Result<Wire> {
+    pub async fn connect(&self, backend: &Backend) -> Result<Wire> {
+        let address = address(backend)?;
         let tcp = TcpStream::connect(address).await.map_err(|error| {
             let etype = match error.kind() {
                 io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
@@ -89,10 +87,14 @@ impl Dial {
             Error::because(etype, "connecting", error)
         })?;
         let Some(tls) = &self.tls else { return Ok(Wire::Plain(tcp)) };
-        let name = tls.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
+        let own = backend.ext.get::<HostName>().map(|host| &*host.0);
+        let name = tls.plan.name(own, address.ip()).into_owned();
+        let name = ServerName::try_from(name).map_err(|_| {
+            Error::explain(UNEXPECTED, "TLS: the server has no name that a certificate can have")
+        })?;
         match tls.connector.connect(name, tcp).await {
             Ok(stream) => Ok(Wire::Tls(Box::new(stream))),
-            Err(error) => Error::e_explain(UNEXPECTED, tls_words(&error)),
+            Err(error) => Error::e_explain(UNEXPECTED, reason::tls(&error)),
         }
     }
 
@@ -102,6 +104,10 @@ impl Dial {
     }
 }
 
+/// The host name by which a server was found, in the [`Backend::ext`] of a check.
+#[derive(Debug, Clone)]
+pub struct HostName(pub Arc<str>);
+
 /// Where a backend is.
 ///
 /// # Errors
@@ -110,21 +116,6 @@ pub fn address(backend: &Backend) -> Result<SocketAddr> {
     match backend.addr.as_inet() {
         Some(address) => Ok(*address),
         None => Error::e_explain(ErrorType::InternalError, "not an internet address"),
-    }
-}
-
-/// Why a handshake failed.
-fn tls_words(error: &io::Error) -> String {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidMessage(_)) => "TLS: the server does not speak it on this port".into(),
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "TLS: the certificate is from an authority that is not trusted".into()
-        }
-        Some(error) => format!("TLS: {error}"),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "TLS: connection closed during the handshake".into()
-        }
-        None => format!("TLS: {}", error.kind()),
     }
 }
 

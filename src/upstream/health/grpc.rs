@@ -128,7 +128,7 @@ impl GrpcHealthCheck {
 impl HealthCheck for GrpcHealthCheck {
     async fn check(&self, backend: &Backend) -> Result<()> {
         let address = dial::address(backend)?;
-        let wire = self.dial.connect(address).await?;
+        let wire = self.dial.connect(backend).await?;
         let (sender, connection) = h2::client::Builder::new()
             .enable_push(false)
             .max_header_list_size(MAX_HEADERS)

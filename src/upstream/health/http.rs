@@ -84,7 +84,7 @@ impl HttpHealthCheck {
 impl HealthCheck for HttpHealthCheck {
     async fn check(&self, backend: &Backend) -> Result<()> {
         let address = dial::address(backend)?;
-        let mut session = HttpSession::new(Box::new(self.dial.connect(address).await?));
+        let mut session = HttpSession::new(Box::new(self.dial.connect(backend).await?));
         session.write_request_header(self.request(address)?).await?;
         session.finish_body().await?;
         self.judge_status(final_status(&mut session).await?)?;

@@ -2,7 +2,7 @@
 //! is Pingora's own. Called by the watch through Pingora's `HealthCheck`.
 
 use super::Thresholds;
-use super::dial::{self, Dial};
+use super::dial::Dial;
 use async_trait::async_trait;
 use pingora_core::Result;
 use pingora_load_balancing::Backend;
@@ -17,7 +17,7 @@ pub struct TlsHealthCheck {
 #[async_trait]
 impl HealthCheck for TlsHealthCheck {
     async fn check(&self, backend: &Backend) -> Result<()> {
-        self.dial.connect(dial::address(backend)?).await.map(drop)
+        self.dial.connect(backend).await.map(drop)
     }
 
     fn health_threshold(&self, success: bool) -> usize {

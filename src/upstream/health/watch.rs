@@ -2,6 +2,7 @@
 //! the checks are spread over time, so that a thousand servers are not asked at once. Called by
 //! `run::server` from a background service.
 
+use super::dial::HostName;
 use super::{Change, Probe};
 use crate::observe::events;
 use crate::upstream::{Group, Server, Servers, tasks};
@@ -69,7 +70,10 @@ impl Drop for CheckTask {
 
 async fn watch_server(group: Arc<Group>, server: Arc<Server>) {
     let Some(probe) = group.probe() else { return };
-    let backend = server.backend();
+    let mut backend = server.backend();
+    if let Some(host) = &server.host {
+        backend.ext.insert(HostName(host.clone()));
+    }
     let endpoint = &server.endpoint;
     // one that is down waits for its check
     if endpoint.is_up() {

@@ -149,6 +149,7 @@ fn a_tier_and_a_zone_that_are_short_share() {
             address: server.endpoint.address(),
             weight: NonZeroU16::MIN,
             priority: server.tier,
+            host: None,
             zone: server.zone.clone(),
             drain: false,
         });
