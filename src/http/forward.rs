@@ -316,6 +316,13 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
         chain.upstream_request(&mut exchange, head);
     }
     hedge(session, ctx, head);
+    if let Some(watchdog) = &ctx.forward.watchdog
+        && head.version == Version::HTTP_2
+        && session.as_mut().is_body_empty()
+    {
+        // there is no body of which the end would be told
+        watchdog.request_sent();
+    }
     h2_where_wanted(ctx, head)
 }
 

@@ -2,7 +2,6 @@
 
 use crate::units::Time;
 use pingora_core::{Error, ErrorType};
-use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
@@ -65,9 +64,11 @@ fn handshake(context: &str) -> String {
 }
 
 fn tls_error(why: &str) -> String {
-    const PLAIN: [(&str, &str); 6] = [
+    const PLAIN: [(&str, &str); 7] = [
         ("received corrupt message", "the server does not speak it on this port"),
         ("UnknownIssuer", "the certificate is from an authority that is not trusted"),
+        // of the same name as one that is trusted
+        ("BadSignature", "the certificate is from an authority that is not trusted"),
         ("handshake eof", "connection closed during the handshake"),
         ("NoApplicationProtocol", "the server does not speak the protocol that is wanted (ALPN)"),
         ("CertificateRequired", "the server wants a certificate of ours (`cert` and `key`)"),
@@ -91,14 +92,7 @@ fn h2(error: &Error) -> String {
 
 /// What HTTP/2 says, if it was that.
 pub fn h2_cause(error: &Error) -> Option<&h2::Error> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return Some(h2);
-        }
-        cause = error.source();
-    }
-    None
+    cause(error)
 }
 
 /// The innermost of Pingora's errors.
@@ -112,12 +106,58 @@ fn root(error: &Error) -> &Error {
 
 /// What the operating system called it, if it came from there.
 fn os_error(error: &Error) -> Option<io::ErrorKind> {
-    let mut cause = error.source();
+    cause(error).map(io::Error::kind)
+}
+
+/// The first error of this kind that is behind it: Pingora's errors do not name theirs as a source.
+fn cause<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.root_cause());
     while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io.kind());
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
         }
         cause = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_behind_an_error_is_told() {
+        let lost =
+            Error::because(ErrorType::ReadError, "reading", io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(words(&lost, Duration::ZERO), "broken pipe");
+        assert_eq!(words(&lost.more_context("in a try"), Duration::ZERO), "broken pipe");
+        let unknown = Error::explain(ErrorType::ReadError, "reading");
+        assert_eq!(words(&unknown, Duration::ZERO), "connection lost");
+        let refused = h2::Error::from(h2::Reason::REFUSED_STREAM);
+        let refused = Error::because(ErrorType::H2Error, "while reading h2 header", refused);
+        assert_eq!(
+            words(&refused, Duration::ZERO),
+            "HTTP/2: refused stream before processing any application logic"
+        );
+        let silent = Error::explain(ErrorType::ReadTimedout, "reading");
+        assert_eq!(words(&silent, Duration::from_secs(2)), "no answer within 2s");
+    }
+
+    #[test]
+    fn why_a_handshake_failed() {
+        for (context, told) in [
+            (
+                "TLS connect() failed:  TLSHandshakeFailure context: tls connect error cause: invalid peer certificate: UnknownIssuer, SNI: api.internal",
+                "TLS: the certificate is from an authority that is not trusted",
+            ),
+            (
+                "TLS connect() failed:  TLSHandshakeFailure context: tls connect error cause: tls handshake eof, SNI: 127.0.0.1",
+                "TLS: connection closed during the handshake",
+            ),
+            ("TLS connect() failed:  cause: something else, SNI: x", "TLS: something else"),
+        ] {
+            let error = Error::explain(ErrorType::TLSHandshakeFailure, context);
+            assert_eq!(words(&error, Duration::ZERO), told);
+        }
+    }
 }
