@@ -49,7 +49,11 @@ impl Algorithm for ConsistentHash {
         let members = Members::of(lane);
         let table = match before {
             Some(before) if before.table.members == members => before.table.clone(),
-            _ => Arc::new(Table { ring: Ring::new(&members.sorted()), members }),
+            Some(ConsistentHash { table: before, .. }) => {
+                let ring = before.ring.renewed(&before.members.sorted(), &members.sorted());
+                Arc::new(Table { ring, members })
+            }
+            None => Arc::new(Table { ring: Ring::new(&members.sorted()), members }),
         };
         let bound = settings.max_load.map(|multiple| Bound::new(lane, multiple));
         ConsistentHash { table, bound, spare: Spare::of(lane) }

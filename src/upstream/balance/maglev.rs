@@ -168,6 +168,7 @@ mod tests {
     fn slots(weights: &[u16]) -> Vec<u32> {
         let member = |(index, weight): (u32, &u16)| Member {
             index,
+            address: ([127, 0, 0, 1], 80).into(),
             weight: *weight,
             seed: key_hash::nth(7, u64::from(index)),
         };

@@ -24,6 +24,7 @@ pub struct Members(Box<[(SocketAddr, u16)]>);
 pub struct Member {
     /// Where it is in its lane.
     pub index: u32,
+    pub address: SocketAddr,
     pub weight: u16,
     /// The hash of its address.
     pub seed: u64,
@@ -40,6 +41,7 @@ impl Members {
         all.sort_unstable_by_key(|(_, (address, _))| *address);
         let member = |(index, (address, weight)): (u32, &(SocketAddr, u16))| Member {
             index,
+            address: *address,
             weight: *weight,
             seed: key_hash::of_address(*address),
         };
