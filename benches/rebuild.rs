@@ -8,7 +8,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fmt::Write as _;
+#[path = "common/groups.rs"]
+mod groups;
+
 use std::hint::black_box;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -16,7 +18,6 @@ use std::time::SystemTime;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
-use weirgate::Gate;
 use weirgate::config::plan::Upstream;
 use weirgate::upstream::balance::algorithm::{Algorithm, Lane};
 use weirgate::upstream::balance::consistent_hash::ConsistentHash;
@@ -31,41 +32,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SERVERS: usize = 10_000;
 
-const ALGORITHMS: [(&str, &str); 10] = [
-    ("round_robin", "round_robin"),
-    ("random", "random"),
-    ("least_connections", "least_connections"),
-    ("power_of_two", "power_of_two"),
-    ("least_time", "least_time"),
-    ("ip_hash", "ip_hash"),
-    ("hash", "{ hash: { key: client } }"),
-    ("consistent_hash", "{ consistent_hash: { key: client } }"),
-    ("bounded_load", "{ consistent_hash: { key: client, max_load: 125% } }"),
-    ("maglev", "{ maglev: { key: client } }"),
-];
-
-/// A group as it is written in a configuration.
 fn plan(balance: &str, mixed: bool) -> Arc<Upstream> {
-    let mut yaml = format!(
-        "listeners: [{{ address: 127.0.0.1:8080 }}]\nroutes: [{{ upstream: all }}]\nupstreams:\n  all:\n    balance: {balance}\n    health_check: {{ tcp: {{}} }}\n    servers:\n"
-    );
-    for i in 0..SERVERS {
-        let weight = [1, 5, 1, 20].get(if mixed { i % 4 } else { 0 }).copied().unwrap_or(1);
-        writeln!(yaml, "      - {{ address: \"127.1.{}.{}:3000\", weight: {weight} }}", i / 250, i % 250)
-            .unwrap();
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("weirgate.yaml");
-    std::fs::write(&file, yaml).unwrap();
-    let checked = Gate::from_file(&file).check();
-    let Some(plan) = checked.plan else {
-        unreachable!("{}", checked.report.render_text(&checked.sources));
-    };
-    Arc::clone(plan.upstreams.first().unwrap())
+    let weight = |i: usize| if mixed { [1, 5, 1, 20][i % 4] } else { 1 };
+    groups::plan(balance, "    health_check: { tcp: {} }\n", SERVERS, weight)
 }
 
-fn groups(benches: &mut BenchmarkGroup<'_, WallTime>, weights: &str, mixed: bool) {
-    for (name, balance) in ALGORITHMS {
+fn all(benches: &mut BenchmarkGroup<'_, WallTime>, weights: &str, mixed: bool) {
+    for (name, balance) in groups::ALGORITHMS {
         let plan = plan(balance, mixed);
         let registry = Registry::new();
         let group = Group::build(plan.clone(), &registry).unwrap();
@@ -109,7 +82,7 @@ fn bench(c: &mut Criterion) {
         tables::<Hash>(&mut benches, "hash", weights, &lane);
         tables::<ConsistentHash>(&mut benches, "consistent_hash", weights, &lane);
         tables::<Maglev>(&mut benches, "maglev", weights, &lane);
-        groups(&mut benches, weights, mixed);
+        all(&mut benches, weights, mixed);
     }
     benches.finish();
 }

@@ -12,8 +12,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/groups.rs"]
+mod groups;
+
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +24,6 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use pingora_load_balancing::LoadBalancer;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection, Random, RoundRobin};
-use weirgate::Gate;
 use weirgate::upstream::{Group, InFlight, Registry, Tried, latency};
 
 /// Counts, as no choice is to allocate.
@@ -56,37 +57,8 @@ fn allocations(mut call: impl FnMut()) -> f64 {
 
 const SERVERS: [usize; 3] = [3, 100, 10_000];
 
-const ALGORITHMS: [(&str, &str); 10] = [
-    ("round_robin", "round_robin"),
-    ("random", "random"),
-    ("least_connections", "least_connections"),
-    ("power_of_two", "power_of_two"),
-    ("least_time", "least_time"),
-    ("ip_hash", "ip_hash"),
-    ("hash", "{ hash: { key: client } }"),
-    ("consistent_hash", "{ consistent_hash: { key: client } }"),
-    ("bounded_load", "{ consistent_hash: { key: client, max_load: 125% } }"),
-    ("maglev", "{ maglev: { key: client } }"),
-];
-
-/// The group as it is built from a configuration.
 fn group(balance: &str, servers: usize) -> Result<Arc<Group>, String> {
-    let mut yaml = format!(
-        "listeners: [{{ address: 127.0.0.1:8080 }}]\nroutes: [{{ upstream: all }}]\nupstreams:\n  all:\n    balance: {balance}\n    servers:\n"
-    );
-    for i in 0..servers {
-        let weight = if i % 10 == 0 { 2 } else { 1 };
-        writeln!(yaml, "      - {{ address: \"127.1.{}.{}:3000\", weight: {weight} }}", i / 250, i % 250)
-            .unwrap();
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("weirgate.yaml");
-    std::fs::write(&file, yaml).unwrap();
-    let checked = Gate::from_file(&file).check();
-    let Some(plan) = checked.plan else {
-        unreachable!("{}", checked.report.render_text(&checked.sources));
-    };
-    Group::build(Arc::clone(plan.upstreams.first().unwrap()), &Registry::new())
+    Group::build(groups::plan(balance, "", servers, |i| if i % 10 == 0 { 2 } else { 1 }), &Registry::new())
 }
 
 /// Two or three requests with each server, and response times from 10 to 20 ms.
@@ -107,7 +79,7 @@ fn bench(c: &mut Criterion) {
         .measurement_time(Duration::from_millis(700))
         .sample_size(30);
     for servers in SERVERS {
-        for (name, balance) in ALGORITHMS {
+        for (name, balance) in groups::ALGORITHMS {
             let Ok(group) = group(balance, servers) else { continue };
             let selection = group.selection().unwrap();
             let key = 0x5eed_u64.to_be_bytes();
