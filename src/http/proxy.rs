@@ -30,10 +30,10 @@ impl Proxy {
 
 #[async_trait]
 impl ProxyHttp for Proxy {
-    type CTX = Ctx;
+    type CTX = Box<Ctx>;
 
-    fn new_ctx(&self) -> Ctx {
-        Ctx::default()
+    fn new_ctx(&self) -> Box<Ctx> {
+        Box::default()
     }
 
     /// Pingora would add a compression module that looks at every request.
@@ -41,7 +41,7 @@ impl ProxyHttp for Proxy {
 
     /// The head is here: who asks, for what, which route, what do its filters say.
     /// `Ok(true)` when that was answered here.
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<bool> {
         let site = self.live.load();
         match intake::admit(&site, session, ctx).await {
             Ok(None) => Ok(false),
@@ -53,7 +53,7 @@ impl ProxyHttp for Proxy {
     }
 
     /// Called for every try: the server for it, not one that was tried before.
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
         retry::pause(ctx).await;
         forward::choose_again(session, ctx).await?;
         forward::next_peer(session, ctx)
@@ -67,7 +67,7 @@ impl ProxyHttp for Proxy {
         peer: &HttpPeer,
         fd: RawFd,
         _digest: Option<&Digest>,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         forward::connected(session, ctx, peer, (reused, fd))
     }
@@ -77,7 +77,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         head: &mut RequestHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         forward::request_head(session, ctx, head)
     }
@@ -88,7 +88,7 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         intake::body(session, ctx, body, end)?;
         forward::body_passed(ctx, end);
@@ -100,7 +100,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         retry::answered(session, ctx, head)?;
         forward::answered(ctx, head);
@@ -116,7 +116,7 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
         forward::answering(ctx, end)?;
         answer::response_body(session, ctx, body, end);
@@ -128,7 +128,7 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         peer: &HttpPeer,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
         error: Box<Error>,
     ) -> Box<Error> {
         retry::connect_failed(ctx, peer, error)
@@ -140,31 +140,31 @@ impl ProxyHttp for Proxy {
         peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
         reused: bool,
     ) -> Box<Error> {
         retry::exchange_failed(session, ctx, error, (peer, reused))
     }
 
     /// No more tries: what the client is told.
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Box<Ctx>) -> FailToProxy {
         answer::failed(session, ctx, error).await
     }
 
     /// It is over, whatever became of it.
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Box<Ctx>) {
         journal::close(session, ctx, error);
     }
 
     /// Every failure is told once, by `forward` and the access log.
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Box<Ctx>, _error: &Error) -> bool {
         true
     }
 
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
-        _ctx: &Ctx,
+        _ctx: &Box<Ctx>,
         _error: &Error,
         _context: ProxyWarnLogContext,
     ) -> bool {
