@@ -21,6 +21,9 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The shortest time for a timer of Pingora's, which cannot be set to none at all.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
 /// Chooses the server for the first try, while a refusal can still be sent without closing the
 /// client's connection.
 ///
@@ -136,7 +139,7 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         peer.options.custom_l4 = Some(Arc::new(second));
         // it has been asked already: no kept connection will do, nor can this one be kept
         peer.group_key = fastrand::u64(1..);
-        peer.options.idle_timeout = Some(Duration::ZERO);
+        peer.options.idle_timeout = Some(AT_ONCE);
     }
     ctx.forward.limits = Limits {
         // with another deadline for the first byte, silence counts from there
@@ -177,7 +180,7 @@ pub(super) fn first_of(
     let mut first = step;
     for (until, phase) in [(until(head_by), Phase::Try), (until(end_by), Phase::Request)] {
         if let Some(until) = until.filter(|until| *until < first.0) {
-            first = (until, phase);
+            first = (until.max(AT_ONCE), phase);
         }
     }
     first

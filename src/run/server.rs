@@ -112,6 +112,9 @@ fn server_conf(server: &file::Server) -> ServerConf {
         max_retries: server.max_retries,
         max_blocking_threads: server.max_blocking_threads,
         blocking_threads_ttl_seconds: server.blocking_threads_ttl_seconds,
+        // deadlines of a second and more by the runtime's timers: Pingora's own are cheap where many share one, read the
+        // clock two or three times for each, and keep it until it has passed
+        fast_timeout_to_tokio_threshold_seconds: Some(0),
         ..ServerConf::default()
     }
 }
