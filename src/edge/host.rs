@@ -4,38 +4,51 @@ use std::net::Ipv6Addr;
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), not empty, without userinfo.
 pub fn valid_authority(value: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(value) else { return false };
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let Some((address, after)) = rest.split_once(']') else { return false };
-        if address.parse::<Ipv6Addr>().is_err() {
-            return false;
-        }
-        match after.strip_prefix(':') {
-            Some(port) => (None, Some(port)),
-            None if after.is_empty() => (None, None),
-            None => return false,
-        }
-    } else {
-        match text.split_once(':') {
-            Some((host, port)) => (Some(host), Some(port)),
-            None => (Some(text), None),
-        }
-    };
-    host.is_none_or(|host| valid_name(host.as_bytes())) && port.is_none_or(valid_port)
+    if let Some(rest) = value.strip_prefix(b"[") {
+        return valid_literal(rest);
+    }
+    match value.iter().position(|b| *b == b':').and_then(|at| value.split_at_checked(at)) {
+        Some((name, port)) => valid_name(name) && valid_port(port),
+        None => valid_name(value),
+    }
 }
 
-fn valid_port(port: &str) -> bool {
-    !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
+/// An IPv6 address after its first bracket, and perhaps a port.
+fn valid_literal(rest: &[u8]) -> bool {
+    let Some((address, after)) = std::str::from_utf8(rest).ok().and_then(|text| text.split_once(']')) else {
+        return false;
+    };
+    address.parse::<Ipv6Addr>().is_ok() && (after.is_empty() || valid_port(after.as_bytes()))
 }
+
+/// `:80`
+fn valid_port(port: &[u8]) -> bool {
+    let Some(digits) = port.strip_prefix(b":") else { return false };
+    // what `parse` allows beside digits is a sign
+    digits.first().is_some_and(u8::is_ascii_digit)
+        && std::str::from_utf8(digits).is_ok_and(|digits| digits.parse::<u16>().is_ok())
+}
+
+/// What stands for itself in a name: `unreserved` and `sub-delims` (RFC 3986 §2.2, §2.3).
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128u8 {
+        plain[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')')
+            || matches!(byte, b'*' | b'+' | b',' | b';' | b'=');
+        byte += 1;
+    }
+    plain
+};
 
 /// `reg-name` (RFC 3986 §3.2.2), which IPv4 addresses are, too.
 fn valid_name(name: &[u8]) -> bool {
     let mut rest = name;
     while let [first, tail @ ..] = rest {
         rest = match (first, tail) {
+            (plain, _) if PLAIN[usize::from(*plain)] => tail,
             (b'%', [a, b, tail @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => tail,
-            (b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~', _) => tail,
-            (b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=', _) => tail,
             _ => return false,
         };
     }
