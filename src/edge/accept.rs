@@ -7,6 +7,7 @@ use crate::edge::worker::Shared;
 use crate::edge::{App, connection};
 use crate::observe::events;
 use socket2::Socket;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// How long to wait when the process has no file descriptors left for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// How long a client whose handshake with the kernel has begun has to finish it: a long way and back.
+const LET_IN: Duration = Duration::from_millis(100);
 
 /// Accepts until the place is closed. `hold` keeps the process from being seen as drained.
 pub async fn run<A: App>(shared: Arc<Shared<A>>, place: Arc<Place>, socket: Socket, hold: Hold) {
@@ -25,15 +28,27 @@ pub async fn run<A: App>(shared: Arc<Shared<A>>, place: Arc<Place>, socket: Sock
             return events::accept_failed(&listening.trouble, &listening.plan.name, &e);
         }
     };
-    let mut closed = std::pin::pin!(place.closed());
-    let how = loop {
-        let accepted = tokio::select! {
-            biased;
-            how = &mut closed => break how,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((tcp, peer)) => admit(&shared, &place, tcp, peer),
+    let how = tokio::select! {
+        biased;
+        how = place.closed() => how,
+        never = each(&shared, &place, &listener) => match never {},
+    };
+    match how {
+        Closing::DoorShut => {
+            let _ = tokio::time::timeout(LET_IN, each(&shared, &place, &listener)).await;
+            last_ones(&shared, &place, listener);
+        }
+        Closing::Served => last_ones(&shared, &place, listener),
+        Closing::Left => {}
+    }
+    drop(hold);
+}
+
+/// Accepts one after the other.
+async fn each<A: App>(shared: &Arc<Shared<A>>, place: &Place, listener: &TcpListener) -> Infallible {
+    loop {
+        match listener.accept().await {
+            Ok((tcp, peer)) => admit(shared, place, tcp, peer),
             // the client has gone again, or the network has trouble: not ours
             Err(e) if is_of_the_client(&e) => {}
             Err(e) => {
@@ -42,12 +57,7 @@ pub async fn run<A: App>(shared: Arc<Shared<A>>, place: Arc<Place>, socket: Sock
                 tokio::time::sleep(BACK_OFF).await;
             }
         }
-    };
-    match how {
-        Closing::Served => last_ones(&shared, &place, listener),
-        Closing::Left => {}
     }
-    drop(hold);
 }
 
 /// Who has been let in by the kernel is served: closing the socket would reset them.

@@ -13,7 +13,7 @@ use crate::edge::{Edge, Places};
 use crate::observe::events;
 use socket2::Socket;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Listeners that are ready to work. Dropped, it closes what was opened for them.
@@ -24,8 +24,17 @@ pub struct Prepared {
 
 enum Step {
     Keep(Arc<Place>),
-    Change { place: Arc<Place>, next: Arc<Listening>, difference: Difference },
-    Open { place: Arc<Place>, opened: Opened },
+    Change {
+        place: Arc<Place>,
+        next: Arc<Listening>,
+        difference: Difference,
+    },
+    /// `follows` are being closed at the same address.
+    Open {
+        place: Arc<Place>,
+        opened: Opened,
+        follows: Vec<Arc<Place>>,
+    },
 }
 
 /// What a commit did, in the order of the configuration.
@@ -86,6 +95,7 @@ impl Edge {
         }
         let before = std::mem::replace(&mut places.now, now);
         places.leaving.retain(|era| Arc::strong_count(era) > 1);
+        places.closing.retain(|place| place.strong_count() > 0);
         let mut leaving = Vec::new();
         for place in before {
             if !places.now.iter().any(|now| Arc::ptr_eq(now, &place)) {
@@ -97,6 +107,7 @@ impl Edge {
                     grace,
                 );
                 leaving.extend(place.close(Closing::Served));
+                places.closing.push(Arc::downgrade(&place));
                 changes.closed.push(listening);
             }
         }
@@ -127,20 +138,27 @@ impl Edge {
                 changes.changed.push(Changed { before, now: next, retired });
                 place
             }
-            Step::Open { place, opened } => {
-                let listening = place.now.load_full();
-                let name = &listening.plan.name;
-                if let Err(e) = opened.listen() {
-                    events::listener_failed(name, &listening.address, &e);
-                }
-                events::listening(name, &listening.address, listening.plan.tls.is_some());
-                for (index, socket) in opened.sockets.into_iter().enumerate() {
-                    let hold = self.0.open.hold();
-                    self.order(index, Order::Accept { place: place.clone(), socket, hold });
-                }
-                changes.opened.push(listening);
+            Step::Open { place, opened, follows } => {
+                changes.opened.push(place.now.load_full());
+                self.begin(&place, opened, &follows);
                 place
             }
+        }
+    }
+
+    fn begin(&self, place: &Arc<Place>, opened: Opened, follows: &[Arc<Place>]) {
+        let listening = place.now.load_full();
+        let name = &listening.plan.name;
+        for old in follows {
+            old.followed_by(listening.clone());
+        }
+        if let Err(e) = opened.listen() {
+            events::listener_failed(name, &listening.address, &e);
+        }
+        events::listening(name, &listening.address, listening.plan.tls.is_some());
+        for (index, socket) in opened.sockets.into_iter().enumerate() {
+            let hold = self.0.open.hold();
+            self.order(index, Order::Accept { place: place.clone(), socket, hold });
         }
     }
 }
@@ -170,40 +188,47 @@ impl Preparing<'_> {
 
     fn open(&self, plan: &Arc<plan::Listener>) -> Result<Step, String> {
         let explain = |e: std::io::Error| listener::explain(plan, &e, self.places.running);
-        let opened = self.sockets(plan)?;
+        let closing: Vec<_> = self.places.closing.iter().filter_map(Weak::upgrade).collect();
+        let follows: Vec<_> = closing.iter().filter(|place| place.wanted == plan.address).cloned().collect();
+        let opened = match follows.last() {
+            Some(place) => place
+                .take_back()
+                .and_then(|sockets| listener::adopt(sockets, self.edge.0.workers, place.is_shared()))
+                .map_err(explain)?,
+            None => self.sockets(plan, &closing)?,
+        };
         let doubles = opened.doubles().map_err(explain)?;
         let count = Count::new(self.edge.0.open.clone(), plan.limits.connections);
         let listening = Listening::first(plan, opened.address, count, Era::new(self.edge.0.workers))?;
-        Ok(Step::Open { place: Arc::new(Place::new(plan.address, listening, doubles)), opened })
+        let place = Place::new(plan.address, listening, doubles, opened.shared);
+        Ok(Step::Open { place: Arc::new(place), opened, follows })
     }
 
-    fn sockets(&self, plan: &plan::Listener) -> Result<Opened, String> {
+    fn sockets(&self, plan: &plan::Listener, closing: &[Arc<Place>]) -> Result<Opened, String> {
         let workers = self.edge.0.workers;
         let explain = |e: std::io::Error| listener::explain(plan, &e, self.places.running);
         let inherited = self.inherited(plan.address).map_err(explain)?;
         if !inherited.is_empty() {
-            return listener::adopt(inherited, workers).map_err(explain);
+            return listener::adopt(inherited, workers, true).map_err(explain);
         }
-        let beside = |place: &&Arc<Place>| overlap(place.now.load().address, plan.address);
-        let beside: Vec<_> = self.places.now.iter().filter(beside).collect();
-        if beside.is_empty() {
-            return listener::open(plan.address, workers).map_err(explain);
-        }
-        let stays = |place: &Place| self.wanted.iter().any(|plan| plan.address == place.wanted);
-        if beside.iter().any(|place| stays(place)) {
+        let overlaps = |place: &&Arc<Place>| overlap(place.now.load().address, plan.address);
+        let stays = |place: &Arc<Place>| self.wanted.iter().any(|plan| plan.address == place.wanted);
+        if self.places.now.iter().filter(overlaps).any(stays) {
             return Err(explain(std::io::ErrorKind::AddrInUse.into()));
         }
-        let opened = beside.iter().try_for_each(|place| place.allow_beside());
-        opened.and_then(|()| listener::open_beside(plan.address, workers)).map_err(|e| {
-            let old = beside
-                .iter()
-                .map(|place| place.now.load().address.to_string())
-                .collect::<Vec<_>>()
-                .join(", ");
+        let going: Vec<_> = self.places.now.iter().chain(closing).filter(overlaps).collect();
+        if going.is_empty() {
+            return listener::open(plan.address, workers).map_err(explain);
+        }
+        let allowed = going.iter().try_for_each(|place| place.allow_beside());
+        allowed.and_then(|()| listener::open_beside(plan.address, workers)).map_err(|e| {
+            let old: Vec<_> = going.iter().map(|place| place.now.load().address.to_string()).collect();
             format!(
-                "listener `{}`: cannot listen on {} while this process still listens on {old} ({e}); reload \
+                "listener `{}`: cannot listen on {} while this process still listens on {} ({e}); reload \
                  twice (without the old address first, then with the new one), or restart",
-                plan.name, plan.address
+                plan.name,
+                plan.address,
+                old.join(", ")
             )
         })
     }

@@ -12,6 +12,7 @@ use crate::edge::linger;
 use crate::edge::open::Slot;
 use crate::edge::timer::Timer;
 use crate::edge::transport::Transport;
+use crate::edge::tunnel::{GOING_AWAY, Tunnel};
 use crate::http::Connection;
 use bytes::{Buf, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -68,6 +69,10 @@ pub struct Conn {
     send_timeout: Duration,
     timer: Timer,
     frames: Option<Box<(FrameWatch, Timer)>>,
+    /// The client asked for a WebSocket.
+    tunnel: Option<Box<Tunnel>>,
+    /// Everything has been sent, and our side is closed.
+    said_goodbye: bool,
     digests: Digests,
     slot: Option<Slot>,
 }
@@ -116,6 +121,8 @@ impl Conn {
             send_timeout: digests.facts.listener.limits.send_timeout.0,
             timer: Timer::default(),
             frames: None,
+            tunnel: None,
+            said_goodbye: false,
             digests,
             slot: Some(slot),
         }))
@@ -140,6 +147,10 @@ impl Conn {
             Framing::None => Gate::Shut,
             Framing::Length(length) => Gate::Length(length),
             Framing::Chunked => Gate::Chunked(Chunked::default()),
+        };
+        self.tunnel = match head.upgrade {
+            true => Tunnel::asked_for(read.get(..head.end).unwrap_or_default()).map(Box::new),
+            false => None,
         };
         let end = head.end + self.gate.admit(read.get(head.end..).unwrap_or_default())?;
         // a client that has sent some of it does not wait
@@ -175,16 +186,33 @@ impl Conn {
         linger::close_slowly(std::mem::replace(&mut self.io, Transport::Gone), self.slot.take());
     }
 
-    /// Its time is over: nothing more is read or written.
-    fn check_cut(&mut self) -> io::Result<()> {
-        if self.slot.as_ref().is_some_and(|slot| slot.seat().is_cut()) {
-            self.broken = true;
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "cut: the listener or the process ends",
-            ));
+    /// Nothing more is read or written once its time is over. A WebSocket is told so, if no frame
+    /// is half-way.
+    fn check_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.slot.as_ref().is_some_and(|slot| slot.seat().is_cut()) {
+            return Ok(());
         }
-        Ok(())
+        let tunnel = self.tunnel.take();
+        if !self.broken && tunnel.is_some_and(|tunnel| tunnel.between_frames()) {
+            self.write_buffer.extend_from_slice(&GOING_AWAY);
+            // who does not take it now is not waited for
+            if matches!(self.poll_flush_buffer(cx), Poll::Ready(Ok(()))) {
+                self.said_goodbye = matches!(Pin::new(&mut self.io).poll_shutdown(cx), Poll::Ready(Ok(())));
+            }
+        }
+        self.broken = true;
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut: the listener or the process ends"))
+    }
+
+    /// So many of these bytes were taken to be sent.
+    fn passed(&mut self, bufs: &[IoSlice<'_>], taken: usize) {
+        let Some(tunnel) = &mut self.tunnel else { return };
+        let mut left = taken;
+        for buf in bufs {
+            let here = left.min(buf.len());
+            tunnel.pass(buf.get(..here).unwrap_or_default());
+            left -= here;
+        }
     }
 
     /// Whether a goodbye is due before the socket is closed.
@@ -389,10 +417,12 @@ impl Gate {
 
 impl Drop for Conn {
     /// Closing a socket with unread bytes in it resets the connection, and the client may lose
-    /// the answer that says why. Such a connection is closed slowly.
+    /// the answer that says why. Such a connection is closed slowly; so is a WebSocket whose client
+    /// has been told.
     fn drop(&mut self) {
         let unread = !self.held.is_empty() || matches!(self.gate, Gate::Length(_) | Gate::Chunked(_));
-        if self.broken || !unread || self.frames.is_some() {
+        let plain = self.broken || !unread || self.frames.is_some();
+        if plain && !self.said_goodbye {
             return;
         }
         linger::close_slowly(std::mem::replace(&mut self.io, Transport::Gone), self.slot.take());

@@ -1,8 +1,9 @@
 //! The story of one connection: TLS if the listener has it, then HTTP/1 or HTTP/2 until either side
-//! is done. Started by `accept` as a task of its own.
+//! is done, or it is cut. Started by `accept` as a task of its own.
 
 use crate::edge::conn::Conn;
 use crate::edge::open::Slot;
+use crate::edge::timer::Timer;
 use crate::edge::transport::Transport;
 use crate::edge::worker::Shared;
 use crate::edge::{App, Listening, http1, http2, tls};
@@ -14,11 +15,37 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
-/// The life of one connection.
-pub async fn serve<A: App>(
+/// How long a connection that is cut may take to find its own end, with a log line for its request.
+/// Who waits for nothing but the server would never.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// The life of one connection, to its end or until it is cut.
+pub fn serve<A: App>(
+    shared: Arc<Shared<A>>,
+    listening: Arc<Listening>,
+    accepted: (TcpStream, SocketAddr),
+    slot: Slot,
+) -> impl Future<Output = ()> + Send {
+    let seat = slot.seat().clone();
+    // in a box from the start, so that its state is not in memory twice
+    let mut story = Box::pin(story(shared, listening, accepted, slot));
+    let mut timer = Timer::default();
+    let mut end = None;
+    poll_fn(move |cx| {
+        if story.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !seat.is_cut() {
+            return Poll::Pending;
+        }
+        timer.poll(cx, *end.get_or_insert_with(|| Instant::now() + LAST_WORD))
+    })
+}
+
+async fn story<A: App>(
     shared: Arc<Shared<A>>,
     listening: Arc<Listening>,
     (tcp, peer): (TcpStream, SocketAddr),

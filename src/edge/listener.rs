@@ -31,6 +31,8 @@ pub(super) struct Opened {
     /// Clients can connect already. Not so beside a listener on an address that covers this one:
     /// its clients would be taken away from it.
     pub listens: bool,
+    /// Another process has opened them, and may have them still.
+    pub shared: bool,
 }
 
 impl Opened {
@@ -62,7 +64,7 @@ pub(super) fn open(address: SocketAddr, workers: usize) -> io::Result<Opened> {
     for _ in 1..workers {
         sockets.push(listen(address)?);
     }
-    Ok(Opened { address, sockets, listens: true })
+    Ok(Opened { address, sockets, listens: true, shared: false })
 }
 
 /// Beside sockets of this process on an address that overlaps: they have `SO_REUSEPORT` and are
@@ -74,13 +76,13 @@ pub(super) fn open_beside(address: SocketAddr, workers: usize) -> io::Result<Ope
     for _ in 1..workers {
         sockets.push(bind(address, true)?);
     }
-    Ok(Opened { address, sockets, listens: false })
+    Ok(Opened { address, sockets, listens: false, shared: false })
 }
 
-/// With sockets that another process has opened: all of them are accepted on, and each worker has
+/// With sockets that are open, mostly of another process: all of them are accepted on, and each worker has
 /// one. Those that are missing are opened, or shared where the kernel does not let us: systemd's
 /// have no `SO_REUSEPORT`, and those of another user cannot be joined.
-pub(super) fn adopt(inherited: Vec<Socket>, workers: usize) -> io::Result<Opened> {
+pub(super) fn adopt(inherited: Vec<Socket>, workers: usize, shared: bool) -> io::Result<Opened> {
     let first = inherited.first().ok_or_else(|| io::Error::other("there is no socket"))?;
     let address = address_of(first)?;
     let mut sockets = Vec::with_capacity(workers.max(inherited.len()));
@@ -91,17 +93,58 @@ pub(super) fn adopt(inherited: Vec<Socket>, workers: usize) -> io::Result<Opened
     }
     let joined = inherited.iter().all(|socket| socket.reuse_port().unwrap_or(false));
     for i in inherited.len()..workers {
-        let shared = inherited.get(i % inherited.len()).unwrap_or(first);
+        let common = inherited.get(i % inherited.len()).unwrap_or(first);
         let own = if joined { listen(address).ok() } else { None };
-        sockets.push(own.map_or_else(|| shared.try_clone(), Ok)?);
+        sockets.push(own.map_or_else(|| common.try_clone(), Ok)?);
     }
-    Ok(Opened { address, sockets, listens: true })
+    Ok(Opened { address, sockets, listens: true, shared })
 }
 
 /// Where a listening socket listens; an error for any other.
 pub(super) fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
     let address = socket.local_addr()?.as_socket();
     address.ok_or_else(|| io::Error::other("the socket has no internet address"))
+}
+
+/// The kernel lets nobody in any more, but whose handshake has begun: a filter drops the first packet
+/// of a connection (SYN without ACK), which the client will send again. Without it a client that is
+/// let in between the last `accept` and `close` would be reset.
+#[cfg(target_os = "linux")]
+pub(super) fn shut_door(socket: &Socket) -> io::Result<()> {
+    use socket2::SockFilter;
+    // classic BPF (kernel Documentation/networking/filter.rst); the packet begins at its TCP header
+    let [load_byte, and, jump_if_equal, answer] = [
+        libc::BPF_LD | libc::BPF_B | libc::BPF_ABS,
+        libc::BPF_ALU | libc::BPF_AND | libc::BPF_K,
+        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+        libc::BPF_RET | libc::BPF_K,
+    ]
+    .map(|code| code as u16);
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    socket.attach_filter(&[
+        SockFilter::new(load_byte, 0, 0, FLAGS),
+        SockFilter::new(and, 0, 0, SYN | ACK),
+        SockFilter::new(jump_if_equal, 0, 1, SYN),
+        SockFilter::new(answer, 0, 0, 0),
+        SockFilter::new(answer, 0, 0, u32::MAX),
+    ])
+}
+
+/// Takes the filter off again.
+#[cfg(target_os = "linux")]
+pub(super) fn open_door(socket: &Socket) {
+    // an error says that there is none
+    let _ = socket.detach_filter();
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn open_door(_: &Socket) {}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn shut_door(_: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn listen(address: SocketAddr) -> io::Result<Socket> {

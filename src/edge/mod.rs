@@ -9,7 +9,8 @@
 //! - `connection` is the story of one: [`tls`] opens it, `http1` reads its heads (`head` judges
 //!   them) or `http2` its streams (`frames` watches them); with the others of its `era` it is
 //!   retired when its listener changes or goes;
-//! - `conn` is the stream that Pingora reads the request from and writes the answer to;
+//! - `conn` is the stream that Pingora reads the request from and writes the answer to (`tunnel`
+//!   measures the frames of a WebSocket, so that it can be closed properly);
 //! - `linger` closes it so that the client can read the last answer.
 //!
 //! The application is Pingora's `HttpProxy` in the gate, and whatever else implements
@@ -33,6 +34,7 @@ mod place;
 mod timer;
 pub mod tls;
 mod transport;
+mod tunnel;
 mod worker;
 
 #[cfg(test)]
@@ -52,7 +54,7 @@ use pingora_core::apps::HttpServerApp;
 use socket2::Socket;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, watch};
 
 /// What answers requests.
@@ -80,6 +82,8 @@ struct Inner {
 struct Places {
     /// In the order of the configuration.
     now: Vec<Arc<Place>>,
+    /// Those whose sockets are being closed by the workers.
+    closing: Vec<Weak<Place>>,
     /// Connections of listeners that were closed.
     leaving: Vec<Arc<Era>>,
     /// Sockets that another process opened and no listener has taken yet.

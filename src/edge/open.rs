@@ -110,7 +110,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    pub(super) fn seat(&self) -> &Seat {
+    pub(super) fn seat(&self) -> &Arc<Seat> {
         &self.seat
     }
 

@@ -6,7 +6,7 @@ use crate::config::plan;
 use crate::edge::era::Era;
 use crate::edge::head::HeadLimits;
 use crate::edge::open::Count;
-use crate::edge::tls;
+use crate::edge::{listener, tls};
 use crate::observe::Throttle;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use socket2::Socket;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -112,6 +113,8 @@ fn acceptor(plan: &plan::Listener) -> Result<Option<TlsAcceptor>, String> {
 pub(super) enum Closing {
     /// Whoever the kernel has let in is accepted first.
     Served,
+    /// The kernel lets nobody in any more; who was about to come in may for a moment, and is served.
+    DoorShut,
     /// Who waits is left to another process that holds the same sockets.
     Left,
 }
@@ -124,18 +127,21 @@ pub(super) struct Place {
     /// Everybody who may still be connected; the present era is the last.
     eras: Mutex<Vec<Arc<Era>>>,
     closing: watch::Sender<Option<Closing>>,
-    /// A second descriptor for each socket, to hand over.
+    /// A second descriptor for each socket, to hand over. They go with the last accept loop.
     sockets: Mutex<Vec<Socket>>,
+    /// Another process has them, too: what is set on them is set for it as well.
+    shared: AtomicBool,
 }
 
 impl Place {
-    pub fn new(wanted: SocketAddr, first: Listening, sockets: Vec<Socket>) -> Place {
+    pub fn new(wanted: SocketAddr, first: Listening, sockets: Vec<Socket>, shared: bool) -> Place {
         Place {
             wanted,
             eras: Mutex::new(vec![first.era.clone()]),
             now: ArcSwap::from_pointee(first),
             closing: watch::Sender::new(None),
             sockets: Mutex::new(sockets),
+            shared: AtomicBool::new(shared),
         }
     }
 
@@ -155,8 +161,12 @@ impl Place {
 
     /// Accepts no more and retires its connections; those, to be cut at a deadline.
     pub fn close(&self, how: Closing) -> Vec<Arc<Era>> {
-        self.sockets.lock().clear();
-        self.closing.send_replace(Some(how));
+        let shuts = how == Closing::Served && !self.shared.load(Ordering::Acquire);
+        let shut = shuts && self.sockets.lock().iter().all(|socket| listener::shut_door(socket).is_ok());
+        if how == Closing::Left {
+            self.sockets.lock().clear();
+        }
+        self.closing.send_replace(Some(if shut { Closing::DoorShut } else { how }));
         let eras = self.eras.lock().clone();
         for era in &eras {
             era.retire();
@@ -173,6 +183,25 @@ impl Place {
         }
     }
 
+    /// Another descriptor of each socket while this place is being closed, for one that is opened
+    /// at the same address meanwhile.
+    pub fn take_back(&self) -> std::io::Result<Vec<Socket>> {
+        self.sockets.lock().iter().map(Socket::try_clone).collect()
+    }
+
+    /// The place that is opened with those: whoever is still let in here is served by `next`.
+    pub fn followed_by(&self, next: Arc<Listening>) {
+        for socket in self.sockets.lock().iter() {
+            listener::open_door(socket);
+        }
+        self.now.store(next);
+    }
+
+    /// Whether another process has the sockets, too.
+    pub fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Acquire)
+    }
+
     /// Lets sockets of this process on an address that overlaps this one be bound.
     pub fn allow_beside(&self) -> std::io::Result<()> {
         self.sockets.lock().iter().try_for_each(|socket| socket.set_reuse_port(true))
@@ -180,6 +209,7 @@ impl Place {
 
     /// A descriptor of each socket, for another process.
     pub fn hand_out(&self) -> std::io::Result<Vec<OwnedFd>> {
+        self.shared.store(true, Ordering::Release);
         self.sockets.lock().iter().map(|socket| Ok(OwnedFd::from(socket.try_clone()?))).collect()
     }
 }

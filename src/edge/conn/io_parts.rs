@@ -20,7 +20,7 @@ impl AsyncRead for Conn {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check_cut()?;
+        self.check_cut(cx)?;
         match self.gate {
             Gate::Open => self.poll_open(cx, buf),
             Gate::Length(_) | Gate::Chunked(_) => self.poll_body(cx, buf),
@@ -31,13 +31,17 @@ impl AsyncRead for Conn {
 
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.check_cut()?;
+        self.check_cut(cx)?;
         self.owes_continue = false;
         if self.joins_writes && self.write_buffer.len() + buf.len() <= WRITE_BUFFER {
             self.join(buf);
+            self.passed(&[IoSlice::new(buf)], buf.len());
             return Poll::Ready(Ok(buf.len()));
         }
-        self.send_through(cx, &[IoSlice::new(buf)])
+        let bufs = [IoSlice::new(buf)];
+        let sent = ready!(self.send_through(cx, &bufs))?;
+        self.passed(&bufs, sent);
+        Poll::Ready(Ok(sent))
     }
 
     fn poll_write_vectored(
@@ -45,16 +49,19 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check_cut()?;
+        self.check_cut(cx)?;
         self.owes_continue = false;
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         if self.joins_writes && self.write_buffer.len() + total <= WRITE_BUFFER {
             for buf in bufs {
                 self.join(buf);
             }
+            self.passed(bufs, total);
             return Poll::Ready(Ok(total));
         }
-        self.send_through(cx, bufs)
+        let sent = ready!(self.send_through(cx, bufs))?;
+        self.passed(bufs, sent);
+        Poll::Ready(Ok(sent))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -62,13 +69,13 @@ impl AsyncWrite for Conn {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_cut()?;
+        self.check_cut(cx)?;
         ready!(self.poll_flush_buffer(cx))?;
         self.send(cx, |io, cx| io.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_cut()?;
+        self.check_cut(cx)?;
         ready!(self.poll_flush_buffer(cx))?;
         self.send(cx, |io, cx| io.poll_shutdown(cx))
     }

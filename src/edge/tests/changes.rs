@@ -232,6 +232,29 @@ async fn a_mistake_changes_nothing_and_closes_what_was_bound() {
     assert!(gate.exchange(two.as_bytes()).await.starts_with("HTTP/1.1 200"), "the old limits");
 }
 
+/// Removed and added again before its sockets are closed: they are taken back.
+#[tokio::test]
+async fn a_listener_that_goes_may_come_back_at_once() {
+    let gate = Gate::start_all(&[named("stays", 0, free()), on(free())], 2);
+    let stays = gate.plan();
+    let address = gate.edge.listeners()[1].address;
+    for i in 0..10 {
+        let name = format!("again-{i}");
+        gate.change(std::slice::from_ref(&stays)).unwrap();
+        if i % 2 == 0 {
+            // the workers have seen it go
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gate.change(&[stays.clone(), named(&name, 1, address)]).unwrap();
+        for _ in 0..5 {
+            let answer = dial(address).await.get("/").await;
+            assert!(answer.contains(&format!("x-listener: {name}")), "{answer}");
+        }
+    }
+    gate.change(std::slice::from_ref(&stays)).unwrap();
+    refused(address).await;
+}
+
 /// `0.0.0.0:PORT` to `127.0.0.1:PORT` and back, under clients that connect all the time.
 #[tokio::test]
 async fn an_address_gives_way_to_one_that_covers_it_and_back() {
