@@ -1,9 +1,10 @@
-//! The command line: `run`, `check`, `diff`, `schema`. Each command is a function from arguments to an
+//! The command line: `run`, `check`, `diff`, `reload`, `status`, `upgrade`, `schema`. Each command is a function from arguments to an
 //! exit code: 0 ok, 1 the gate could not run or the answer is no, 64 wrong usage or configuration
 //! (sysexits `EX_USAGE`).
 
 mod check;
 mod diff;
+mod running;
 
 use crate::config;
 use crate::filter::Catalogue;
@@ -48,6 +49,12 @@ enum Command {
     /// Show what differs from another configuration. Exits with 0 when nothing does, 1 when something
     /// does, 64 when one of them has mistakes.
     Diff(diff::Diff),
+    /// Have the running process read its configuration again, and show what has changed, or why it was refused.
+    Reload(running::Running),
+    /// Show which configuration the running process uses, since when, and what was refused last.
+    Status(running::Running),
+    /// Have the running process replaced by the program as it is on disk now, without losing a connection.
+    Upgrade(running::Running),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
 }
@@ -72,6 +79,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> u8 {
             Command::Run { config } => serve(config),
             Command::Check { config, format, print } => check::check(&config, format, print),
             Command::Diff(arguments) => diff::diff(&arguments),
+            Command::Reload(running) => running::reload(&running),
+            Command::Status(running) => running::status(&running),
+            Command::Upgrade(running) => running::upgrade(&running),
             Command::Schema => out(&config::schema_text(&Catalogue::standard())),
         },
         Err(error) => {

@@ -5,6 +5,8 @@ use crate::filter::{Catalogue, FilterSettings};
 use crate::observe::process_log;
 use crate::run;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 /// A gate that is about to be started from a YAML file.
 ///
@@ -61,13 +63,27 @@ impl Gate {
         config::check_file(&self.file, &self.catalogue)
     }
 
-    /// Serves until the process is told to stop (SIGTERM lets requests end first, SIGINT does not).
+    /// Serves until the process is told to stop (SIGTERM lets requests end first, SIGINT does not), or another
+    /// process takes its place. The configuration is read again when that is asked for (SIGHUP).
     ///
     /// # Errors
     /// [`Error::Configuration`] when the file has mistakes, [`Error::Start`] when an address or
     /// file cannot be had. Nothing was served then.
     pub fn run(self) -> Result<(), Error> {
-        let checked = self.check();
+        let takeover = run::Takeover::given().map_err(Error::Start)?;
+        let served = self.serve(&takeover);
+        if let Err(why) = &served {
+            takeover.failed(&why.to_string());
+        }
+        served
+    }
+
+    fn serve(self, takeover: &run::Takeover) -> Result<(), Error> {
+        let root =
+            std::env::current_dir().map_err(|why| Error::Start(format!("no working directory: {why}")))?;
+        let source = run::Source { file: self.file, catalogue: Arc::new(self.catalogue), root };
+        let begun = SystemTime::now();
+        let checked = source.check();
         let Some(plan) = &checked.plan else {
             return Err(Error::Configuration(checked.report.render_text(&checked.sources)));
         };
@@ -75,6 +91,6 @@ impl Gate {
         for warning in checked.warnings() {
             log::warn!("{warning}");
         }
-        run::run(plan).map_err(Error::Start)
+        run::run(source, (begun, &checked, plan), takeover).map_err(Error::Start)
     }
 }

@@ -8,6 +8,7 @@ mod health;
 mod limits;
 mod passive;
 mod sticky;
+mod succession;
 mod timeouts;
 mod upstream_tls;
 
@@ -17,6 +18,7 @@ pub use health::{BodyMatch, HealthCheck, HttpCheck, Question};
 pub use limits::UpstreamLimits;
 pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
+pub use succession::ListenerIds;
 pub use timeouts::{RouteTimeouts, UpstreamTimeouts};
 pub use upstream_tls::{ClientCertificate, Trust, UpstreamTls};
 
@@ -213,7 +215,6 @@ pub struct Respond {
 /// A named group of servers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
-    pub id: UpstreamId,
     pub name: String,
     pub balance: crate::config::file::Balance,
     /// Those with an address of their own.

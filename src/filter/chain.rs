@@ -8,6 +8,7 @@ use std::sync::Arc;
 type Filters = Box<[Arc<dyn Filter>]>;
 
 /// The filters of one listener and route, in the order each phase calls them.
+#[derive(Default)]
 pub struct Chain {
     request: Filters,
     request_body: Filters,

@@ -66,8 +66,11 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
     };
     let route = found.and_then(|index| site.router.route(index)).cloned();
     let max_body = route.as_deref().and_then(|r| r.max_body_bytes);
+    let chain = site.chain(listener.id, found);
+    // never without the filters that it is to pass
+    let refused = refused.or(chain.is_none().then_some(Reject::Internal));
     ctx.request = Some(Matched {
-        chain: site.chain(listener.id, found),
+        chain: chain.unwrap_or_default(),
         headers: ProxyHeaders { config: site.proxy_headers, trusted: who.trusted },
         max_body_bytes: max_body.or(listener.limits.max_body_bytes.map(|size| size.0)),
         access_log: site.access_log.clone(),

@@ -26,15 +26,27 @@ pub struct Site {
 }
 
 /// The chain of each listener and route, and of each listener for requests without a route.
+#[derive(Default)]
 struct Chains {
-    without_route: Vec<Arc<Chain>>,
-    /// By listener, then by route. Listeners without filters of their own share theirs.
-    by_listener: Vec<Arc<[Arc<Chain>]>>,
+    /// By the id of the listener.
+    of: Vec<Option<ListenerChains>>,
+}
+
+/// Those of one listener. Listeners without filters of their own share the chains of the routes.
+struct ListenerChains {
+    without_route: Arc<Chain>,
+    by_route: Arc<[Arc<Chain>]>,
 }
 
 impl Site {
-    /// Compiles the plan; the groups come from the registry that outlives it.
-    pub fn build(plan: &plan::Plan, groups: Vec<Arc<Group>>, access_log: Option<Arc<AccessLog>>) -> Site {
+    /// Compiles the plan; the groups come from the registry that outlives it. On listeners that have `departed`
+    /// there may be requests still, which are to pass their filters.
+    pub fn build(
+        plan: &plan::Plan,
+        departed: &[Arc<plan::Listener>],
+        groups: Vec<Arc<Group>>,
+        access_log: Option<Arc<AccessLog>>,
+    ) -> Site {
         Site {
             router: Router::build(&plan.routes),
             groups,
@@ -42,7 +54,7 @@ impl Site {
             proxy_headers: plan.proxy_headers,
             access_log,
             error_pages: Some(plan.error_pages.clone()).filter(|pages| !pages.is_empty()),
-            chains: Chains::build(plan),
+            chains: Chains::build(plan, departed),
         }
     }
 
@@ -50,18 +62,18 @@ impl Site {
         self.groups.get(id.0)
     }
 
-    /// The listener's filters, then the route's.
-    pub fn chain(&self, listener: ListenerId, route: Option<usize>) -> Arc<Chain> {
-        let chain = match route {
-            Some(route) => self.chains.by_listener.get(listener.0).and_then(|routes| routes.get(route)),
-            None => self.chains.without_route.get(listener.0),
-        };
-        chain.cloned().unwrap_or_else(|| Arc::new(Chain::new(std::iter::empty())))
+    /// The listener's filters, then the route's; `None` for a listener that is not of this site.
+    pub fn chain(&self, listener: ListenerId, route: Option<usize>) -> Option<Arc<Chain>> {
+        let chain = self.chains.of.get(listener.0).and_then(Option::as_ref).and_then(|chains| match route {
+            Some(route) => chains.by_route.get(route),
+            None => Some(&chains.without_route),
+        });
+        chain.cloned()
     }
 }
 
 impl Chains {
-    fn build(plan: &plan::Plan) -> Chains {
+    fn build(plan: &plan::Plan, departed: &[Arc<plan::Listener>]) -> Chains {
         let of = |listener: &[crate::filter::FilterPlan]| -> Arc<[Arc<Chain>]> {
             let own = Arc::new(Chain::new(listener.iter()));
             let chain = |route: &Arc<plan::Route>| match route.filters.is_empty() {
@@ -71,13 +83,21 @@ impl Chains {
             plan.routes.iter().map(chain).collect()
         };
         let plain = of(&[]);
-        let by_listener = plan.listeners.iter().map(|l| match l.filters.is_empty() {
-            true => plain.clone(),
-            false => of(&l.filters),
-        });
-        Chains {
-            by_listener: by_listener.collect(),
-            without_route: plan.listeners.iter().map(|l| Arc::new(Chain::new(l.filters.iter()))).collect(),
+        let mut chains = Chains::default();
+        // those of the plan last: one that has changed may be here twice
+        for listener in departed.iter().chain(&plan.listeners) {
+            if chains.of.len() <= listener.id.0 {
+                chains.of.resize_with(listener.id.0 + 1, || None);
+            }
+            let by_route = match listener.filters.is_empty() {
+                true => plain.clone(),
+                false => of(&listener.filters),
+            };
+            if let Some(place) = chains.of.get_mut(listener.id.0) {
+                let without_route = Arc::new(Chain::new(listener.filters.iter()));
+                *place = Some(ListenerChains { without_route, by_route });
+            }
         }
+        chains
     }
 }

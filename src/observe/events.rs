@@ -8,6 +8,9 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+/// So many changes of a reload are said one by one.
+const CHANGES_TOLD: usize = 20;
+
 /// The log target of sources of servers.
 pub const DISCOVERY: &str = "weirgate::discovery";
 /// The log target of health checks.
@@ -35,6 +38,39 @@ pub fn about_to_drain(signal: &str, delay: Duration) {
 pub fn draining(signal: &str, grace: Duration) {
     let seconds = grace.as_secs();
     log::info!(target: PROCESS, "{signal}: no new connections; requests in flight have {seconds} s to end");
+}
+
+/// Another configuration is in use.
+pub fn reloaded(by: &str, took: Duration, hash: &str, changes: &[impl Display]) {
+    let (count, took) = (changes.len(), Time(took));
+    let plural = if count == 1 { "" } else { "s" };
+    log::info!(target: PROCESS, "{by}: reloaded in {took}, {count} change{plural}; configuration {hash}");
+    for change in changes.iter().take(CHANGES_TOLD) {
+        log::info!(target: PROCESS, "  {change}");
+    }
+    if let Some(more) = count.checked_sub(CHANGES_TOLD).filter(|more| *more > 0) {
+        log::info!(target: PROCESS, "  and {more} more");
+    }
+}
+
+/// A reload found the configuration that is in use.
+pub fn reload_same(by: &str) {
+    log::info!(target: PROCESS, "{by}: the configuration is the one in use; nothing has changed");
+}
+
+/// A reload was refused, and nothing has changed.
+pub fn reload_refused(by: &str, why: &str) {
+    log::error!(target: PROCESS, "{by}: reload refused, the configuration in use stays:\n{}", why.trim_end());
+}
+
+/// Another process has taken over.
+pub fn upgraded(pid: u32) {
+    log::info!(target: PROCESS, "upgrade: process {pid} serves; this one accepts no more, and ends when its connections have");
+}
+
+/// No other process has taken over.
+pub fn upgrade_failed(why: &str) {
+    log::error!(target: PROCESS, "upgrade failed, this process serves on: {}", why.trim_end());
 }
 
 /// Everything is done, or `left` connections were cut at the end of the grace period.

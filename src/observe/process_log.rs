@@ -6,14 +6,57 @@
 
 use super::stamp::Stamp;
 use crate::config::file::LogLevel;
+use arc_swap::ArcSwap;
 use log::LevelFilter;
 use std::io::Write;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
+
+/// What is let through now. Not set while the logger is somebody else's.
+static OURS: OnceLock<ArcSwap<env_logger::Logger>> = OnceLock::new();
 
 /// Starts the process log at `level`. `RUST_LOG`, when set, decides instead of `level` and of
 /// the choices below. A program that embeds the library and has a logger keeps its own: then,
 /// and the second time, nothing happens.
 pub fn init(level: LogLevel) {
+    if log::set_logger(&Proxy).is_ok() {
+        let logger = logger(level);
+        log::set_max_level(logger.filter());
+        OURS.get_or_init(|| ArcSwap::from_pointee(logger));
+    }
+}
+
+/// Another level while it runs, in the same way.
+pub fn set_level(level: LogLevel) {
+    if let Some(ours) = OURS.get() {
+        let logger = logger(level);
+        log::set_max_level(logger.filter());
+        ours.store(Arc::new(logger));
+    }
+}
+
+/// What `log` knows of us.
+struct Proxy;
+
+impl log::Log for Proxy {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        OURS.get().is_some_and(|ours| ours.load().enabled(metadata))
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if let Some(ours) = OURS.get() {
+            ours.load().log(record);
+        }
+    }
+
+    fn flush(&self) {
+        if let Some(ours) = OURS.get() {
+            ours.load().flush();
+        }
+    }
+}
+
+fn logger(level: LogLevel) -> env_logger::Logger {
     let mut builder = env_logger::Builder::new();
     if std::env::var_os("RUST_LOG").is_some_and(|rules| !rules.is_empty()) {
         builder.parse_default_env();
@@ -28,8 +71,7 @@ pub fn init(level: LogLevel) {
         let line = line(SystemTime::now(), record);
         out.write_all(&line)
     });
-    // an error means that there is a logger already
-    drop(builder.try_init());
+    builder.build()
 }
 
 /// The default level and those of the targets that differ from it.

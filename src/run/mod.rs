@@ -1,8 +1,29 @@
-//! A plan becomes a process: sockets are bound, workers and services started, signals heeded.
-//! Called by `gate`.
+//! A plan becomes a process: sockets are bound, workers and services started, signals heeded; and another plan, or
+//! another process, takes its place while it serves. Called by `gate` and `cli`.
+//!
+//! - `server`: from the plan to a process that serves, and to its end; `signals` tell it to end.
+//! - `office`: what goes on beside requests; `background` is the care for groups.
+//! - `reload`: another plan; `snapshot` builds its parts, `frozen` is what cannot change, `files` are watched,
+//!   `status` is what is known of it all.
+//! - `upgrade`: another process; `handover` is what it is given and how.
+//! - [`control`]: how the command line asks for all of that; `doorplate`: how it finds the process; `notify`: what
+//!   the service manager is told.
 
+mod background;
+pub mod control;
+mod doorplate;
+mod files;
+mod frozen;
+mod handover;
+mod notify;
+mod office;
+mod reload;
 mod server;
 mod signals;
 mod snapshot;
+mod status;
+mod upgrade;
 
+pub use handover::Takeover;
+pub use reload::Source;
 pub use server::run;

@@ -1,14 +1,23 @@
 //! The process: sockets first, then Pingora's server with our two services on it, the edge (a
 //! thread per worker) and what goes on in the background for servers.
 
+use super::background::Background;
+use super::doorplate::Doorplate;
+use super::files::Files;
+use super::handover::Takeover;
+use super::office::Office;
+use super::reload::{Running, Source};
 use super::signals::{self, Signals};
-use super::snapshot::Snapshot;
-use crate::config::file;
+use super::snapshot::Groups;
+use super::status::{Loaded, Status};
+use super::upgrade::{Program, Upgrade};
 use crate::config::plan::Plan;
+use crate::config::{self, Checked, file};
 use crate::edge::{self, Edge};
 use crate::http::{Live, Proxy, Refuser};
 use crate::observe::{AccessLog, events};
-use crate::upstream::{self, Registry, discover, health, upkeep};
+use crate::upstream::Registry;
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use log::error;
 use nix::unistd::{Group, User};
@@ -20,52 +29,94 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{mpsc, oneshot, watch};
 
-/// Serves until the process is told to stop.
+/// Serves until the process is told to stop, or until another one has taken its place. The configuration was
+/// read at that time.
 ///
 /// # Errors
 /// In words for the operator: an address in use, a file that cannot be opened. Nothing was served then.
-pub fn run(plan: &Plan) -> Result<(), String> {
+pub fn run(
+    source: Source,
+    (begun, checked, plan): (SystemTime, &Checked, &Plan),
+    takeover: &Takeover,
+) -> Result<(), String> {
     install_crypto();
     let _held = signals::hold();
-    let workers = workers(&plan.server);
+    let program = Program::this().map_err(|why| format!("the program cannot find itself: {why}"))?;
+    let plan = Arc::new(plan.clone());
     // sockets and files before anything is started: what fails, fails here, and as the user who started it
-    let edge = Edge::new(workers);
+    let goods = takeover.goods();
+    let registry = Registry::new();
+    registry.resume(goods.servers);
+    let edge = Edge::with_inherited(workers(&plan.server), goods.sockets);
     let listeners = edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
     let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
-    let snapshot = Snapshot::build(plan, &Registry::new(), access_log.clone())?;
-    let pid_file = PidFile::write(&plan.server)?;
+    let groups = Groups::build(&plan, &[], &registry)?;
+    let site = Arc::new(Live::from_pointee(groups.site(&plan, &[], access_log.clone())));
+    let doorplate = Doorplate::put_up(&plan.server, takeover)?;
+    groups.take_over();
+    edge.commit(listeners, Duration::from_secs(plan.server.grace_period_seconds));
 
-    let (begun, discovered) = oneshot::channel();
-    let grace = Duration::from_secs(plan.server.grace_period_seconds);
-    edge.commit(listeners, grace);
-    let service = EdgeService {
+    let (served, serving) = oneshot::channel();
+    let (known, discovered) = oneshot::channel();
+    let (asks, asked) = mpsc::channel(16);
+    let (successor, succeeded) = watch::channel(None);
+    let current = Arc::new(ArcSwap::new(plan.clone()));
+    let front = EdgeService {
         edge: edge.clone(),
-        live: snapshot.site.clone(),
+        live: site.clone(),
         conf: Arc::new(server_conf(&plan.server)),
-        discovered: Some(discovered),
+        begin: Some((discovered, served)),
         threads: Arc::default(),
     };
-    let threads = service.threads.clone();
+    let threads = front.threads.clone();
+    let back = Office {
+        upgrade: Upgrade::new(program, edge.clone(), registry.clone(), successor, &plan.server),
+        status: Arc::new(Status::new(Loaded::new(source.file.clone(), config::comparable(checked)))),
+        source,
+        registry,
+        edge: edge.clone(),
+        files: Files::of(checked, begun, plan.server.reload_on_change),
+        running: Running {
+            plan: plan.clone(),
+            groups: groups.all,
+            access_log,
+            site: site.clone(),
+            current: current.clone(),
+        },
+        asks: (asks.clone(), asked),
+        doorplate: doorplate.clone(),
+        takeover: takeover.clone(),
+        known,
+        serving,
+    };
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&plan.server));
-    server.add_service(service);
-    server.add_service(UpstreamService { groups: snapshot.groups, begun: Some(begun) });
+    server.add_service(front);
+    server.add_service(BackService(Some(back)));
     let at_once = Arc::new(AtomicBool::new(false));
     let cut = Arc::new(AtomicUsize::new(0));
-    let delay = plan.server.shutdown_delay.0;
-    let signals = Signals { edge, delay, grace, at_once: at_once.clone(), cut: cut.clone() };
+    let signals = Signals {
+        edge,
+        asks,
+        succeeded,
+        site: site.clone(),
+        current: current.clone(),
+        at_once: at_once.clone(),
+        cut: cut.clone(),
+    };
     server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
     if !at_once.load(Ordering::Acquire) {
-        join(&threads, Duration::from_secs(plan.server.graceful_shutdown_timeout_seconds));
+        let patience = current.load().server.graceful_shutdown_timeout_seconds;
+        join(&threads, Duration::from_secs(patience));
     }
-    if let Some(log) = &access_log {
+    if let Some(log) = &site.load().access_log {
         log.flush();
     }
-    drop(pid_file);
+    doorplate.take_down();
     events::stopped(cut.load(Ordering::Acquire));
     Ok(())
 }
@@ -127,15 +178,16 @@ struct EdgeService {
     edge: Edge,
     live: Arc<Live>,
     conf: Arc<ServerConf>,
-    /// Told when the servers that have to be discovered are known, or are not going to be soon.
-    discovered: Option<oneshot::Receiver<()>>,
+    /// Told when the servers that have to be discovered are known, or are not going to be soon; and whom to
+    /// tell when connections are served.
+    begin: Option<(oneshot::Receiver<()>, oneshot::Sender<()>)>,
     threads: Threads,
 }
 
 #[async_trait]
 impl Service for EdgeService {
     async fn start_service(&mut self, _fds: Option<ListenFds>, mut stop: ShutdownWatch, _per_fd: usize) {
-        let Some(discovered) = self.discovered.take() else { return };
+        let Some((discovered, served)) = self.begin.take() else { return };
         // connections wait in the sockets' queues meanwhile
         tokio::select! {
             _ = stop.changed() => return,
@@ -151,6 +203,8 @@ impl Service for EdgeService {
             }
         }
         events::starting(workers);
+        // nobody may be waiting
+        served.send(()).ok();
         stop.changed().await.ok();
     }
 
@@ -185,53 +239,26 @@ fn join(threads: &Threads, patience: Duration) {
     }
 }
 
-/// What goes on beside requests: discovery, the health checks and the upkeep of all groups.
-struct UpstreamService {
-    groups: Vec<Arc<upstream::Group>>,
-    /// Told when servers have been discovered for the first time.
-    begun: Option<oneshot::Sender<()>>,
-}
+/// What goes on beside requests.
+struct BackService(Option<Office>);
 
 #[async_trait]
-impl Service for UpstreamService {
-    async fn start_service(&mut self, _fds: Option<ListenFds>, stop: ShutdownWatch, _per_fd: usize) {
-        let groups = std::mem::take(&mut self.groups);
-        let Some(begun) = self.begun.take() else {
-            return;
-        };
-        let discovery = discover::watch(groups.clone(), begun, stop.clone());
-        tokio::join!(discovery, health::watch(groups.clone(), stop.clone()), upkeep::watch(groups, stop));
+impl Service for BackService {
+    async fn start_service(&mut self, _fds: Option<ListenFds>, mut stop: ShutdownWatch, _per_fd: usize) {
+        let Some(office) = self.0.take() else { return };
+        let background = Background::new(stop.clone());
+        tokio::select! {
+            () = office.work(background) => {}
+            // an error means that the server has gone
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
     }
 
     fn name(&self) -> &str {
-        "upstreams"
+        "office"
     }
 
     fn threads(&self) -> Option<usize> {
         Some(1)
-    }
-}
-
-/// The file that says which process this is. A daemon's is written by Pingora, after the fork.
-struct PidFile<'a>(Option<&'a Path>);
-
-impl<'a> PidFile<'a> {
-    fn write(server: &'a file::Server) -> Result<Self, String> {
-        let Some(path) = server.pid_file.as_deref() else {
-            return Ok(PidFile(None));
-        };
-        if !server.daemon {
-            std::fs::write(path, format!("{}\n", std::process::id()))
-                .map_err(|e| format!("pid_file `{}` cannot be written: {e}", path.display()))?;
-        }
-        Ok(PidFile(Some(path)))
-    }
-}
-
-impl Drop for PidFile<'_> {
-    fn drop(&mut self) {
-        if let Some(path) = self.0 {
-            std::fs::remove_file(path).ok();
-        }
     }
 }

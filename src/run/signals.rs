@@ -1,8 +1,13 @@
-//! Signals: SIGTERM and SIGQUIT let requests end first, SIGINT does not. SIGHUP does nothing yet
-//! but say so: without a handler it would end the process.
+//! Signals: SIGTERM and SIGQUIT let requests end first, SIGINT does not. SIGHUP asks for a reload, SIGUSR1 opens
+//! the access log anew. Another process that has taken over is the end as well.
 
+use super::notify;
+use super::reload::Ask;
+use crate::config::plan::Plan;
 use crate::edge::Edge;
+use crate::http::Live;
 use crate::observe::events;
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use log::{info, warn};
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
@@ -10,14 +15,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 
 /// Tells the edge to drain, and Pingora's server to stop when that is done.
 pub struct Signals {
     pub edge: Edge,
-    /// How long to serve on as before, so that whoever sends clients here notices first.
-    pub delay: Duration,
-    /// How long requests in flight may take to end.
-    pub grace: Duration,
+    /// Where a reload is asked for.
+    pub asks: mpsc::Sender<Ask>,
+    /// Which process has taken over, if one has.
+    pub succeeded: watch::Receiver<Option<u32>>,
+    pub site: Arc<Live>,
+    /// How long things may take.
+    pub current: Arc<ArcSwap<Plan>>,
     /// Set when nothing is to be waited for any more.
     pub at_once: Arc<AtomicBool>,
     /// How many connections did not end in time.
@@ -30,16 +39,18 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        let (Ok(mut term), Ok(mut quit), Ok(mut int), Ok(mut hup)) = (
+        let (Ok(mut term), Ok(mut quit), Ok(mut int), Ok(mut hup), Ok(mut usr1)) = (
             signal(SignalKind::terminate()),
             signal(SignalKind::quit()),
             signal(SignalKind::interrupt()),
             signal(SignalKind::hangup()),
+            signal(SignalKind::user_defined1()),
         ) else {
             warn!("signals cannot be handled here: only kill -9 will stop this process");
             return std::future::pending().await;
         };
         mask(libc::SIG_UNBLOCK);
+        let mut succeeded = self.succeeded.clone();
         loop {
             tokio::select! {
                 _ = term.recv() => return self.end(&mut int, "SIGTERM").await,
@@ -48,33 +59,68 @@ impl ShutdownSignalWatch for Signals {
                     info!("SIGINT: stopping at once");
                     return self.fast();
                 }
-                _ = hup.recv() => warn!("SIGHUP: reloading is not supported yet; restart to change the configuration"),
+                () = taken_over(&mut succeeded) => return self.give_way(&mut int).await,
+                _ = hup.recv() => self.ask(),
+                _ = usr1.recv() => self.reopen(),
             }
         }
     }
 }
 
 impl Signals {
+    /// One that is asked for already is enough.
+    fn ask(&self) {
+        self.reopen();
+        self.asks.try_send(Ask { by: "SIGHUP".into(), answer: None }).ok();
+    }
+
+    fn reopen(&self) {
+        if let Some(log) = &self.site.load().access_log {
+            log.reopen();
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_secs(self.current.load().server.grace_period_seconds)
+    }
+
     async fn end(&self, int: &mut Signal, name: &str) -> ShutdownSignal {
+        notify::stopping();
         tokio::select! {
             () = self.leave(name) => ShutdownSignal::GracefulTerminate,
-            _ = int.recv() => {
-                warn!("SIGINT: {} connections are closed at once", self.edge.open().count());
-                self.fast()
-            }
+            _ = int.recv() => self.interrupted(),
         }
+    }
+
+    /// Another process accepts now.
+    async fn give_way(&self, int: &mut Signal) -> ShutdownSignal {
+        self.edge.hand_over();
+        tokio::select! {
+            () = self.drain() => ShutdownSignal::GracefulTerminate,
+            _ = int.recv() => self.interrupted(),
+        }
+    }
+
+    fn interrupted(&self) -> ShutdownSignal {
+        warn!("told to stop: {} connections are closed at once", self.edge.open().count());
+        self.fast()
     }
 
     /// As soon as the last connection is closed, at the latest when the grace period is over.
     async fn leave(&self, name: &str) {
-        if !self.delay.is_zero() {
-            events::about_to_drain(name, self.delay);
-            tokio::time::sleep(self.delay).await;
+        let delay = self.current.load().server.shutdown_delay.0;
+        if !delay.is_zero() {
+            events::about_to_drain(name, delay);
+            tokio::time::sleep(delay).await;
         }
-        events::draining(name, self.grace);
+        events::draining(name, self.grace());
         self.edge.shut_down();
+        self.drain().await;
+    }
+
+    async fn drain(&self) {
         let open = self.edge.open();
-        if tokio::time::timeout(self.grace, open.drained()).await.is_err() {
+        if tokio::time::timeout(self.grace(), open.drained()).await.is_err() {
             self.cut.store(self.edge.cut(), Ordering::Release);
             let _ = tokio::time::timeout(LAST_WORD, open.drained()).await;
         }
@@ -85,6 +131,13 @@ impl Signals {
         self.edge.shut_down();
         self.cut.store(self.edge.open().count(), Ordering::Release);
         ShutdownSignal::FastShutdown
+    }
+}
+
+/// Another process has taken over.
+async fn taken_over(succeeded: &mut watch::Receiver<Option<u32>>) {
+    if succeeded.wait_for(Option::is_some).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -109,7 +162,7 @@ fn mask(how: libc::c_int) {
     // SAFETY: the set is initialised by sigemptyset before it is used, and outlives the calls.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        for signal in [libc::SIGTERM, libc::SIGQUIT, libc::SIGINT, libc::SIGHUP] {
+        for signal in [libc::SIGTERM, libc::SIGQUIT, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
             libc::sigaddset(set.as_mut_ptr(), signal);
         }
         // fails only for an unknown `how`

@@ -1,30 +1,57 @@
-//! Plan -> the compiled parts that the rooms read. Built whole, so that it can be swapped whole.
+//! Plan -> the compiled parts that the rooms read. Built whole beside the one in use, so that it can be swapped
+//! whole, or dropped without a trace.
 
-use crate::config::plan::Plan;
-use crate::http::{Live, Site};
+use crate::config::plan::{self, Plan};
+use crate::http::Site;
 use crate::observe::AccessLog;
 use crate::upstream::{Group, Registry};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The compiled parts of one configuration.
-pub struct Snapshot {
-    pub groups: Vec<Arc<Group>>,
-    pub site: Arc<Live>,
+/// The groups of one configuration.
+pub struct Groups {
+    /// In the order of the plan.
+    pub all: Vec<Arc<Group>>,
+    /// Those that were not there before, with the one whose place they take.
+    pub fresh: Vec<(Arc<Group>, Option<Arc<Group>>)>,
 }
 
-impl Snapshot {
-    /// The state of servers comes from the registry, which outlives configurations.
+impl Groups {
+    /// A group that says the same as before is the one before. The state of servers comes from the registry,
+    /// which outlives configurations.
     ///
     /// # Errors
     /// In words for the operator, when a group cannot be built.
-    pub fn build(
+    pub fn build(plan: &Plan, before: &[Arc<Group>], registry: &Registry) -> Result<Groups, String> {
+        let known: HashMap<&str, &Arc<Group>> = before.iter().map(|group| (group.name(), group)).collect();
+        let mut groups = Groups { all: Vec::with_capacity(plan.upstreams.len()), fresh: Vec::new() };
+        for upstream in &plan.upstreams {
+            let before = known.get(upstream.name.as_str()).copied();
+            if let Some(same) = before.filter(|before| before.plan() == upstream) {
+                groups.all.push(same.clone());
+                continue;
+            }
+            let group = Group::prepare(upstream.clone(), registry, before.map(Arc::as_ref))
+                .map_err(|why| format!("upstream \"{}\": {why}", upstream.name))?;
+            groups.all.push(group.clone());
+            groups.fresh.push((group, before.cloned()));
+        }
+        Ok(groups)
+    }
+
+    /// Puts the new ones to work.
+    pub fn take_over(&self) {
+        for (group, before) in &self.fresh {
+            group.take_over(before.as_deref());
+        }
+    }
+
+    pub fn site(
+        &self,
         plan: &Plan,
-        registry: &Registry,
+        departed: &[Arc<plan::Listener>],
         access_log: Option<Arc<AccessLog>>,
-    ) -> Result<Snapshot, String> {
-        let groups: Vec<_> =
-            plan.upstreams.iter().map(|u| Group::build(u.clone(), registry)).collect::<Result<_, _>>()?;
-        let site = Site::build(plan, groups.clone(), access_log);
-        Ok(Snapshot { groups, site: Arc::new(Live::from_pointee(site)) })
+    ) -> Site {
+        Site::build(plan, departed, self.all.clone(), access_log)
     }
 }

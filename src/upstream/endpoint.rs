@@ -332,6 +332,15 @@ impl Endpoint {
         self.changes.bump();
     }
 
+    /// What another process knew of its health.
+    pub(super) fn resume_health(&self, tally: Tally, last_failure: Option<Arc<str>>, since: SystemTime) {
+        match tally.is_up() {
+            true => self.state.fetch_or(UP, Ordering::Release),
+            false => self.state.fetch_and(!UP, Ordering::Release),
+        };
+        *self.health.lock() = Health { tally, last_failure, since };
+    }
+
     /// Takes in the result of a check; tells if it took the server up or down.
     pub fn observe(&self, result: Result<(), &str>, limits: Thresholds, now: SystemTime) -> Option<Change> {
         let mut health = self.health.lock();

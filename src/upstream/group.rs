@@ -47,8 +47,8 @@ pub struct Group {
     probe: Option<Probe>,
     transport: Transport,
     sticky: Option<Sticky>,
-    budget: Budget,
-    times: Times,
+    budget: Arc<Budget>,
+    times: Arc<Times>,
     /// Where there are limits.
     caps: Option<Arc<Caps>>,
     /// How often the selection was built; counted before anybody is taken out in favour of who came.
@@ -66,15 +66,33 @@ impl ServiceDiscovery for Current {
 }
 
 impl Group {
-    /// Builds a group, with the servers that `registry` knows already where it does.
+    /// Builds a group and puts it to work, with the servers that `registry` knows already where it does.
     ///
     /// # Errors
     /// A sentence for the operator, without the name of the group.
     pub fn build(plan: Arc<plan::Upstream>, registry: &Registry) -> Result<Arc<Group>, String> {
+        let group = Group::prepare(plan, registry, None)?;
+        group.take_over(None);
+        Ok(group)
+    }
+
+    /// Builds a group that may take the place of `before`, and changes nothing: neither that group nor the
+    /// state of servers that both share.
+    ///
+    /// # Errors
+    /// A sentence for the operator, without the name of the group.
+    pub fn prepare(
+        plan: Arc<plan::Upstream>,
+        registry: &Registry,
+        before: Option<&Group>,
+    ) -> Result<Arc<Group>, String> {
         refuse_repeated(&plan.servers)?;
         let probe = plan.health_check.as_ref().map(|check| Probe::build(check, registry)).transpose()?;
         let transport = Transport::build(&plan)?;
-        let membership = Membership::new(&plan, registry, probe.is_some());
+        let membership = {
+            let known = before.map(|before| (&*before.plan, before.membership.lock()));
+            Membership::new(&plan, registry, known.as_ref().map(|(plan, known)| (*plan, &**known)))
+        };
         let shape = Shape {
             balance: plan.balance.clone(),
             servers: Arc::new(ArcSwap::from_pointee(membership.servers().clone())),
@@ -88,8 +106,11 @@ impl Group {
         let sticky =
             plan.sticky.as_ref().map(|sticky| Sticky::build(sticky, &plan.name, registry)).transpose()?;
         let membership = Mutex::new(membership);
-        let budget = Budget::new(plan.retry_budget, Instant::now());
-        let times = Times::default();
+        let budget = match before {
+            Some(before) if before.plan.retry_budget == plan.retry_budget => before.budget.clone(),
+            Some(_) | None => Arc::new(Budget::new(plan.retry_budget, Instant::now())),
+        };
+        let times = before.map(|before| before.times.clone()).unwrap_or_default();
         let caps = plan.limits.map(|_| registry.caps(&plan.name));
         let rebuilt = AtomicU64::new(0);
         let group = Group {
@@ -105,8 +126,26 @@ impl Group {
             caps,
             rebuilt,
         };
-        group.renew(&mut group.membership.lock())?;
+        group.put_together(&group.membership.lock())?;
         Ok(Arc::new(group))
+    }
+
+    /// Requests come to this group from now on, and no longer to `before`: what its servers are to be under
+    /// this configuration, they become.
+    pub fn take_over(&self, before: Option<&Group>) {
+        let mut membership = self.membership.lock();
+        if let Some(before) = before {
+            membership.succeed(&self.plan, &before.plan, &before.membership.lock());
+        }
+        membership.take_over();
+        if let Err(error) = self.renew(&mut membership) {
+            log::error!(target: crate::observe::events::UPSTREAM, "upstream {:?}: {error}", self.name());
+        }
+    }
+
+    /// Whether this group knows what this configuration's group would learn from its sources at first.
+    pub fn knows_sources_of(&self, plan: &plan::Upstream) -> bool {
+        plan.discover.iter().all(|source| self.plan.discover.contains(source))
     }
 
     pub fn name(&self) -> &str {
@@ -354,24 +393,35 @@ impl Group {
         membership.forget();
     }
 
-    /// Lets those who have come be chosen, and then takes out those who are to go.
+    /// Lets those who have come be chosen, and then takes out those who are to go. A group that is not at work
+    /// yet does neither to its servers.
     fn renew(&self, membership: &mut Membership) -> Result<(), String> {
+        if !membership.is_live() {
+            return self.put_together(membership);
+        }
+        membership.receive();
         self.rebuild(membership)?;
         membership.settle();
         self.refresh();
         Ok(())
     }
 
-    /// Has Pingora build the selection anew from the servers of the membership.
+    /// Has the selection built anew from the servers of the membership, and from what they are now.
     fn rebuild(&self, membership: &Membership) -> Result<(), String> {
+        let built = self.put_together(membership);
+        // where the set is the same, Pingora does nothing
+        self.refresh();
+        built
+    }
+
+    /// Has Pingora build the selection from the servers of the membership.
+    fn put_together(&self, membership: &Membership) -> Result<(), String> {
         self.shape.servers.store(Arc::new(membership.servers().clone()));
         // before the tables are made, so that they are of now
         self.shape.changes.bump();
         // the set is there at the first poll
         let update = std::pin::pin!(self.balancer.update()).poll(&mut Context::from_waker(Waker::noop()));
         self.rebuilt.fetch_add(1, Ordering::Release);
-        // where the set is the same, Pingora does nothing
-        self.refresh();
         match update {
             Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(error)) => Err(format!("the servers could not be set up: {error}")),

@@ -128,6 +128,16 @@ impl Latency {
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
+    /// All of it in a word that means the same to every process on this machine until it is started anew.
+    pub(super) fn word(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// What another process knew.
+    pub(super) fn set_word(&self, word: u64) {
+        self.0.store(word, Ordering::Relaxed);
+    }
+
     /// What a response is expected to take, in microseconds; `None` when that is not known, or was
     /// too long ago.
     pub fn expected(&self, now: Moment, decay: Decay) -> Option<f32> {

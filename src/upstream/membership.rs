@@ -28,18 +28,39 @@ pub struct Membership {
     /// What all of them together said of each server last.
     named: Named,
     servers: Servers,
+    /// For [`Membership::receive`].
+    coming: Vec<(Arc<Server>, News)>,
     /// To be taken out by [`Membership::settle`].
     going: Vec<(Arc<Server>, DrainReason)>,
+    /// Whether it is in use: until then the servers, which an earlier configuration may share, are not told
+    /// anything.
+    live: bool,
     /// Whether those that come now come late: not while the sources are asked for the first time.
     begun: bool,
     revision: u32,
 }
 
+/// What is to be done to a server that has come, or of which another thing is said than before.
+#[derive(Debug, Clone, Copy)]
+enum News {
+    SlowStart,
+    ComeBack,
+    /// And whether that is said.
+    StopDraining(bool),
+    StayDraining,
+    /// It is new in a group that has requests already.
+    Late,
+    Weigh(NonZeroU16),
+}
+
 type Named = HashMap<SocketAddr, Member, ahash::RandomState>;
 
 impl Membership {
-    /// The group with the servers of its configuration.
-    pub fn new(plan: &Upstream, registry: &Registry, watched: bool) -> Membership {
+    /// The group with the servers of its configuration, after the `before` that it takes the place of: servers
+    /// stay what they are, those that are no longer named leave, and what discovery has found holds until it
+    /// finds something else. Nothing is done to servers before [`Membership::take_over`].
+    pub fn new(plan: &Upstream, registry: &Registry, before: Option<(&Upstream, &Membership)>) -> Membership {
+        let watched = plan.health_check.is_some();
         let mut membership = Membership {
             group: plan.name.clone(),
             registry: registry.clone(),
@@ -48,15 +69,57 @@ impl Membership {
             slow_start: plan.slow_start.is_some(),
             sticky: plan.sticky.is_some(),
             drain_timeout: plan.drain_timeout,
-            sources: Vec::new(),
+            sources: vec![Some(plan.servers.clone())],
             named: Named::default(),
             servers: Servers::default(),
+            coming: Vec::new(),
             going: Vec::new(),
+            live: false,
             begun: plan.discover.is_empty(),
             revision: 0,
         };
-        membership.adopt(0, plan.servers.clone());
+        if let Some((before_plan, before)) = before {
+            membership.named = before.named.clone();
+            membership.servers = before.servers.clone();
+            membership.begun |= before.begun;
+            membership.revision = before.revision;
+            membership.find_again(plan, before_plan, before);
+        }
+        membership.merge();
         membership
+    }
+
+    /// Takes in what the sources that stay have said under the configuration before; tells if that makes a
+    /// difference.
+    pub fn succeed(&mut self, plan: &Upstream, before_plan: &Upstream, before: &Membership) -> bool {
+        let changed = self.find_again(plan, before_plan, before);
+        if changed {
+            self.merge();
+        }
+        changed
+    }
+
+    fn find_again(&mut self, plan: &Upstream, before_plan: &Upstream, before: &Membership) -> bool {
+        let mut changed = false;
+        for (place, discovery) in plan.discover.iter().enumerate() {
+            let same = before_plan.discover.iter().position(|other| other == discovery);
+            let Some(Some(known)) = same.and_then(|same| before.sources.get(same + 1)) else { continue };
+            changed |= self.name(place + 1, known.clone());
+        }
+        changed
+    }
+
+    /// It is in use from now on. To be followed by [`Membership::settle`].
+    pub fn take_over(&mut self) {
+        self.live = true;
+        for server in self.servers.iter() {
+            server.endpoint.set_slow_start(self.slow_start);
+        }
+        self.receive();
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.live
     }
 
     pub fn servers(&self) -> &Servers {
@@ -68,9 +131,17 @@ impl Membership {
         self.begun = true;
     }
 
-    /// Takes in whom a source names now; tells if that makes a difference. Nobody is taken out before
-    /// [`Membership::settle`].
+    /// Takes in whom a source names now; tells if that makes a difference. Nobody is told before
+    /// [`Membership::receive`], or taken out before [`Membership::settle`].
     pub fn adopt(&mut self, source: usize, members: Vec<Member>) -> bool {
+        let changed = self.name(source, members);
+        if changed {
+            self.merge();
+        }
+        changed
+    }
+
+    fn name(&mut self, source: usize, members: Vec<Member>) -> bool {
         if self.sources.len() <= source {
             self.sources.resize(source + 1, None);
         }
@@ -78,8 +149,33 @@ impl Membership {
             Some(before) if before.as_ref() != Some(&members) => *before = Some(members),
             _ => return false,
         }
-        self.merge();
         true
+    }
+
+    /// Makes those that have come what they are to be, before they are chosen.
+    pub fn receive(&mut self) {
+        for (server, news) in std::mem::take(&mut self.coming) {
+            self.heed_news(&server, news);
+        }
+    }
+
+    fn heed_news(&mut self, server: &Server, news: News) {
+        let endpoint = &server.endpoint;
+        match news {
+            News::SlowStart => endpoint.set_slow_start(self.slow_start),
+            News::ComeBack => endpoint.come_back(self.initial),
+            News::StopDraining(said) => {
+                if endpoint.stop_draining() && said {
+                    events::server_back(&self.group, endpoint.name());
+                }
+            }
+            News::StayDraining => endpoint.drain_because(DrainReason::Configured),
+            News::Late => {
+                endpoint.start_warming();
+                events::server_added(&self.group, endpoint.name());
+            }
+            News::Weigh(weight) => self.weigh(server, weight),
+        }
     }
 
     /// Takes out those that are to drain. To be called when the servers that have come can be chosen:
@@ -103,8 +199,9 @@ impl Membership {
                 log::debug!(target: events::UPSTREAM, "upstream {:?}: {} is named twice", self.group, member.address);
                 continue;
             }
-            let server = self.member(member, before.get(&member.address), &mut places, late);
-            self.heed_drain(&server, member, before.get(&member.address));
+            let said_before = before.get(&member.address);
+            let (server, is_back) = self.member(member, said_before, &mut places, late);
+            self.heed_drain(&server, member, said_before, is_back);
             next.push(server);
             self.named.insert(member.address, member.clone());
         }
@@ -119,56 +216,68 @@ impl Membership {
         self.servers = next.into_iter().collect();
     }
 
-    /// The server that this member is. `before` is what was said of it until now.
+    /// The server that this member is, and whether it was leaving and nobody has forgotten it yet. `before` is
+    /// what was said of it until now.
     fn member(
         &mut self,
         member: &Member,
         before: Option<&Member>,
         places: &mut Places,
         late: bool,
-    ) -> Arc<Server> {
+    ) -> (Arc<Server>, bool) {
         match self.servers.at(member.address).cloned() {
-            Some(server)
-                if server.tier == member.priority
-                    && server.zone == member.zone
-                    && server.host == member.host =>
-            {
+            Some(server) if self.is(&server, member) => {
                 // a weight given while the process runs stays until another one is named
                 let another = before.is_none_or(|before| before.weight != member.weight);
                 if another && server.weight() != member.weight.get() {
-                    self.weigh(&server, member.weight);
+                    self.coming.push((server.clone(), News::Weigh(member.weight)));
                 }
-                server
+                (server, false)
             }
-            Some(server) => self.server(member, server.place),
+            Some(known) => {
+                let server = self.server(member, known.place);
+                if let Some(weight) = NonZeroU16::new(known.weight())
+                    && before.is_some_and(|before| before.weight == member.weight)
+                {
+                    let revision = self.next_revision();
+                    server.set_weight(weight, revision);
+                }
+                (server, false)
+            }
             None => {
                 let server = self.server(member, places.next());
-                if server.endpoint.drain().is_some_and(|drain| drain.why == DrainReason::Removed) {
-                    // it was in the group before, and nobody has forgotten it yet
-                    server.endpoint.come_back(self.initial);
-                    server.endpoint.stop_draining();
+                let is_back = server.endpoint.drain().is_some_and(|drain| drain.why == DrainReason::Removed);
+                if is_back {
+                    self.coming.push((server.clone(), News::ComeBack));
+                    self.coming.push((server.clone(), News::StopDraining(false)));
                 }
                 if late {
-                    server.endpoint.start_warming();
-                    events::server_added(&self.group, server.endpoint.name());
+                    self.coming.push((server.clone(), News::Late));
                 }
-                server
+                (server, is_back)
             }
         }
     }
 
+    /// Whether the group would make the same of this member.
+    fn is(&self, server: &Server, member: &Member) -> bool {
+        server.tier == member.priority
+            && server.zone == member.zone
+            && server.host == member.host
+            && server.heed == self.heed
+    }
+
     /// Whether a member drains is what was said last, by a source or by somebody while the process runs.
-    fn heed_drain(&mut self, server: &Arc<Server>, member: &Member, before: Option<&Member>) {
-        let endpoint = &server.endpoint;
-        match (endpoint.drain().map(|drain| drain.why), member.drain) {
+    fn heed_drain(&mut self, server: &Arc<Server>, member: &Member, before: Option<&Member>, is_back: bool) {
+        let drain = server.endpoint.drain().filter(|_| !is_back);
+        match (drain.map(|drain| drain.why), member.drain) {
             (None, true) if before.is_none_or(|before| !before.drain) => {
                 self.going.push((server.clone(), DrainReason::Configured));
             }
             // it was to leave, and stays
-            (Some(DrainReason::Removed), true) => endpoint.drain_because(DrainReason::Configured),
+            (Some(DrainReason::Removed), true) => self.coming.push((server.clone(), News::StayDraining)),
             (Some(DrainReason::Removed | DrainReason::Configured), false) => {
-                endpoint.stop_draining();
-                events::server_back(&self.group, endpoint.name());
+                self.coming.push((server.clone(), News::StopDraining(true)));
             }
             (None | Some(DrainReason::Asked), _) | (Some(DrainReason::Configured), true) => {}
         }
@@ -176,9 +285,10 @@ impl Membership {
 
     fn server(&mut self, member: &Member, place: usize) -> Arc<Server> {
         let endpoint = self.registry.endpoint(&self.group, member.address, self.initial);
-        endpoint.set_slow_start(self.slow_start);
         let revision = self.next_revision();
-        Arc::new(Server::new(endpoint, member, place, revision, self.heed))
+        let server = Arc::new(Server::new(endpoint, member, place, revision, self.heed));
+        self.coming.push((server.clone(), News::SlowStart));
+        server
     }
 
     fn next_revision(&mut self) -> u32 {

@@ -2,6 +2,7 @@
 //!
 //! - [`registry`]: the live state of servers, kept by group and address; outlives reloads.
 //! - [`endpoint`]: that state: in flight, up or down; [`changes`]: what those of a group share.
+//! - [`state`]: what of it goes to a process that takes over.
 //! - [`latency`]: and how long it takes to answer.
 //! - [`server`]: a server's part in one group.
 //! - [`membership`]: who is in a group, and who is leaving it.
@@ -40,6 +41,7 @@ pub mod queue;
 pub mod reason;
 pub mod registry;
 pub mod server;
+pub mod state;
 pub mod sticky;
 mod tasks;
 pub mod transport;

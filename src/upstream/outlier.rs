@@ -133,6 +133,22 @@ impl Record {
         Some(lasts)
     }
 
+    /// The ejection and how many of the past ones make the next longer, for another process.
+    pub(super) fn handed_over(&self, now: Instant) -> Option<(Ejection, Duration, u32)> {
+        let ejections = self.ejections.lock();
+        let current = ejections.current.clone()?;
+        let left = current.until.saturating_duration_since(now);
+        Some((current, left, ejections.times))
+    }
+
+    /// Another process had ejected the server: this much of it is left.
+    pub(super) fn resume(&self, now: Instant, why: Arc<str>, left: Duration, times: u32) {
+        let mut ejections = self.ejections.lock();
+        ejections.times = times;
+        ejections.current = Some(Ejection { why, since: now, until: now + left });
+        self.is_ejected.store(true, Ordering::Release);
+    }
+
     /// Ends the ejection, and forgets what led to it; tells if there was one.
     pub fn release(&self, now: Instant) -> bool {
         let mut ejections = self.ejections.lock();

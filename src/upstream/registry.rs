@@ -5,6 +5,7 @@
 use super::caps::Caps;
 use super::changes::Changes;
 use super::endpoint::Endpoint;
+pub use super::state::ServerState;
 use super::sticky::Learned;
 use crate::config::file::InitialHealth;
 use crate::config::plan;
@@ -34,6 +35,8 @@ struct Known {
     /// Those of them that were down when they were forgotten, for as long as there is anybody else.
     left_down: Departed,
     caps: Arc<Caps>,
+    /// What another process knew of servers that have not come here yet.
+    handed_over: HashMap<SocketAddr, ServerState>,
     /// The newest last; more than one while an older configuration is in use.
     learned: Vec<Arc<Learned>>,
 }
@@ -47,7 +50,7 @@ impl Registry {
     /// One that is not known is what `initial` says.
     pub fn endpoint(&self, group: &str, address: SocketAddr, initial: InitialHealth) -> Arc<Endpoint> {
         self.known(group, |known| {
-            let Known { changes, endpoints, left_down, .. } = known;
+            let Known { changes, endpoints, left_down, handed_over, .. } = known;
             let build = || {
                 let was_down = left_down.take(address);
                 let down = match initial {
@@ -55,7 +58,11 @@ impl Registry {
                     InitialHealth::Down => true,
                     InitialHealth::LastKnown => was_down,
                 };
-                Arc::new(Endpoint::new(address, changes.clone(), down))
+                let endpoint = Endpoint::new(address, changes.clone(), down);
+                if let Some(state) = handed_over.remove(&address) {
+                    endpoint.resume(&state);
+                }
+                Arc::new(endpoint)
             };
             endpoints.entry(address).or_insert_with(build).clone()
         })
@@ -89,6 +96,29 @@ impl Registry {
     /// How many requests of `group` are in flight, and who waits. Whoever waits knows the limits.
     pub fn caps(&self, group: &str) -> Arc<Caps> {
         self.known(group, |known| known.caps.clone())
+    }
+
+    /// What is known of all servers, for a process that takes the place of this one.
+    pub fn states(&self) -> Vec<ServerState> {
+        let groups = self.groups.lock();
+        let of_group = |(group, known): (&String, &Known)| -> Vec<ServerState> {
+            known.endpoints.values().map(|endpoint| endpoint.state_of(group)).collect()
+        };
+        groups.iter().flat_map(of_group).collect()
+    }
+
+    /// Another process knew this of its servers: those that come here go on from it.
+    pub fn resume(&self, states: Vec<ServerState>) {
+        for state in states {
+            self.known(&state.group.clone(), |known| {
+                known.handed_over.insert(state.address, state);
+            });
+        }
+    }
+
+    /// What was handed over and is not needed, as those servers are not named any more.
+    pub fn forget_handed_over(&self) {
+        self.groups.lock().values_mut().for_each(|known| known.handed_over.clear());
     }
 
     /// Forgets the servers that nobody uses any more. To be called after a reload, when the

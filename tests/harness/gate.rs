@@ -21,7 +21,11 @@ pub struct Gate {
     dir: TempDir,
     config: String,
     listeners: BTreeMap<String, SocketAddr>,
+    ip: Ipv4Addr,
+    names: BTreeMap<String, String>,
     child: Mutex<Child>,
+    /// The processes that have taken its place, the last one last.
+    successors: Mutex<Vec<u32>>,
 }
 
 /// A gate being put together: files beside the configuration, its environment, the backends it may name.
@@ -129,6 +133,51 @@ impl Gate {
         read(&self.dir.path().join("stderr"))
     }
 
+    /// Writes another configuration, in which `$name` means what it meant before.
+    #[track_caller]
+    pub fn rewrite(&mut self, config: &str) {
+        let written = substitute(config, |name| match self.names.get(name) {
+            Some(value) => value.clone(),
+            None => {
+                self.listeners.entry(name.to_owned()).or_insert_with(|| free_address(self.ip)).to_string()
+            }
+        });
+        // as an editor does it, so that nobody reads half of it
+        let (file, new) = (self.dir.path().join("weirgate.yaml"), self.dir.path().join("weirgate.new"));
+        std::fs::write(&new, &written).and_then(|()| std::fs::rename(&new, &file)).expect("write it");
+        self.config = written;
+    }
+
+    /// Runs a command of the binary, with `-c` and the configuration.
+    #[track_caller]
+    pub fn command(&self, arguments: &[&str]) -> Checked {
+        let file = self.dir.path().join("weirgate.yaml");
+        Checked::of(weirgate(arguments).arg("-c").arg(file))
+    }
+
+    /// Writes another configuration and has it read.
+    #[track_caller]
+    pub fn reload(&mut self, config: &str) -> Checked {
+        self.rewrite(config);
+        self.command(&["reload"])
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        send(&self.child.lock().unwrap(), libc::SIGHUP);
+    }
+
+    /// Puts a new process in the place of the gate, which is stopped with the test. Its process id.
+    #[track_caller]
+    pub fn upgrade(&self) -> u32 {
+        let upgraded = self.command(&["upgrade", "--format", "json"]);
+        assert_eq!(upgraded.code, Some(0), "{}", upgraded.stderr);
+        let answer: serde_json::Value = serde_json::from_str(&upgraded.stdout).expect("JSON");
+        let id = answer["pid"].as_u64().and_then(|id| u32::try_from(id).ok()).expect("a process id");
+        self.successors.lock().unwrap().push(id);
+        id
+    }
+
     pub fn id(&self) -> u32 {
         self.child.lock().unwrap().id()
     }
@@ -216,7 +265,15 @@ impl GateBuilder {
             .stdout(output("stdout"))
             .stderr(output("stderr"));
         let child = spawn(&mut command).expect("start weirgate");
-        Gate { dir: self.dir, config, listeners, child: Mutex::new(child) }
+        Gate {
+            dir: self.dir,
+            config,
+            listeners,
+            ip: self.ip,
+            names: self.names,
+            child: Mutex::new(child),
+            successors: Mutex::default(),
+        }
     }
 
     /// Runs `weirgate check` with these further arguments on the configuration.
@@ -268,8 +325,31 @@ fn send(child: &Child, signal: libc::c_int) {
     unsafe { libc::kill(id, signal) };
 }
 
+/// Ends a process that a gate with this directory has started in its place. It is nobody's child here.
+fn stop_successor(id: u32, dir: &Path) {
+    let is_ours = || {
+        let command = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains(&*dir.to_string_lossy())
+    };
+    let signal = |signal| {
+        if let (true, Ok(pid)) = (is_ours(), i32::try_from(id)) {
+            // SAFETY: a signal harms no memory.
+            unsafe { libc::kill(pid, signal) };
+        }
+    };
+    signal(libc::SIGTERM);
+    let deadline = Instant::now() + LEAVE;
+    while is_ours() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(libc::SIGKILL);
+}
+
 impl Drop for Gate {
     fn drop(&mut self) {
+        for id in self.successors.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..) {
+            stop_successor(id, self.dir.path());
+        }
         stop(self.child.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner));
         let (stderr, failing) = (self.stderr(), std::thread::panicking());
         let panicked = stderr.contains("panicked");

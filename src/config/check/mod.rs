@@ -27,7 +27,7 @@ use crate::config::plan::{AccessLog, Plan, UpstreamId};
 use crate::config::report::{Code, Report, Severity, Sources, Span};
 use crate::filter::{Catalogue, FilterPlan};
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A configuration that was read and checked.
 pub struct Checked {
@@ -39,6 +39,8 @@ pub struct Checked {
     pub sources: Sources,
     /// The files it names that were read: certificates, keys, error pages.
     pub files: FileDigests,
+    /// The files that it is written in, and the directories in which a new file would belong to it.
+    pub read: Vec<PathBuf>,
 }
 
 impl Checked {
@@ -63,10 +65,11 @@ pub fn check_document(document: Document, catalogue: &Catalogue, mut report: Rep
     let whole = !report.has_errors();
     let checker = Checker::new(&document, &file, catalogue, &mut report, whole);
     let (plan, files) = files::noting(|| checker.plan());
+    let read = document.files.into_iter().chain(document.directories).collect();
     let mut sources = document.sources;
     discovery::files(&file, &mut sources, &mut report);
     let plan = plan.filter(|_| !report.has_errors());
-    Checked { plan, file, sources, report, files }
+    Checked { plan, file, sources, report, files, read }
 }
 
 /// What the checks share.

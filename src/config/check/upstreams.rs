@@ -13,17 +13,10 @@ use std::sync::Arc;
 impl Checker<'_> {
     pub(super) fn upstreams(&mut self) -> Vec<Arc<plan::Upstream>> {
         let file = self.file;
-        let all = file.upstreams.iter().enumerate();
-        all.map(|(i, (name, upstream))| Arc::new(self.upstream(plan::UpstreamId(i), name, upstream)))
-            .collect()
+        file.upstreams.iter().map(|(name, upstream)| Arc::new(self.upstream(name, upstream))).collect()
     }
 
-    fn upstream(
-        &mut self,
-        id: plan::UpstreamId,
-        name: &Located<String>,
-        upstream: &Upstream,
-    ) -> plan::Upstream {
+    fn upstream(&mut self, name: &Located<String>, upstream: &Upstream) -> plan::Upstream {
         let who = format!("upstream \"{}\"", name.value);
         // servers that were cut out because of a mistake are not missing
         if upstream.servers.is_empty() && upstream.discover.0.is_empty() && self.whole {
@@ -72,7 +65,6 @@ impl Checker<'_> {
         let panic = self.panic(&who, &upstream.panic);
         let sticky = upstream.sticky.as_ref().and_then(|sticky| self.sticky(&who, sticky));
         plan::Upstream {
-            id,
             name: name.value.clone(),
             balance: upstream.balance.clone(),
             servers: upstream.servers.iter().filter_map(member).collect(),

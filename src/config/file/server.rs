@@ -23,12 +23,17 @@ pub struct Server {
     pub error_log: Option<PathBuf>,
     /// Where the process id is written; removed at the end.
     pub pid_file: Option<PathBuf>,
+    /// The socket through which `weirgate reload`, `status`, `diff` and `upgrade` talk to this process. Made with
+    /// mode 0600; only root and the user of the process are answered. Off unless named.
+    pub upgrade_sock: Option<Located<PathBuf>>,
     /// The user a daemon runs as.
     pub user: Option<Located<String>>,
     /// The group a daemon runs as.
     pub group: Option<Located<String>>,
     /// The directory a daemon changes to.
     pub working_directory: Option<Located<PathBuf>>,
+    /// Reload when the configuration, or a file that it includes or names, has changed.
+    pub reload_on_change: bool,
     /// How long to go on serving after SIGTERM before accepting stops, so that a load balancer in front
     /// can send its clients elsewhere.
     pub shutdown_delay: Time,
@@ -50,9 +55,6 @@ pub struct Server {
     /// Seconds after which an idle blocking thread ends.
     pub blocking_threads_ttl_seconds: Option<u64>,
 
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub upgrade_sock: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub ca_file: Later,
@@ -96,6 +98,7 @@ impl Default for Server {
             user: None,
             group: None,
             working_directory: None,
+            reload_on_change: false,
             shutdown_delay: Time::secs(0),
             grace_period_seconds: 30,
             graceful_shutdown_timeout_seconds: 5,
@@ -105,7 +108,7 @@ impl Default for Server {
             max_retries: 16,
             max_blocking_threads: None,
             blocking_threads_ttl_seconds: None,
-            upgrade_sock: Later,
+            upgrade_sock: None,
             ca_file: Later,
             upstream_debug_ssl_keylog: Later,
             work_stealing: Inert,

@@ -17,6 +17,7 @@ pub mod resolver;
 pub mod srv;
 pub mod watch;
 
+pub use resolver::Resolvers;
 pub use watch::watch;
 
 use crate::config::plan::{self, Member};
@@ -24,7 +25,6 @@ use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora_core::{Error, ErrorType};
 use pingora_load_balancing::discovery::ServiceDiscovery;
 use pingora_load_balancing::{Backend, Extensions};
-use resolver::Resolvers;
 use std::collections::BTreeSet;
 use std::time::Duration;
 

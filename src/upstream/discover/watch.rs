@@ -18,39 +18,40 @@ use tokio::task::JoinSet;
 /// How long the first answers are waited for before requests are served without them.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks the sources of these groups until the shutdown, or until it is dropped. `begun` is told when every
+/// Asks the sources of a group until the shutdown, or until it is dropped. `begun` is told when every
 /// source has answered or failed once, or does not within five seconds. To be called within a tokio runtime.
-pub async fn watch(groups: Vec<Arc<Group>>, begun: oneshot::Sender<()>, shutdown: ShutdownWatch) {
-    let mut resolvers = Resolvers::default();
+pub fn watch(
+    group: &Arc<Group>,
+    resolvers: &mut Resolvers,
+    begun: oneshot::Sender<()>,
+    shutdown: ShutdownWatch,
+) -> impl Future<Output = ()> + Send + use<> {
     let mut tasks = JoinSet::new();
     let (first, firsts) = mpsc::channel(1);
-    for group in &groups {
-        for (place, plan) in group.plan().discover.iter().enumerate() {
-            let asked = source(plan, group.name(), &mut resolvers);
-            let told = Told::new(group.name(), plan);
-            let group = group.clone();
-            let adopt = move |members| {
-                // the group's own list is its source 0
-                if let Err(error) = group.adopt(place + 1, members) {
-                    log::error!(target: events::DISCOVERY, "upstream {:?}: {error}", group.name());
-                }
-            };
-            tasks.spawn(follow(asked, told, adopt, first.clone()));
-        }
+    for (place, plan) in group.plan().discover.iter().enumerate() {
+        let asked = source(plan, group.name(), resolvers);
+        let told = Told::new(group.name(), plan);
+        let group = group.clone();
+        let adopt = move |members| {
+            // the group's own list is its source 0
+            if let Err(error) = group.adopt(place + 1, members) {
+                log::error!(target: events::DISCOVERY, "upstream {:?}: {error}", group.name());
+            }
+        };
+        tasks.spawn(follow(asked, told, adopt, first.clone()));
     }
-    drop((resolvers, first));
-    tasks.spawn(wait_for(firsts, groups, begun));
+    drop(first);
+    tasks.spawn(wait_for(firsts, group.clone(), begun));
     tasks::run(tasks, shutdown, |error| {
         log::error!(target: events::DISCOVERY, "a source of servers ended: {error}");
     })
-    .await;
 }
 
 /// Every sender of `firsts` is dropped after a first answer.
-async fn wait_for(mut firsts: mpsc::Receiver<()>, groups: Vec<Arc<Group>>, begun: oneshot::Sender<()>) {
+async fn wait_for(mut firsts: mpsc::Receiver<()>, group: Arc<Group>, begun: oneshot::Sender<()>) {
     let all = async { while firsts.recv().await.is_some() {} };
     tokio::time::timeout(PATIENCE, all).await.ok();
-    groups.iter().for_each(|group| group.begin());
+    group.begin();
     // nobody may be waiting
     begun.send(()).ok();
 }

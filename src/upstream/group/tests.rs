@@ -19,7 +19,6 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         drain: false,
     };
     plan::Upstream {
-        id: plan::UpstreamId(0),
         name: "test".into(),
         balance: file::Balance::RoundRobin,
         discover: Vec::new(),

@@ -65,6 +65,11 @@ impl Tally {
         Tally { down: true, against: 0, presumed: true }
     }
 
+    /// A server that checks have found down.
+    pub fn known_down() -> Tally {
+        Tally { down: true, against: 0, presumed: false }
+    }
+
     pub fn is_up(self) -> bool {
         !self.down
     }

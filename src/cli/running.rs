@@ -1,0 +1,112 @@
+//! `weirgate reload`, `status`, `upgrade`: asked of the process that runs, through its control socket. 0 done,
+//! 1 refused or nobody there, 64 no socket is known.
+
+use super::{FAILED, Format, OK, USAGE, err, out};
+use crate::Gate;
+use crate::run::control::{self, Wish};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Which process.
+#[derive(clap::Args)]
+pub(super) struct Running {
+    /// The configuration file, which names the socket (server.upgrade_sock).
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "conf/weirgate.yaml")]
+    file: PathBuf,
+    /// The socket of the process, whatever the file says.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// How the answer is shown.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// The socket that this configuration names; it may have mistakes elsewhere. What is missing is said.
+pub(super) fn socket_of(file: &Path) -> Option<PathBuf> {
+    let checked = Gate::from_file(file).check();
+    let socket = checked.file.server.upgrade_sock.as_ref().map(|path| path.value.clone());
+    if socket.is_none() {
+        err(&format!(
+            "weirgate: `{}` names no socket of a running process\nadd `server: {{ upgrade_sock: \
+             /run/weirgate/control.sock }}`, or give --socket PATH",
+            file.display()
+        ));
+    }
+    socket
+}
+
+impl Running {
+    fn ask(&self, wish: Wish) -> Result<Value, u8> {
+        let socket = match &self.socket {
+            Some(socket) => socket.clone(),
+            None => socket_of(&self.file).ok_or(USAGE)?,
+        };
+        let answer = control::ask(&socket, wish).map_err(|why| {
+            err(&format!("weirgate: {}", why.trim_end()));
+            FAILED
+        })?;
+        if self.format == Format::Json {
+            out(&format!("{answer:#}\n"));
+            return Err(OK);
+        }
+        Ok(answer)
+    }
+}
+
+pub(super) fn reload(running: &Running) -> u8 {
+    let answer = match running.ask(Wish::Reload) {
+        Ok(answer) => answer,
+        Err(code) => return code,
+    };
+    let changes = answer.get("changes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for change in changes.iter().filter_map(Value::as_str) {
+        out(&format!("{change}\n"));
+    }
+    let hash = answer.pointer("/status/config/hash").and_then(Value::as_str).unwrap_or_default();
+    out(&match changes.len() {
+        0 => format!("nothing has changed; configuration {hash} is in use\n"),
+        1 => format!("reloaded, 1 change; configuration {hash} is in use\n"),
+        n => format!("reloaded, {n} changes; configuration {hash} is in use\n"),
+    })
+}
+
+pub(super) fn status(running: &Running) -> u8 {
+    let answer = match running.ask(Wish::Status) {
+        Ok(answer) => answer,
+        Err(code) => return code,
+    };
+    let text = |pointer: &str| match answer.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    out(&format!(
+        "process   {}, weirgate {}\nfile      {}\nhash      {}\nsince     {}\nreloads   {} done, {} refused\n",
+        text("/pid"),
+        text("/version"),
+        text("/config/file"),
+        text("/config/hash"),
+        text("/config/since"),
+        text("/reloads"),
+        text("/refusals"),
+    ));
+    if answer.get("last_refused").is_some_and(Value::is_object) {
+        out(&format!(
+            "\nthe last one that was refused, {} by {}:\n{}\n",
+            text("/last_refused/at"),
+            text("/last_refused/by"),
+            text("/last_refused/why").trim_end()
+        ));
+    }
+    OK
+}
+
+pub(super) fn upgrade(running: &Running) -> u8 {
+    match running.ask(Wish::Upgrade) {
+        Ok(answer) => {
+            let pid = answer.get("pid").cloned().unwrap_or_default();
+            out(&format!("process {pid} serves; the one before it ends when its connections have\n"))
+        }
+        Err(code) => code,
+    }
+}

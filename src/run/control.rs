@@ -1,0 +1,214 @@
+//! The control socket (`server.upgrade_sock`): how the command line asks a running process for its status, a
+//! reload or an upgrade. A Unix socket of mode 0600; whoever is neither root nor the user of the process is
+//! refused. A request is a line of JSON, and so is the answer.
+//!
+//! ```text
+//! {"do":"status"}   ->  {"ok":{"pid":4711,"config":{...},...}}
+//! {"do":"reload"}   ->  {"ok":{"changes":["upstreams.api.balance: ..."]}}  or  {"error":"..."}
+//! ```
+
+use super::reload::Ask;
+use super::status::Status;
+use super::upgrade::Upgrade;
+use nix::unistd::Uid;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fs::Permissions;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+/// The longest request, in bytes.
+const LONGEST: u64 = 4096;
+/// How long somebody who has connected may take to say what is wanted.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    Status,
+    Reload,
+    Upgrade,
+    /// The configuration in use, as [`comparable`](crate::config::comparable()) made it.
+    Configuration,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    #[serde(rename = "do")]
+    wish: Wish,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Ok(Value),
+    Error(String),
+}
+
+/// The socket, open.
+pub struct Control {
+    listener: net::UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Control {
+    /// Opens the socket in place of one that nobody listens on any more; or, when this process takes the place
+    /// of another, of the one that this one listens on.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn bind(path: &Path, takes_over: bool) -> Result<Control, String> {
+        let cannot = |what: &str, why: io::Error| {
+            format!("upgrade_sock `{}` {what}: {why}\nname a path in a directory of its own", path.display())
+        };
+        if !takes_over && net::UnixStream::connect(path).is_ok() {
+            return Err(format!(
+                "upgrade_sock `{}`: another process listens on it\nstop it, or `weirgate upgrade` it",
+                path.display()
+            ));
+        }
+        // under another name until nobody else may use it, and there at once
+        let mut hidden = path.as_os_str().to_owned();
+        hidden.push(format!(".{}", std::process::id()));
+        let hidden = PathBuf::from(hidden);
+        std::fs::remove_file(&hidden).ok();
+        let listener = net::UnixListener::bind(&hidden).map_err(|why| cannot("cannot be made", why))?;
+        let ready = std::fs::set_permissions(&hidden, Permissions::from_mode(0o600))
+            .and_then(|()| listener.set_nonblocking(true))
+            .and_then(|()| std::fs::metadata(&hidden))
+            .and_then(|meta| std::fs::rename(&hidden, path).map(|()| meta.ino()));
+        match ready {
+            Ok(inode) => Ok(Control { listener, path: path.to_owned(), inode }),
+            Err(why) => {
+                std::fs::remove_file(&hidden).ok();
+                Err(cannot("cannot be made", why))
+            }
+        }
+    }
+
+    /// Removes the socket, unless another process has put its own in its place.
+    pub fn remove(&self) {
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.ino() == self.inode) {
+            std::fs::remove_file(&self.path).ok();
+        }
+    }
+
+    /// Answers until the process ends. To be called within a tokio runtime.
+    pub async fn serve(&self, desk: Desk) {
+        let socket = self.listener.try_clone().and_then(UnixListener::from_std);
+        let socket = match socket {
+            Ok(socket) => socket,
+            Err(why) => {
+                log::error!("upgrade_sock cannot be served: {why}");
+                return;
+            }
+        };
+        let desk = Arc::new(desk);
+        loop {
+            match socket.accept().await {
+                Ok((stream, _)) => {
+                    let desk = desk.clone();
+                    tokio::spawn(async move {
+                        if let Err(why) = desk.serve(stream).await {
+                            log::debug!("upgrade_sock: {why}");
+                        }
+                    });
+                }
+                Err(why) => {
+                    log::warn!("upgrade_sock cannot be accepted on: {why}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Who answers.
+pub struct Desk {
+    pub asks: mpsc::Sender<Ask>,
+    pub status: Arc<Status>,
+    pub upgrade: Upgrade,
+}
+
+impl Desk {
+    async fn serve(&self, stream: UnixStream) -> io::Result<()> {
+        let peer = stream.peer_cred()?;
+        let (read, mut write) = stream.into_split();
+        let answer = match peer.uid() {
+            uid if uid == 0 || uid == Uid::effective().as_raw() => {
+                let mut line = String::new();
+                let mut read = tokio::io::BufReader::new(read.take(LONGEST));
+                tokio::time::timeout(PATIENCE, read.read_line(&mut line)).await??;
+                match serde_json::from_str::<Request>(&line) {
+                    Ok(request) => self.answer(request.wish).await,
+                    Err(why) => Answer::Error(format!("not understood: {why}")),
+                }
+            }
+            uid => {
+                log::warn!("upgrade_sock: user {uid} was refused");
+                Answer::Error("only root and the user of the process may ask".into())
+            }
+        };
+        let mut text = serde_json::to_vec(&answer)?;
+        text.push(b'\n');
+        write.write_all(&text).await
+    }
+
+    async fn answer(&self, wish: Wish) -> Answer {
+        match wish {
+            Wish::Status => Answer::Ok(self.status.to_json()),
+            Wish::Configuration => Answer::Ok(self.status.loaded().comparable.clone()),
+            Wish::Reload => {
+                let (answer, became) = oneshot::channel();
+                let ask = Ask { by: "weirgate reload".into(), answer: Some(answer) };
+                if self.asks.send(ask).await.is_err() {
+                    return Answer::Error("the process is ending".into());
+                }
+                match became.await {
+                    Ok(Ok(changes)) => {
+                        let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
+                        Answer::Ok(json!({ "changes": changes, "status": self.status.to_json() }))
+                    }
+                    Ok(Err(why)) => Answer::Error(why),
+                    Err(_) => Answer::Error("the process is ending".into()),
+                }
+            }
+            Wish::Upgrade => match self.upgrade.run().await {
+                Ok(pid) => Answer::Ok(json!({ "pid": pid })),
+                Err(why) => Answer::Error(why),
+            },
+        }
+    }
+}
+
+/// Asks the process that listens at `path`; for the command line.
+///
+/// # Errors
+/// In words for the operator: nobody listens there, or what the process says.
+pub fn ask(path: &Path, wish: Wish) -> Result<Value, String> {
+    let failed = |why: io::Error| format!("upgrade_sock `{}`: {why}", path.display());
+    let mut stream = net::UnixStream::connect(path).map_err(|why| match why.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            format!("no weirgate runs that listens on `{}` (server.upgrade_sock)", path.display())
+        }
+        _ => failed(why),
+    })?;
+    let request = serde_json::to_string(&Request { wish }).map_err(|why| why.to_string())?;
+    writeln!(stream, "{request}").map_err(failed)?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).map_err(failed)?;
+    match serde_json::from_str(&line) {
+        Ok(Answer::Ok(value)) => Ok(value),
+        Ok(Answer::Error(why)) => Err(why),
+        Err(_) => Err(format!("the process at `{}` ended before it answered", path.display())),
+    }
+}

@@ -1,0 +1,274 @@
+//! What a process hands to the one that takes its place, and how: packets over a pair of connected sockets, of
+//! which the new process finds its own as standard input. Listening sockets go in batches, as the kernel takes
+//! no more than 253 descriptors at once (`SCM_MAX_FD`).
+
+use super::notify;
+use crate::upstream::registry::ServerState;
+use nix::cmsg_space;
+use nix::sys::socket::{
+    self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, sockopt,
+};
+use nix::sys::time::TimeVal;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one process waits for the other.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Descriptors in one packet.
+const SOCKETS: usize = 64;
+/// Servers whose state is in one packet.
+const SERVERS: usize = 100;
+/// The longest packet, in bytes.
+const LONGEST: usize = 128 * 1024;
+/// The environment variable that says that standard input is such a socket, and from whom: a process id.
+pub const VARIABLE: &str = "WEIRGATE_TAKES_OVER_FROM";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Packet {
+    /// To the new process; the descriptors are with it, in this order.
+    Sockets(Vec<SocketAddr>),
+    Servers(Vec<ServerState>),
+    End,
+    /// From the new process: it serves.
+    Ready {
+        pid: u32,
+    },
+    /// It cannot.
+    Failed(String),
+}
+
+/// One end.
+#[derive(Debug)]
+pub struct Line(OwnedFd);
+
+/// What is handed over.
+#[derive(Debug, Default)]
+pub struct Goods {
+    pub sockets: Vec<(SocketAddr, OwnedFd)>,
+    pub servers: Vec<ServerState>,
+}
+
+impl Line {
+    /// Both ends. Whoever waits in vain for so long gives up.
+    pub fn pair(patience: Duration) -> io::Result<(Line, OwnedFd)> {
+        let (ours, theirs) =
+            socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let line = Line(ours);
+        line.wait_for(patience)?;
+        Ok((line, theirs))
+    }
+
+    fn wait_for(&self, patience: Duration) -> io::Result<()> {
+        let time = TimeVal::new(i64::try_from(patience.as_secs()).unwrap_or(i64::MAX), 0);
+        socket::setsockopt(&self.0, sockopt::ReceiveTimeout, &time)?;
+        Ok(socket::setsockopt(&self.0, sockopt::SendTimeout, &time)?)
+    }
+
+    /// The end that this process was given when it was started to take the place of another; `None` when it
+    /// was not. To be called once.
+    pub fn given(patience: Duration) -> io::Result<Option<Line>> {
+        let parent = std::os::unix::process::parent_id().to_string();
+        if std::env::var(VARIABLE).ok().as_deref() != Some(parent.as_str()) {
+            return Ok(None);
+        }
+        let stdin = io::stdin();
+        let line = Line(stdin.as_fd().try_clone_to_owned()?);
+        let null = std::fs::File::open("/dev/null")?;
+        // what is read from standard input later on is nothing
+        // SAFETY: both descriptors are open.
+        if unsafe { libc::dup2(null.as_raw_fd(), stdin.as_raw_fd()) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        line.wait_for(patience)?;
+        Ok(Some(line))
+    }
+
+    /// Hands everything to the new process.
+    pub fn give(&self, goods: &Goods) -> io::Result<()> {
+        for batch in goods.sockets.chunks(SOCKETS) {
+            let addresses = batch.iter().map(|(address, _)| *address).collect();
+            let sockets: Vec<RawFd> = batch.iter().map(|(_, socket)| socket.as_raw_fd()).collect();
+            self.send(&Packet::Sockets(addresses), &sockets)?;
+        }
+        for batch in goods.servers.chunks(SERVERS) {
+            self.send(&Packet::Servers(batch.to_vec()), &[])?;
+        }
+        self.send(&Packet::End, &[])
+    }
+
+    /// Takes what the old process hands over.
+    pub fn take(&self) -> io::Result<Goods> {
+        let mut goods = Goods::default();
+        loop {
+            let (packet, sockets) = self.receive()?;
+            match packet {
+                Packet::Sockets(addresses) if addresses.len() == sockets.len() => {
+                    goods.sockets.extend(addresses.into_iter().zip(sockets));
+                }
+                Packet::Servers(servers) => goods.servers.extend(servers),
+                Packet::End => return Ok(goods),
+                Packet::Sockets(_) | Packet::Ready { .. } | Packet::Failed(_) => return Err(unexpected()),
+            }
+        }
+    }
+
+    /// Says that this process serves now.
+    pub fn ready(&self) -> io::Result<()> {
+        self.send(&Packet::Ready { pid: std::process::id() }, &[])
+    }
+
+    /// Says that it cannot.
+    pub fn failed(&self, why: &str) -> io::Result<()> {
+        let short: String = why.chars().take(LONGEST / 16).collect();
+        self.send(&Packet::Failed(short), &[])
+    }
+
+    /// Waits until the new process serves; its process id.
+    pub fn wait(&self) -> io::Result<Result<u32, String>> {
+        match self.receive()?.0 {
+            Packet::Ready { pid } => Ok(Ok(pid)),
+            Packet::Failed(why) => Ok(Err(why)),
+            Packet::Sockets(_) | Packet::Servers(_) | Packet::End => Err(unexpected()),
+        }
+    }
+
+    fn send(&self, packet: &Packet, sockets: &[RawFd]) -> io::Result<()> {
+        let text = serde_json::to_vec(packet)?;
+        let rights = [ControlMessage::ScmRights(sockets)];
+        let with = if sockets.is_empty() { &[][..] } else { &rights[..] };
+        let parts = [IoSlice::new(&text)];
+        socket::sendmsg::<()>(self.0.as_raw_fd(), &parts, with, MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(())
+    }
+
+    fn receive(&self) -> io::Result<(Packet, Vec<OwnedFd>)> {
+        let mut text = vec![0; LONGEST];
+        let mut control = cmsg_space!([RawFd; SOCKETS]);
+        let mut parts = [IoSliceMut::new(&mut text)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = socket::recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+        let mut sockets = Vec::new();
+        for part in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(descriptors) = part {
+                // SAFETY: the kernel has just made them for this process, and nobody else knows them.
+                sockets.extend(descriptors.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            }
+        }
+        let length = message.bytes;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let packet = serde_json::from_slice(text.get(..length).unwrap_or_default())?;
+        Ok((packet, sockets))
+    }
+}
+
+/// How a process was started: by itself, or to take the place of another. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Takeover(Arc<Start>);
+
+#[derive(Debug)]
+struct Start {
+    line: Option<Line>,
+    goods: Mutex<Goods>,
+}
+
+impl Takeover {
+    /// Takes what the other process, or the service manager, has for this one. To be called once, at the start.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn given() -> Result<Takeover, String> {
+        let cannot = |why: io::Error| format!("nothing can be taken over: {why}");
+        let line = Line::given(PATIENCE).map_err(cannot)?;
+        let goods = match &line {
+            // at once: what is not read is lost, and with it what this process says, when it cannot serve
+            Some(line) => line.take().map_err(cannot)?,
+            None => Goods { sockets: notify::sockets(), servers: Vec::new() },
+        };
+        Ok(Takeover(Arc::new(Start { line, goods: Mutex::new(goods) })))
+    }
+
+    pub fn is_one(&self) -> bool {
+        self.0.line.is_some()
+    }
+
+    /// What was handed over, the first time.
+    pub fn goods(&self) -> Goods {
+        std::mem::take(&mut self.0.goods.lock())
+    }
+
+    /// This process serves.
+    pub fn ready(&self) {
+        if let Some(line) = &self.0.line
+            && let Err(why) = line.ready()
+        {
+            log::error!("the process before this one cannot be told that it is to end: {why}");
+        }
+    }
+
+    /// This process cannot serve.
+    pub fn failed(&self, why: &str) {
+        if let Some(line) = &self.0.line {
+            // the other one sees the end of this one, too
+            line.failed(why).ok();
+        }
+    }
+}
+
+fn unexpected() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a packet that does not belong here")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn hundreds_of_sockets_arrive_in_order() {
+        let (ours, theirs) = Line::pair(PATIENCE).unwrap();
+        let listeners: Vec<_> = (0..150).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let sockets = listeners
+            .iter()
+            .map(|l| (l.local_addr().unwrap(), OwnedFd::from(l.try_clone().unwrap())))
+            .collect();
+        let goods = Goods { sockets, servers: Vec::new() };
+        let taking = std::thread::spawn(move || {
+            let line = Line(theirs);
+            let goods = line.take().unwrap();
+            line.ready().unwrap();
+            goods
+        });
+        ours.give(&goods).unwrap();
+        assert_eq!(ours.wait().unwrap(), Ok(std::process::id()));
+        let taken = taking.join().unwrap();
+        assert_eq!(taken.sockets.len(), 150);
+        for ((address, socket), listener) in taken.sockets.into_iter().zip(&listeners) {
+            assert_eq!(address, listener.local_addr().unwrap());
+            assert_eq!(TcpListener::from(socket).local_addr().unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn a_new_process_that_fails_or_vanishes_is_known() {
+        let (ours, theirs) = Line::pair(PATIENCE).unwrap();
+        let theirs = Line(theirs);
+        theirs.failed("no such file").unwrap();
+        assert_eq!(ours.wait().unwrap(), Err("no such file".to_string()));
+        drop(theirs);
+        assert_eq!(ours.wait().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let (ours, _theirs) = Line::pair(Duration::from_secs(1)).unwrap();
+        assert_eq!(ours.wait().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}

@@ -1,0 +1,81 @@
+//! The work beside requests: groups are cared for, reloads done, the control socket answered, the files watched.
+//! Begun by `server` on a runtime of its own.
+
+use super::background::Background;
+use super::control::Desk;
+use super::doorplate::Doorplate;
+use super::files::{self, Files};
+use super::handover::Takeover;
+use super::notify;
+use super::reload::{Ask, Reloader, Running, Source};
+use super::status::Status;
+use super::upgrade::Upgrade;
+use crate::config::plan::ListenerIds;
+use crate::edge::Edge;
+use crate::upstream::Registry;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What it is made of.
+pub struct Office {
+    pub source: Source,
+    pub registry: Registry,
+    pub edge: Edge,
+    pub running: Running,
+    pub status: Arc<Status>,
+    pub files: Files,
+    pub upgrade: Upgrade,
+    /// Where a reload is asked for, and where that arrives.
+    pub asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
+    pub doorplate: Doorplate,
+    pub takeover: Takeover,
+    /// To be told when the servers that have to be discovered are known.
+    pub known: oneshot::Sender<()>,
+    /// Told when connections are served.
+    pub serving: oneshot::Receiver<()>,
+}
+
+impl Office {
+    /// For as long as the process serves. To be dropped at the end.
+    pub async fn work(self, mut background: Background) {
+        let mut unknown = Vec::new();
+        for group in &self.running.groups {
+            let (care, known) = background.discover(group);
+            background.adopt(care);
+            unknown.push(known);
+        }
+        for known in unknown {
+            // an error means that nobody is looking
+            known.await.ok();
+        }
+        self.registry.forget_handed_over();
+        // nobody may be waiting
+        self.known.send(()).ok();
+        if self.serving.await.is_err() {
+            return;
+        }
+        self.doorplate.show();
+        self.takeover.ready();
+        notify::ready();
+        let (watched, to_watch) = watch::channel(Arc::new(self.files));
+        let (asks, asked) = self.asks;
+        let desk = Desk { asks: asks.clone(), status: self.status.clone(), upgrade: self.upgrade };
+        let reloader = Reloader {
+            ids: ListenerIds::of(&self.running.plan),
+            source: self.source,
+            registry: self.registry,
+            edge: self.edge,
+            background,
+            running: self.running,
+            departed: Vec::new(),
+            status: self.status,
+            watched,
+        };
+        tokio::join!(
+            reloader.run(asked),
+            files::watch(to_watch, asks),
+            self.doorplate.answer(desk),
+            notify::alive()
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! A new configuration takes the place of the one in use: read, checked, built whole beside it, and swapped; or
+//! refused, and nothing has changed. Asked by signals, by the watch over its files and through the control socket.
+
+use super::background::{Background, Care};
+use super::files::Files;
+use super::frozen;
+use super::notify;
+use super::snapshot::Groups;
+use super::status::{Loaded, Refused, Status};
+use crate::config::plan::{self, ListenerIds, Plan};
+use crate::config::{self, Change, Checked};
+use crate::edge::{self, Edge};
+use crate::filter::Catalogue;
+use crate::http::{Live, Site};
+use crate::observe::{AccessLog, events, process_log};
+use crate::upstream::{Group, Registry};
+use arc_swap::ArcSwap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How often a site that was replaced is looked at, until no request reads it any more.
+const RETIRE: Duration = Duration::from_millis(20);
+
+/// Where the configuration comes from.
+#[derive(Clone)]
+pub struct Source {
+    /// As it was given.
+    pub file: PathBuf,
+    pub catalogue: Arc<Catalogue>,
+    /// The directory the process was started in, where relative paths begin. A daemon has left it.
+    pub root: PathBuf,
+}
+
+impl Source {
+    pub fn check(&self) -> Checked {
+        let left = std::env::current_dir().ok().filter(|now| *now != self.root);
+        if left.is_some() {
+            std::env::set_current_dir(&self.root).ok();
+        }
+        let checked = config::check_file(&self.file, &self.catalogue);
+        if let Some(now) = left {
+            std::env::set_current_dir(now).ok();
+        }
+        checked
+    }
+}
+
+/// What is in use, and swapped by a reload.
+pub struct Running {
+    pub plan: Arc<Plan>,
+    pub groups: Vec<Arc<Group>>,
+    pub access_log: Option<Arc<AccessLog>>,
+    pub site: Arc<Live>,
+    /// The plan for those who look at it now and then.
+    pub current: Arc<ArcSwap<Plan>>,
+}
+
+/// Somebody wants a reload, and may want to know what became of it.
+pub struct Ask {
+    /// In words: `SIGHUP`.
+    pub by: String,
+    pub answer: Option<oneshot::Sender<Answer>>,
+}
+
+/// What became of a reload: what has changed, or the report of why it was refused.
+pub type Answer = Result<Vec<Change>, String>;
+
+pub struct Reloader {
+    pub source: Source,
+    pub registry: Registry,
+    pub edge: Edge,
+    pub background: Background,
+    pub running: Running,
+    pub ids: ListenerIds,
+    /// Listeners that are no longer in the plan, while there are connections of theirs.
+    pub departed: Vec<Arc<plan::Listener>>,
+    pub status: Arc<Status>,
+    pub watched: watch::Sender<Arc<Files>>,
+}
+
+/// Everything that a reload has made and nobody uses yet. Dropped, it leaves no trace.
+struct Built {
+    plan: Arc<Plan>,
+    groups: Groups,
+    cares: Vec<Care>,
+    listeners: edge::Prepared,
+    access_log: Option<Arc<AccessLog>>,
+    site: Site,
+}
+
+impl Reloader {
+    /// Serves those who ask, one after the other, until there is nobody left who could.
+    pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
+        while let Some(Ask { by, answer }) = asks.recv().await {
+            notify::reloading();
+            let became = self.reload(&by).await;
+            notify::reloaded(if became.is_ok() { "serving" } else { "serving; the last reload was refused" });
+            if let Err(why) = &became {
+                events::reload_refused(&by, why);
+                self.status.refuse(Refused { at: SystemTime::now(), by, why: why.clone() });
+            }
+            if let Some(answer) = answer {
+                answer.send(became).ok();
+            }
+        }
+    }
+
+    async fn reload(&mut self, by: &str) -> Answer {
+        let (began, begun) = (SystemTime::now(), Instant::now());
+        let source = self.source.clone();
+        let mut checked = blocking(move || source.check()).await?;
+        let on = self.running.plan.server.reload_on_change;
+        let Some(mut plan) = checked.plan.take() else {
+            // watched all the same: the mistake may be in a file that was not before
+            self.watched.send_replace(Arc::new(Files::of(&checked, began, on)));
+            return Err(checked.report.render_text(&checked.sources));
+        };
+        plan.succeed(&self.running.plan, &mut self.ids);
+        self.watched.send_replace(Arc::new(Files::of(&checked, began, plan.server.reload_on_change)));
+        if let Some(why) = frozen::changes(&self.running.plan.server, &plan.server) {
+            return Err(why);
+        }
+        if plan == *self.running.plan {
+            events::reload_same(by);
+            return Ok(Vec::new());
+        }
+        let plan = Arc::new(plan);
+        checked.plan = Some(Plan::clone(&plan));
+        let built = self.build(plan).await?;
+        self.commit(built);
+        let took = begun.elapsed();
+        for warning in checked.warnings() {
+            log::warn!("{warning}");
+        }
+        self.tell(by, took, checked).await
+    }
+
+    /// Everything that can fail.
+    async fn build(&mut self, plan: Arc<Plan>) -> Result<Built, String> {
+        let access_log = match plan.access_log == self.running.plan.access_log {
+            true => self.running.access_log.clone(),
+            false => AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new),
+        };
+        let listeners = self.edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
+        let departed = self.departed_from(&plan);
+        let (before, registry, new) = (self.running.groups.clone(), self.registry.clone(), plan.clone());
+        let log = access_log.clone();
+        let (groups, site) = blocking(move || {
+            let groups = Groups::build(&new, &before, &registry)?;
+            let site = groups.site(&new, &departed, log);
+            Ok::<_, String>((groups, site))
+        })
+        .await??;
+        let cares = self.discover(&groups).await;
+        Ok(Built { plan, groups, cares, listeners, access_log, site })
+    }
+
+    /// Asks the sources of new groups, and waits for those of which nothing is known yet.
+    async fn discover(&mut self, groups: &Groups) -> Vec<Care> {
+        let mut cares = Vec::with_capacity(groups.fresh.len());
+        let mut unknown = Vec::new();
+        for (group, before) in &groups.fresh {
+            let (care, known) = self.background.discover(group);
+            cares.push(care);
+            if !before.as_ref().is_some_and(|before| before.knows_sources_of(group.plan())) {
+                unknown.push(known);
+            }
+        }
+        for known in unknown {
+            // an error means that nobody is looking
+            known.await.ok();
+        }
+        cares
+    }
+
+    /// Nothing here can fail, and requests see all of it or nothing.
+    fn commit(&mut self, built: Built) {
+        let Built { plan, groups, cares, listeners, access_log, site } = built;
+        groups.take_over();
+        let old = self.running.site.swap(Arc::new(site));
+        let grace = Duration::from_secs(plan.server.grace_period_seconds);
+        self.edge.commit(listeners, grace);
+        for care in cares {
+            self.background.adopt(care);
+        }
+        self.background.retain(&groups.all);
+        if plan.log_level != self.running.plan.log_level {
+            process_log::set_level(plan.log_level);
+        }
+        self.departed = self.departed_from(&plan);
+        self.running.groups = groups.all;
+        self.running.access_log = access_log;
+        self.running.current.store(plan.clone());
+        self.running.plan = plan;
+        tokio::spawn(retire(old, self.registry.clone()));
+    }
+
+    /// Listeners that are not in this plan, and may have connections.
+    fn departed_from(&self, plan: &Plan) -> Vec<Arc<plan::Listener>> {
+        let known = self.departed.iter().filter(|listener| Arc::strong_count(listener) > 1);
+        let gone = |listener: &&Arc<plan::Listener>| plan.listeners.iter().all(|new| new.id != listener.id);
+        known.chain(&self.running.plan.listeners).filter(gone).cloned().collect()
+    }
+
+    /// Says what has changed, in the words of the configuration.
+    async fn tell(&self, by: &str, took: Duration, checked: Checked) -> Answer {
+        let before = self.status.loaded();
+        let file = self.source.file.clone();
+        let (loaded, changes) = blocking(move || {
+            let loaded = Loaded::new(file, config::comparable(&checked));
+            let changes = config::diff(&before.comparable, &loaded.comparable);
+            (loaded, changes)
+        })
+        .await?;
+        events::reloaded(by, took, &loaded.hash, &changes);
+        self.status.replace(loaded);
+        Ok(changes)
+    }
+}
+
+/// Lets go of a site when no request reads it any more, so that none has to take it apart.
+async fn retire(site: Arc<Site>, registry: Registry) {
+    while Arc::strong_count(&site) > 1 {
+        tokio::time::sleep(RETIRE).await;
+    }
+    // tens of thousands of pieces
+    blocking(move || {
+        drop(site);
+        registry.prune();
+    })
+    .await
+    .ok();
+}
+
+/// Does what takes a while where nothing else waits for it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| format!("the reload broke off: {error}"))
+}

@@ -1,0 +1,93 @@
+//! What is known of the configuration in use: where it came from, since when, and what became of the last
+//! attempt to change it. Written by `reload`, read by whoever asks.
+
+use aws_lc_rs::digest;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A configuration that is, or was, in use.
+#[derive(Debug)]
+pub struct Loaded {
+    pub file: PathBuf,
+    /// As [`comparable`](crate::config::comparable()) made it.
+    pub comparable: Value,
+    /// The same for the same configuration, whatever its spelling: 16 hexadecimal digits.
+    pub hash: String,
+    pub since: SystemTime,
+}
+
+impl Loaded {
+    pub fn new(file: PathBuf, comparable: Value) -> Loaded {
+        let text = comparable.to_string();
+        let whole = digest::digest(&digest::SHA256, text.as_bytes());
+        let hash = whole.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Loaded { file, comparable, hash, since: SystemTime::now() }
+    }
+}
+
+/// A configuration that was not taken.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub at: SystemTime,
+    pub by: String,
+    /// The report of it.
+    pub why: String,
+}
+
+/// Of one process.
+#[derive(Debug)]
+pub struct Status(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    loaded: Arc<Loaded>,
+    reloads: u64,
+    refused: Option<Refused>,
+    refusals: u64,
+}
+
+impl Status {
+    pub fn new(loaded: Loaded) -> Status {
+        Status(Mutex::new(Inner { loaded: Arc::new(loaded), reloads: 0, refused: None, refusals: 0 }))
+    }
+
+    pub fn loaded(&self) -> Arc<Loaded> {
+        self.0.lock().loaded.clone()
+    }
+
+    /// Another one is in use.
+    pub fn replace(&self, loaded: Loaded) {
+        let mut inner = self.0.lock();
+        inner.loaded = Arc::new(loaded);
+        inner.reloads += 1;
+    }
+
+    pub fn refuse(&self, refused: Refused) {
+        let mut inner = self.0.lock();
+        inner.refused = Some(refused);
+        inner.refusals += 1;
+    }
+
+    /// For machines.
+    pub fn to_json(&self) -> Value {
+        let inner = self.0.lock();
+        let time = |at: SystemTime| httpdate::fmt_http_date(at);
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "config": {
+                "file": inner.loaded.file.display().to_string(),
+                "hash": inner.loaded.hash,
+                "since": time(inner.loaded.since),
+            },
+            "reloads": inner.reloads,
+            "refusals": inner.refusals,
+            "last_refused": inner.refused.as_ref().map(|refused| json!({
+                "at": time(refused.at), "by": refused.by, "why": refused.why,
+            })),
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! A new process takes the place of this one: the program is started anew, with the arguments it was started
+//! with, is given every listening socket and what is known of the servers, and says when it serves. Then this
+//! process accepts no more, and ends when its connections have. If the new one cannot start, nothing has
+//! happened. Asked for through `control`.
+
+use super::doorplate;
+use super::handover::{Goods, Line, PATIENCE, VARIABLE};
+use super::notify;
+use crate::config::file;
+use crate::edge::Edge;
+use crate::observe::events;
+use crate::upstream::Registry;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How this process was started.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Where the program is, so that what is there now is started.
+    pub path: PathBuf,
+    pub arguments: Vec<OsString>,
+    pub directory: PathBuf,
+}
+
+impl Program {
+    /// To be called at the start, when it is still there.
+    pub fn this() -> io::Result<Program> {
+        Ok(Program {
+            path: std::env::current_exe()?,
+            arguments: std::env::args_os().skip(1).collect(),
+            directory: std::env::current_dir()?,
+        })
+    }
+}
+
+/// Does it.
+pub struct Upgrade {
+    program: Program,
+    edge: Edge,
+    registry: Registry,
+    /// Told the process id of the one that has taken over.
+    successor: watch::Sender<Option<u32>>,
+    /// The file that says which process this is.
+    pid_file: Option<PathBuf>,
+    busy: AtomicBool,
+}
+
+impl Upgrade {
+    pub fn new(
+        program: Program,
+        edge: Edge,
+        registry: Registry,
+        successor: watch::Sender<Option<u32>>,
+        server: &file::Server,
+    ) -> Upgrade {
+        let (pid_file, busy) = (server.pid_file.clone(), AtomicBool::new(false));
+        Upgrade { program, edge, registry, successor, pid_file, busy }
+    }
+
+    /// Returns when the new process serves; its process id.
+    ///
+    /// # Errors
+    /// In words for the operator. This process goes on as before.
+    pub async fn run(&self) -> Result<u32, String> {
+        if self.busy.swap(true, Ordering::AcqRel) {
+            return Err("an upgrade is under way already".into());
+        }
+        let began = self.begin().await;
+        match &began {
+            Ok(pid) => {
+                events::upgraded(*pid);
+                notify::main_process(*pid);
+                self.successor.send_replace(Some(*pid));
+            }
+            Err(why) => {
+                self.busy.store(false, Ordering::Release);
+                if let Some(path) = &self.pid_file {
+                    // the new one may have put its own there
+                    doorplate::write_pid(path).ok();
+                }
+                events::upgrade_failed(why);
+            }
+        }
+        began
+    }
+
+    async fn begin(&self) -> Result<u32, String> {
+        let sockets =
+            self.edge.sockets().map_err(|why| format!("the sockets cannot be handed over: {why}"))?;
+        let goods = Goods { sockets, servers: self.registry.states() };
+        let program = self.program.clone();
+        let started = tokio::task::spawn_blocking(move || start(&program, &goods));
+        started.await.map_err(|why| format!("the upgrade broke off: {why}"))?
+    }
+}
+
+fn start(program: &Program, goods: &Goods) -> Result<u32, String> {
+    let name = program.path.display();
+    let (line, theirs) = Line::pair(PATIENCE).map_err(|why| format!("no way to hand over: {why}"))?;
+    let child = Command::new(&program.path)
+        .args(&program.arguments)
+        .current_dir(&program.directory)
+        .env(VARIABLE, std::process::id().to_string())
+        .stdin(Stdio::from(theirs))
+        .spawn();
+    let child = child.map_err(|why| format!("`{name}` cannot be started: {why}"))?;
+    let became = line.give(goods).and_then(|()| line.wait());
+    match became {
+        Ok(Ok(pid)) => {
+            // a daemon's parent ends
+            std::thread::spawn(move || bury(child, false));
+            Ok(pid)
+        }
+        Ok(Err(why)) => {
+            bury(child, true);
+            Err(why)
+        }
+        Err(why) => {
+            let end = bury(child, true);
+            Err(match why.kind() {
+                io::ErrorKind::WouldBlock => {
+                    format!("`{name}` did not serve within {} s, and was ended", PATIENCE.as_secs())
+                }
+                _ => format!("`{name}` ended before it served ({end}); its messages are in the process log"),
+            })
+        }
+    }
+}
+
+/// Waits for the end of the child, which is asked for if that is wanted; how it ended, in words.
+fn bury(mut child: Child, at_once: bool) -> String {
+    if at_once {
+        // it may be ending by itself, and have something to say about it
+        for _ in 0..50 {
+            if let Ok(Some(status)) = child.try_wait() {
+                return status.to_string();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().ok();
+    }
+    child.wait().map_or_else(|why| why.to_string(), |status| status.to_string())
+}

@@ -1,0 +1,109 @@
+//! A new process takes the place of the old one, and no connection is lost.
+
+// Tests fail by panicking, in their helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use harness::{Backend, Client, Gate, Load, Reply, Request, eventually};
+use std::time::Duration;
+
+fn config(body: &str) -> String {
+    format!(
+        "server: {{ threads: 2, upgrade_sock: $dir/control.sock, pid_file: $dir/pid, grace_period_seconds: 10 }}
+listeners: [{{ name: web, address: $web }}, {{ name: second, address: $second }}]
+routes:
+  - {{ exact: /who, respond: {{ status: 200, body: {body} }} }}
+  - {{ path: /, upstream: api }}
+upstreams:
+  api: {{ servers: [$api, $sick], health_check: {{ http: {{ path: /healthz }}, interval: 3600s, unhealthy_after: 1 }} }}
+"
+    )
+}
+
+fn pid_in_file(gate: &Gate) -> Option<u32> {
+    std::fs::read_to_string(gate.dir().join("pid")).ok()?.trim().parse().ok()
+}
+
+#[test]
+fn upgrades_under_load_lose_nothing() {
+    let (api, sick) = (Backend::start("api"), Backend::start("sick"));
+    let mut gate = Gate::start(&config("old"), &[&api, &sick]);
+    let load = Load::start(gate.at("web"), &Request::get("/x"), 4, 100_000);
+    load.wait_for(50);
+    let mut ids = vec![gate.id()];
+    for turn in 0..3 {
+        gate.rewrite(&config(&format!("new{turn}")));
+        ids.push(gate.upgrade());
+        assert_eq!(gate.get("/who").text(), format!("new{turn}"));
+        assert_eq!(Client::connect(gate.at("second")).get("/who").text(), format!("new{turn}"));
+        assert_eq!(pid_in_file(&gate), ids.last().copied());
+        load.wait_for(load.answered() + 100);
+    }
+    assert!(gate.exit().success(), "the first one ends when its connections have");
+    ids.dedup();
+    assert_eq!(ids.len(), 4, "each is another process");
+    let outcomes = load.finish();
+    let lost: Vec<_> = outcomes.iter().filter(|outcome| **outcome != Ok(200)).take(5).collect();
+    assert!(lost.is_empty(), "of {}: {lost:?}", outcomes.len());
+    let status = gate.command(&["status"]);
+    assert!(status.stdout.contains(&format!("process   {}", ids[3])), "{}", status.stdout);
+}
+
+#[test]
+fn a_request_in_flight_is_finished_by_the_process_it_came_to() {
+    let (api, sick) = (Backend::start("api"), Backend::start("sick"));
+    for backend in [&api, &sick] {
+        backend.answers(Reply::ok("late").after(Duration::from_millis(1500)));
+    }
+    let gate = Gate::start(&config("old"), &[&api, &sick]);
+    let mut client = gate.connect();
+    client.send(Request::get("/slow").bytes());
+    eventually("it is with a server", || api.requests().len() + sick.requests().len() == 1);
+    gate.upgrade();
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (200, "late"));
+    assert_eq!(response.header("connection").as_deref(), Some("close"));
+    assert!(gate.exit().success());
+}
+
+#[test]
+fn what_is_known_of_servers_goes_with_it() {
+    let (api, sick) = (Backend::start("api"), Backend::start("sick"));
+    sick.health(Reply::status(500));
+    let gate = Gate::start(&config("old"), &[&api, &sick]);
+    // the first check comes within a second, the next one in an hour
+    eventually("it is found sick", || gate.stderr().contains("is down: status 500"));
+    gate.upgrade();
+    sick.forget();
+    for _ in 0..10 {
+        assert_eq!(gate.get("/x").text(), "api");
+    }
+    assert!(sick.requests().is_empty());
+    assert_eq!(gate.stderr().matches("is down: status 500").count(), 1, "it was not found out again");
+}
+
+#[test]
+fn a_new_process_that_cannot_start_leaves_the_old_one_running() {
+    let (api, sick) = (Backend::start("api"), Backend::start("sick"));
+    let mut gate = Gate::start(&config("old"), &[&api, &sick]);
+    let good = config("old");
+    gate.rewrite(&good.replace("exact: /who", "exakt: /who"));
+    let failed = gate.command(&["upgrade"]);
+    assert_eq!(failed.code, Some(1));
+    assert!(failed.stderr.contains("did you mean \"exact\"?"), "{}", failed.stderr);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = format!("address: {}", taken.local_addr().unwrap());
+    gate.rewrite(&good.replace("address: $second", &busy));
+    let failed = gate.command(&["upgrade"]);
+    assert_eq!(failed.code, Some(1));
+    assert!(failed.stderr.contains("in use"), "{}", failed.stderr);
+    for _ in 0..10 {
+        assert_eq!(gate.get("/who").text(), "old");
+    }
+    assert_eq!(pid_in_file(&gate), Some(gate.id()));
+    // and the next one can
+    gate.rewrite(&config("new"));
+    gate.upgrade();
+    assert_eq!(gate.get("/who").text(), "new");
+}
