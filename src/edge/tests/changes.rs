@@ -1,6 +1,6 @@
 //! Listeners that open, change and close under their clients.
 
-use super::setup::{Client, Gate, PATIENCE, change, free, listener, millis};
+use super::setup::{Client, Gate, PATIENCE, change, free, listener, millis, threads};
 use super::tls::{certificate, connect, secure};
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{self, ListenerId};
@@ -30,6 +30,21 @@ async fn refused(address: SocketAddr) {
         }
     };
     tokio::time::timeout(PATIENCE, closed).await.expect("nobody listens any more");
+}
+
+/// Connects and asks until nobody listens any more; how many answers came.
+fn until_refused(address: SocketAddr) -> usize {
+    use std::io::{Read, Write};
+    let mut answers = 0;
+    while let Ok(mut stream) = std::net::TcpStream::connect_timeout(&address, PATIENCE) {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /here HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer and not a reset");
+        assert!(answer.ends_with("GET /here "), "{answer}");
+        answers += 1;
+    }
+    answers
 }
 
 /// What was opened, changed, closed and kept.
@@ -253,6 +268,36 @@ async fn a_listener_that_goes_may_come_back_at_once() {
     }
     gate.change(std::slice::from_ref(&stays)).unwrap();
     refused(address).await;
+}
+
+/// Clients on threads of their own connect all the time, workers on theirs accept: whoever has got through to a
+/// listener that goes is answered.
+#[test]
+fn a_socket_that_closes_resets_nobody() {
+    let edge = Edge::new(2);
+    let (stays, goes) = (on(free()), named("goes", 1, free()));
+    let workers = threads(&edge);
+    let (mut answered, mut refused) = (0, 0);
+    for _ in 0..6 {
+        change(&edge, &[stays.clone(), goes.clone()]).unwrap();
+        let clients: Vec<_> = (0..3)
+            .map(|_| {
+                let address = goes.address;
+                std::thread::spawn(move || until_refused(address))
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(30));
+        change(&edge, std::slice::from_ref(&stays)).unwrap();
+        for client in clients {
+            answered += client.join().unwrap();
+            refused += 1;
+        }
+    }
+    assert!(answered > refused, "{answered} answers until {refused} refusals");
+    edge.shut_down();
+    for worker in workers {
+        worker.join().unwrap();
+    }
 }
 
 /// `0.0.0.0:PORT` to `127.0.0.1:PORT` and back, under clients that connect all the time.

@@ -105,6 +105,28 @@ async fn an_idle_h2_connection_is_closed_but_not_a_busy_one() {
     assert!(closed.is_ok(), "idle connection still open");
 }
 
+/// The listener changes: the connection is told to go, what is in flight on it is not disturbed.
+#[tokio::test]
+async fn a_changed_listener_lets_streams_finish() {
+    let gate = Gate::start(plan::Listener { h2: true, ..listener() });
+    let (mut send, _driver) = client(TcpStream::connect(gate.address).await.unwrap()).await;
+    let mut other = send.clone();
+    let slow = tokio::spawn(async move { ask(&mut send, "/slow", b"").await });
+    gate.app.entered.acquire().await.unwrap().forget();
+    let limits = ListenerLimits { max_streams: 7, ..ListenerLimits::default() };
+    gate.change(&[plan::Listener { limits, ..gate.plan() }]).unwrap();
+    let refused = async {
+        while ask(&mut other, "/new", b"").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.expect("GOAWAY");
+    let (mut send, _driver) = client(TcpStream::connect(gate.address).await.unwrap()).await;
+    assert_eq!(ask(&mut send, "/again", b"").await.unwrap().0, 200);
+    gate.app.release.add_permits(1);
+    assert_eq!(slow.await.unwrap().unwrap().0, 200);
+}
+
 #[tokio::test]
 async fn shutdown_lets_streams_finish() {
     let gate = Gate::start(plan::Listener { h2: true, ..listener() });

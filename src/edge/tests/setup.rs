@@ -169,6 +169,17 @@ impl Gate {
     }
 }
 
+/// The workers of an edge, each on a thread of its own.
+pub fn threads(edge: &Edge) -> Vec<std::thread::JoinHandle<()>> {
+    let app = Arc::new(Echo { release: Semaphore::new(0), entered: Semaphore::new(0) });
+    let serving = |share| {
+        let worker = Worker { app: app.clone(), refuser: Arc::new(Refuser), share };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        std::thread::spawn(move || runtime.block_on(serve(worker)))
+    };
+    edge.shares().into_iter().map(serving).collect()
+}
+
 /// A reload with the grace period that tests have.
 pub fn change(edge: &Edge, listeners: &[plan::Listener]) -> Result<Changes, BindError> {
     let listeners: Vec<_> = listeners.iter().cloned().map(Arc::new).collect();
