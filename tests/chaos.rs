@@ -4,7 +4,7 @@
 //! What its clients see when an answer breaks that has begun is told here too.
 //!
 //! Packets are dropped by a filter on the server's own sockets: to both sides the same as a rule in a firewall, without its
-//! privileges. Servers with TLS that fail in the handshake are missing, as the gate does not speak TLS to servers yet.
+//! privileges.
 //!
 //! `WEIRGATE_CHAOS_SECONDS` (30) is how long each of the stories takes.
 
@@ -15,7 +15,7 @@
 mod cast;
 mod harness;
 
-use cast::{Asked, Crowd, Ended, Load, Order, Trouble, Victim};
+use cast::{Asked, Crowd, Ended, Load, NAME, Order, Papers, Trouble, Victim};
 use harness::{Client, Gate, H2Client, Request, ServerAddress, own_loopback, spawn};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -48,12 +48,17 @@ impl ServerAddress for Victim {
 }
 
 fn server(label: &str) -> Victim {
+    server_with(label, None)
+}
+
+/// One that speaks TLS, if it has papers.
+fn server_with(label: &str, papers: Option<&Papers>) -> Victim {
     let start = |folder: &Path| {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--exact", "the_process_of_a_server", "--ignored", "--nocapture"]).env(FOLDER, folder);
         spawn(command.stdin(Stdio::null()).stdout(Stdio::null()))
     };
-    Victim::start(label, own_loopback().into(), start).expect("a server")
+    Victim::start(label, own_loopback().into(), papers, start).expect("a server")
 }
 
 #[test]
@@ -65,6 +70,10 @@ fn the_process_of_a_server() {
 
 /// The example, with addresses of our own.
 fn gate(servers: &[Victim; 3]) -> Gate {
+    gate_with(servers, None)
+}
+
+fn gate_with(servers: &[Victim; 3], papers: Option<&Papers>) -> Gate {
     let mut config = EXAMPLE.to_owned();
     for (address, name) in [
         ("127.0.0.1:8050", "$web\n    protocols: [h1, h2]"),
@@ -76,15 +85,23 @@ fn gate(servers: &[Victim; 3]) -> Gate {
         config = config.replace(address, name);
     }
     let [a, b, c] = servers;
-    Gate::start(&config, &[a, b, c])
+    let mut gate = Gate::with(&[a, b, c]);
+    if let Some(papers) = papers {
+        let tls = format!("    tls: {{ ca: $dir/ca.crt, sni: {NAME} }}\n    servers:\n");
+        assert_eq!(config.matches("    servers:\n").count(), 1, "the servers of the example");
+        config = config.replace("    servers:\n", &tls);
+        gate = gate.file("ca.crt", &papers.authority);
+    }
+    gate.start(&config)
 }
 
 /// One server gets into trouble and out of it again, under load.
 fn story(trouble: Trouble) {
     let seconds = std::env::var("WEIRGATE_CHAOS_SECONDS").map_or(30, |text| text.parse().expect("seconds"));
     let length = Duration::from_secs(seconds);
-    let mut servers = [server("a"), server("b"), server("c")];
-    let gate = gate(&servers);
+    let papers = trouble.is_of_tls().then(|| Papers::issue().expect("papers"));
+    let mut servers = ["a", "b", "c"].map(|label| server_with(label, papers.as_ref()));
+    let gate = gate_with(&servers, papers.as_ref());
     let crowd = Crowd::gather(Load {
         target: gate.at("web"),
         getting: 8,
@@ -205,7 +222,9 @@ fn nothing_is_done_twice(trouble: Trouble, asked: &[Asked], servers: &[Victim; 3
     }
     match trouble {
         // who is gone refuses connections, which is safe: only what was under way is in doubt
-        Trouble::Killed => assert!(failed.len() <= POSTING + POSTING_H2, "{failed:#?}"),
+        Trouble::Killed | Trouble::Untrusted | Trouble::Stalling => {
+            assert!(failed.len() <= POSTING + POSTING_H2, "{failed:#?}")
+        }
         Trouble::HalfHeads | Trouble::SilentHeads | Trouble::Babbling | Trouble::Failing => {
             assert!(
                 failed.iter().all(|one| done.contains_key(&one.id)),
@@ -260,6 +279,16 @@ fn nobody_notices_that_packets_to_a_server_are_lost() {
 #[test]
 fn nobody_notices_that_a_server_answers_500() {
     story(Trouble::Failing);
+}
+
+#[test]
+fn nobody_notices_that_a_server_has_a_certificate_that_is_not_trusted() {
+    story(Trouble::Untrusted);
+}
+
+#[test]
+fn nobody_notices_that_a_server_does_not_shake_hands() {
+    story(Trouble::Stalling);
 }
 
 /// Answers of 64 KiB, of which half comes.

@@ -165,6 +165,22 @@ fn a_stream_that_breaks_is_tried_again_only_when_that_is_safe() {
 }
 
 #[test]
+fn a_status_is_tried_again_on_another_server() {
+    let authority = Authority::new();
+    let (one, two) = (h2c(), Origin::with("two").h2().start());
+    let gate = start(&authority, &[&one, &two], "protocol: h2c, retry: { attempts: 2, when: [503] }");
+    for number in 0..4 {
+        assert_eq!(gate.get(&format!("/unwell/{number}")).status, 503);
+    }
+    assert_eq!((one.arrived().len(), two.arrived().len()), (4, 4));
+    assert_eq!(
+        (one.connections(), two.connections()),
+        (1, 1),
+        "their streams end, and not their connections"
+    );
+}
+
+#[test]
 fn a_connection_that_is_going_away_is_left_without_loss() {
     let authority = Authority::new();
     let origin = h2c();

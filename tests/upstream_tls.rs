@@ -5,8 +5,13 @@
 // Tests fail by panicking, in their helper functions too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+// a part of it is used here
+#[allow(dead_code)]
+#[path = "harness/dns_server.rs"]
+mod dns_server;
 mod harness;
 
+use dns_server::DnsServer;
 use harness::{
     Authority, BlackHole, Gate, GateBuilder, Origin, RawServer, Request, ServerAddress, eventually,
 };
@@ -129,6 +134,21 @@ fn the_name_that_is_sent_and_looked_for() {
         assert_eq!(origin.last().sni.as_deref(), Some(name), "{group}");
         assert_eq!(origin.last().host, host, "{group}");
     }
+}
+
+#[test]
+fn a_server_that_was_found_by_name_has_that_name() {
+    let (authority, dns) = (Authority::new(), DnsServer::start("dns"));
+    let origin = Origin::with("one").tls(authority.issue(&["api.test"])).start();
+    dns.addresses("api.test", 60, &[origin.address().ip()]);
+    let port = origin.address().port();
+    let group = format!(
+        "tls: {{ ca: $dir/ca.crt }}; discover: {{ dns: {{ name: api.test, port: {port}, resolvers: [$dns] }} }}; health_check: {{ tcp: {{}}, initial: down, interval: 50ms }}"
+    );
+    let config = config(&[], &group).replace("    servers: []\n", "");
+    let gate = prepared(&authority, &[&dns]).start(&config);
+    eventually("a check that passes", || gate.get("/").status == 200);
+    assert_eq!(origin.last().sni.as_deref(), Some("api.test"));
 }
 
 #[test]

@@ -117,9 +117,9 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     ctx.forward.connect_phase = Some(phase);
     ctx.forward.dialled = None;
     if group.transport().is_tls() {
-        let tcp = dial::tcp(group.transport(), endpoint.address(), (connect, timeouts.tls));
+        let tcp = dial::tcp(group.transport(), endpoint.address(), (connect, timeouts.handshake()));
         (peer.options.custom_l4, ctx.forward.dialled) = (Some(tcp.0), Some(tcp.1));
-        peer.options.connection_timeout = Some(timeouts.tls);
+        peer.options.connection_timeout = Some(timeouts.handshake());
         peer.options.total_connection_timeout =
             [head_by, end_by].into_iter().flatten().map(|(at, _)| at.saturating_duration_since(now)).min();
     }

@@ -54,7 +54,10 @@ impl ProxyHttp for Proxy {
 
     /// Called for every try: the server for it, not one that was tried before.
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
-        retry::pause(ctx).await;
+        if ctx.forward.attempts > 0 {
+            // boxed: room for it is not set aside for every request
+            Box::pin(retry::pause(session, ctx)).await?;
+        }
         forward::choose_again(session, ctx).await?;
         forward::next_peer(session, ctx)
     }

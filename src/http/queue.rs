@@ -17,6 +17,7 @@ use pingora_core::{Error, ErrorType};
 use pingora_proxy::Session;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 /// How often is looked whether a client has gone whose body is not read yet.
@@ -125,7 +126,7 @@ fn full(group: &Group, caps: &Caps) -> Stop {
 
 /// Comes to an end when the client has gone, or has closed its side, which counts as gone everywhere
 /// else too. Nothing of the request's body is read.
-async fn gone(session: &mut Session) -> Box<Error> {
+pub(super) async fn gone(session: &mut Session) -> Box<Error> {
     let http: &mut ServerSession = session.as_mut();
     if let Some(reset) = http.watch_h2_stream_close() {
         // whether it was reset or broke
@@ -148,7 +149,21 @@ async fn gone(session: &mut Session) -> Box<Error> {
 }
 
 fn closed() -> Box<Error> {
-    Error::explain(ErrorType::ConnectionClosed, "the client has gone while it was waiting").into_down()
+    Error::explain(ErrorType::ConnectionClosed, "the client has gone while no server had its request")
+        .into_down()
+}
+
+/// Whether the client has gone by now, as [`gone`] has it.
+pub(super) fn has_gone(session: &mut Session) -> Option<Box<Error>> {
+    let http: &mut ServerSession = session.as_mut();
+    let left = match http.watch_h2_stream_close() {
+        Some(reset) => {
+            let mut context = Context::from_waker(Waker::noop());
+            std::pin::pin!(reset).poll(&mut context).is_ready()
+        }
+        None => http.stream().is_some_and(|stream| hung_up(stream.id())),
+    };
+    left.then(closed)
 }
 
 /// Whether the other side has closed this connection, or its half of it.

@@ -5,6 +5,7 @@
 use super::answer;
 use super::ctx::Ctx;
 use super::forward::{self, judge};
+use super::queue;
 use super::refusal::Phase;
 use super::verdict;
 use super::watchdog::{Bark, Limits};
@@ -19,14 +20,25 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use std::time::{Duration, Instant};
 
-/// Waits before a further try, if the configuration says so.
-pub async fn pause(ctx: &Ctx) {
+/// Before a further try: waits, if the configuration says so.
+///
+/// # Errors
+/// The client has gone: while a connection is being made, Pingora does not look.
+pub async fn pause(session: &mut Session, ctx: &Ctx) -> Result<()> {
     let forward = &ctx.forward;
-    if let Some(plan::Backoff { base, max }) = forward.retry.and_then(|retry| retry.backoff)
-        && forward.attempts > 0
-        && forward.handover.is_none()
-    {
-        tokio::time::sleep(budget::backoff(base, max, forward.attempts + 1, fastrand::f64())).await;
+    if forward.attempts == 0 || forward.handover.is_some() {
+        return Ok(());
+    }
+    if let Some(why) = queue::has_gone(session) {
+        return Err(why);
+    }
+    let Some(plan::Backoff { base, max }) = forward.retry.and_then(|retry| retry.backoff) else {
+        return Ok(());
+    };
+    tokio::select! {
+        biased;
+        why = queue::gone(session) => Err(why),
+        () = tokio::time::sleep(budget::backoff(base, max, forward.attempts + 1, fastrand::f64())) => Ok(()),
     }
 }
 

@@ -9,12 +9,14 @@
 
 mod clients;
 mod orders;
+mod papers;
 mod server;
 mod trouble;
 mod victim;
 
 pub use clients::{Asked, Crowd, Ended, Load};
 pub use orders::Order;
+pub use papers::{NAME, Papers};
 pub use server::run;
 pub use trouble::Trouble;
 pub use victim::Victim;

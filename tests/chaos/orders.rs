@@ -17,6 +17,10 @@ pub enum Order {
     Fail,
     /// Nothing that is sent to it arrives, and nothing tells the sender: its packets are dropped.
     Vanish,
+    /// Ends its connections, and shows a certificate that nobody trusts to whoever comes. Over TLS only.
+    Untrusted,
+    /// Ends its connections, and lets whoever comes wait for the handshake. Over TLS only.
+    Stall,
     /// Sends half of each answer's body, then closes.
     CutAndClose,
     /// Sends half of each answer's body, then resets the connection.
@@ -26,7 +30,7 @@ pub enum Order {
 }
 
 impl Order {
-    const ALL: [Order; 10] = [
+    const ALL: [Order; 12] = [
         Order::Serve,
         Order::Close,
         Order::HalfHead,
@@ -34,6 +38,8 @@ impl Order {
         Order::Babble,
         Order::Fail,
         Order::Vanish,
+        Order::Untrusted,
+        Order::Stall,
         Order::CutAndClose,
         Order::CutAndReset,
         Order::CutAndHang,
@@ -48,6 +54,8 @@ impl Order {
             Order::Babble => "babble",
             Order::Fail => "fail",
             Order::Vanish => "vanish",
+            Order::Untrusted => "untrusted",
+            Order::Stall => "stall",
             Order::CutAndClose => "cut-and-close",
             Order::CutAndReset => "cut-and-reset",
             Order::CutAndHang => "cut-and-hang",
@@ -65,6 +73,9 @@ pub mod files {
     pub const IDENTITY: &str = "identity";
     /// The address it listens on, once it does.
     pub const LISTENING: &str = "listening";
+    /// Its certificate and key, if it speaks TLS.
+    pub const CERTIFICATE: &str = "server.crt";
+    pub const KEY: &str = "server.key";
     /// The order.
     pub const ORDER: &str = "order";
     /// The order that it follows.

@@ -1,4 +1,4 @@
-//! The process of one server: HTTP/1.1 with kept connections, which follows the orders in its folder. Started by
+//! The process of one server: HTTP/1.1 with kept connections, over TLS if its folder has a certificate, which follows the orders in its folder. Started by
 //! `victim`, through whatever program has included this module.
 
 use std::collections::HashMap;
@@ -11,7 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 use super::orders::{Order, files};
+use super::papers::{self, Papers};
 
 /// How long the work of one request takes, so that there are always some to be interrupted.
 const WORK: Duration = Duration::from_millis(2);
@@ -30,7 +33,9 @@ pub fn run(folder: &Path) -> io::Result<()> {
     let identity = fs::read_to_string(folder.join(files::IDENTITY))?;
     let (label, address) = identity.split_once(' ').ok_or(io::ErrorKind::InvalidData)?;
     let listener = TcpListener::bind(address)?;
+    let tls = Tls::of(folder)?;
     let server = Arc::new(Server {
+        tls,
         label: label.to_owned(),
         folder: folder.to_owned(),
         order: Mutex::new(Order::Serve),
@@ -52,7 +57,23 @@ pub fn run(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// How it speaks TLS, and how it does when nobody is to trust it.
+struct Tls {
+    own: Arc<ServerConfig>,
+    strange: Arc<ServerConfig>,
+}
+
+impl Tls {
+    fn of(folder: &Path) -> io::Result<Option<Tls>> {
+        let Ok(certificate) = fs::read_to_string(folder.join(files::CERTIFICATE)) else { return Ok(None) };
+        let own = papers::config(&certificate, &fs::read_to_string(folder.join(files::KEY))?)?;
+        let stranger = Papers::issue()?;
+        Ok(Some(Tls { own, strange: papers::config(&stranger.certificate, &stranger.key)? }))
+    }
+}
+
 struct Server {
+    tls: Option<Tls>,
     label: String,
     folder: PathBuf,
     order: Mutex<Order>,
@@ -86,7 +107,7 @@ impl Server {
                 drop_packets(stream.as_raw_fd(), wanted == Order::Vanish)?;
             }
         }
-        if wanted == Order::Close {
+        if matches!(wanted, Order::Close | Order::Untrusted | Order::Stall) {
             // who has gone already needs no end
             open.values().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
         }
@@ -105,10 +126,8 @@ impl Server {
             }
             let (server, fd) = (self.clone(), stream.as_raw_fd());
             thread::spawn(move || {
-                if server.order() != Order::Close {
-                    // a client that goes away is no business of the server's
-                    drop(server.converse(&stream));
-                }
+                // a client that goes away is no business of the server's
+                drop(server.meet(&stream));
                 // forgotten while the number still belongs to it
                 lock(&server.open).remove(&fd);
                 drop(stream);
@@ -116,8 +135,21 @@ impl Server {
         }
     }
 
-    fn converse(&self, mut stream: &TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
+    fn meet(&self, mut tcp: &TcpStream) -> io::Result<()> {
+        tcp.set_nodelay(true)?;
+        let config = match (self.order(), &self.tls) {
+            (Order::Close, _) => return Ok(()),
+            (Order::Stall, Some(_)) => return io::copy(&mut tcp, &mut io::sink()).map(drop),
+            (_, None) => return self.converse(tcp, tcp),
+            (Order::Untrusted, Some(tls)) => tls.strange.clone(),
+            (_, Some(tls)) => tls.own.clone(),
+        };
+        let session = ServerConnection::new(config).map_err(io::Error::other)?;
+        self.converse(StreamOwned::new(session, tcp), tcp)
+    }
+
+    /// `tcp` is what is below the stream.
+    fn converse(&self, stream: impl Read + Write, tcp: &TcpStream) -> io::Result<()> {
         let mut reader = BufReader::new(stream);
         while let Some(request) = read_request(&mut reader)? {
             if request.target != "/healthz" {
@@ -136,19 +168,25 @@ impl Server {
                 _ => answer(200, &body, chunked),
             };
             let part = match order {
-                Order::Serve | Order::Close | Order::Fail | Order::Vanish | Order::Babble => whole.len(),
+                Order::Serve
+                | Order::Close
+                | Order::Fail
+                | Order::Vanish
+                | Order::Babble
+                | Order::Untrusted
+                | Order::Stall => whole.len(),
                 Order::HalfHead | Order::HangInHead => "HTTP/1.1 200 As Ordered\r\ncontent-".len(),
                 Order::CutAndClose | Order::CutAndReset | Order::CutAndHang => whole.len() / 2,
             };
-            stream.write_all(whole.get(..part).unwrap_or_default())?;
+            reader.get_mut().write_all(whole.get(..part).unwrap_or_default())?;
             match order {
                 Order::Serve | Order::Fail | Order::Vanish | Order::Babble => continue,
-                Order::CutAndReset => set_reset(stream)?,
+                Order::CutAndReset => set_reset(tcp)?,
                 Order::CutAndHang | Order::HangInHead => {
                     // until the client has had enough
                     io::copy(&mut reader, &mut io::sink())?;
                 }
-                Order::Close | Order::HalfHead | Order::CutAndClose => {}
+                Order::Close | Order::HalfHead | Order::CutAndClose | Order::Untrusted | Order::Stall => {}
             }
             return Ok(());
         }
@@ -175,7 +213,7 @@ fn answer(status: u16, body: &[u8], chunked: bool) -> Vec<u8> {
 }
 
 /// One request with all of its body; `None` when the connection ended between two.
-fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
+fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     let mut first = String::new();
     if reader.read_line(&mut first)? == 0 {
         return Ok(None);
@@ -212,7 +250,7 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request
 }
 
 /// Whether it was not the last.
-fn skip_chunk(reader: &mut BufReader<&TcpStream>) -> io::Result<bool> {
+fn skip_chunk(reader: &mut impl BufRead) -> io::Result<bool> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let length = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
@@ -220,8 +258,8 @@ fn skip_chunk(reader: &mut BufReader<&TcpStream>) -> io::Result<bool> {
     Ok(length > 0)
 }
 
-fn skip(reader: &mut BufReader<&TcpStream>, length: u64) -> io::Result<()> {
-    let taken = io::copy(&mut reader.take(length), &mut io::sink())?;
+fn skip(reader: &mut impl BufRead, length: u64) -> io::Result<()> {
+    let taken = io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
     if taken == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 

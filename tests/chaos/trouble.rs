@@ -27,10 +27,14 @@ pub enum Trouble {
     Vanished,
     /// It answers 500.
     Failing,
+    /// It comes back with a certificate that nobody trusts.
+    Untrusted,
+    /// It comes back and does not shake hands.
+    Stalling,
 }
 
 impl Trouble {
-    pub const ALL: [Trouble; 9] = [
+    pub const ALL: [Trouble; 11] = [
         Trouble::Killed,
         Trouble::Flapping,
         Trouble::Frozen,
@@ -40,6 +44,8 @@ impl Trouble {
         Trouble::Babbling,
         Trouble::Vanished,
         Trouble::Failing,
+        Trouble::Untrusted,
+        Trouble::Stalling,
     ];
 
     pub fn name(self) -> &'static str {
@@ -53,7 +59,14 @@ impl Trouble {
             Trouble::Babbling => "answers that are not HTTP",
             Trouble::Vanished => "packets dropped",
             Trouble::Failing => "answers 500",
+            Trouble::Untrusted => "TLS with a certificate that is not trusted",
+            Trouble::Stalling => "TLS without a handshake",
         }
+    }
+
+    /// Whether the servers have to speak TLS for it.
+    pub fn is_of_tls(self) -> bool {
+        matches!(self, Trouble::Untrusted | Trouble::Stalling)
     }
 
     /// Makes the trouble and lets it last this long.
@@ -80,6 +93,8 @@ impl Trouble {
             Trouble::Babbling => victim.order(Order::Babble)?,
             Trouble::Vanished => victim.order(Order::Vanish)?,
             Trouble::Failing => victim.order(Order::Fail)?,
+            Trouble::Untrusted => victim.order(Order::Untrusted)?,
+            Trouble::Stalling => victim.order(Order::Stall)?,
         }
         thread::sleep(end.saturating_duration_since(Instant::now()));
         Ok(())
@@ -102,7 +117,9 @@ impl Trouble {
             | Trouble::SilentHeads
             | Trouble::Babbling
             | Trouble::Vanished
-            | Trouble::Failing => victim.order(Order::Serve),
+            | Trouble::Failing
+            | Trouble::Untrusted
+            | Trouble::Stalling => victim.order(Order::Serve),
         }
     }
 }

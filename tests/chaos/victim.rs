@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::orders::{Order, files};
+use super::papers::Papers;
 
 /// A server may take this long to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,16 +27,21 @@ pub struct Victim {
 }
 
 impl Victim {
-    /// Starts a server on a free port and waits until it listens.
+    /// Starts a server on a free port and waits until it listens. With papers it speaks TLS.
     ///
     /// # Errors
     /// Its process cannot be started or does not listen in time.
     pub fn start(
         label: &str,
         ip: IpAddr,
+        papers: Option<&Papers>,
         start: impl Fn(&Path) -> io::Result<Child> + 'static,
     ) -> io::Result<Victim> {
         let folder = tempfile::Builder::new().prefix("weirgate-chaos-").tempdir()?;
+        if let Some(papers) = papers {
+            fs::write(folder.path().join(files::CERTIFICATE), &papers.certificate)?;
+            fs::write(folder.path().join(files::KEY), &papers.key)?;
+        }
         let (process, address) = launch(label, (ip, 0).into(), folder.path(), &start)?;
         Ok(Victim { label: label.to_owned(), folder, address, start: Box::new(start), process })
     }

@@ -61,7 +61,8 @@ pub struct OriginBuilder {
 /// - `/bye...`: and closes the connection;
 /// - `/grpc...`: what was sent, and the trailer `grpc-status: 0`;
 /// - `/refuse...`: the first stream of such a path with REFUSED_STREAM, later ones as usual;
-/// - `/break...`: resets its stream with INTERNAL_ERROR.
+/// - `/break...`: resets its stream with INTERNAL_ERROR;
+/// - `/unwell...`: 503.
 pub struct Origin {
     label: String,
     address: SocketAddr,
@@ -345,7 +346,9 @@ impl Shared {
             path if path.starts_with("/slow") => tokio::time::sleep(SLOW).await,
             _ => {}
         }
-        let mut answer = respond.send_response(http::Response::new(()), false)?;
+        let status = if path.starts_with("/unwell") { 503 } else { 200 };
+        let head = http::Response::builder().status(status).body(()).expect("a head");
+        let mut answer = respond.send_response(head, false)?;
         if path.starts_with("/grpc") {
             answer.send_data(Bytes::from(body), false)?;
             let status = HeaderValue::from_static("0");

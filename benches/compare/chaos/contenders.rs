@@ -3,7 +3,9 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::{fs, io};
 
+use crate::cast::{NAME, Papers};
 use crate::common::programs::{self, Program};
 
 /// The recommended settings as they stand, but for the addresses.
@@ -40,37 +42,65 @@ impl Contender {
         }
     }
 
-    pub fn conf(self, dir: &Path, address: SocketAddr, servers: [SocketAddr; 3]) -> String {
-        match self {
-            Contender::Weirgate => weirgate(address, servers),
-            Contender::Nginx => nginx(dir, address, servers),
-            Contender::Haproxy => haproxy("", address, servers),
-            Contender::HaproxyCareful => {
-                haproxy("    http-request disable-l7-retry if METH_POST\n", address, servers)
-            }
+    /// Its configuration, in and beside `dir`.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn conf(self, dir: &Path, address: SocketAddr, origin: &Origin<'_>) -> io::Result<String> {
+        let ca = dir.with_extension("ca");
+        if let Some(papers) = origin.papers {
+            fs::write(&ca, &papers.authority)?;
         }
+        let tls = origin.papers.map(|_| ca.display().to_string());
+        let (servers, tls) = (origin.addresses, tls.as_deref());
+        Ok(match self {
+            Contender::Weirgate => weirgate(address, servers, tls),
+            Contender::Nginx => nginx(dir, address, servers, tls),
+            Contender::Haproxy => haproxy("", address, servers, tls),
+            Contender::HaproxyCareful => {
+                haproxy("    http-request disable-l7-retry if METH_POST\n", address, servers, tls)
+            }
+        })
     }
 }
 
-fn weirgate(address: SocketAddr, servers: [SocketAddr; 3]) -> String {
+/// The servers behind them, which speak TLS if they have papers.
+pub struct Origin<'a> {
+    pub addresses: [SocketAddr; 3],
+    pub papers: Option<&'a Papers>,
+}
+
+/// `ca` is the file of the authority, where TLS is spoken to servers.
+fn weirgate(address: SocketAddr, servers: [SocketAddr; 3], ca: Option<&str>) -> String {
     let mut config = EXAMPLE.replace("127.0.0.1:8050", &address.to_string());
     for (written, server) in ["127.0.0.1:3051", "127.0.0.1:3052", "127.0.0.1:3053"].into_iter().zip(servers) {
         config = config.replace(written, &server.to_string());
+    }
+    if let Some(ca) = ca {
+        let tls = format!("    tls: {{ ca: {ca}, sni: {NAME} }}\n    servers:\n");
+        config = config.replace("    servers:\n", &tls);
     }
     format!("server: {{ threads: 1 }}\nlog: {{ access: {{ to: \"off\" }} }}\n{config}")
 }
 
 /// A server that failed once is left out for ten seconds (`max_fails=1 fail_timeout=10s`, the defaults): health checks
 /// are for the commercial edition.
-fn nginx(dir: &Path, address: SocketAddr, servers: [SocketAddr; 3]) -> String {
+fn nginx(dir: &Path, address: SocketAddr, servers: [SocketAddr; 3], ca: Option<&str>) -> String {
     let upstream = programs::nginx_upstream("", &servers);
+    let scheme = if ca.is_some() { "https" } else { "http" };
+    let tls = ca.map_or_else(String::new, |ca| {
+        format!(
+            "proxy_ssl_verify on; proxy_ssl_trusted_certificate {ca}; proxy_ssl_name {NAME}; proxy_ssl_server_name on;"
+        )
+    });
     let http = format!(
         r#"access_log off;
     {upstream}
     server {{
         listen {address};
         location / {{
-            proxy_pass http://origin;
+            proxy_pass {scheme}://origin;
+            {tls}
             proxy_connect_timeout 500ms;
             proxy_send_timeout 2s;
             proxy_read_timeout 2s;
@@ -82,10 +112,13 @@ fn nginx(dir: &Path, address: SocketAddr, servers: [SocketAddr; 3]) -> String {
     programs::nginx(dir, &http)
 }
 
-fn haproxy(more: &str, address: SocketAddr, servers: [SocketAddr; 3]) -> String {
+fn haproxy(more: &str, address: SocketAddr, servers: [SocketAddr; 3], ca: Option<&str>) -> String {
+    let tls = ca.map_or_else(String::new, |ca| {
+        format!(" ssl verify required ca-file {ca} sni str({NAME}) check-sni {NAME}")
+    });
     let servers = servers.iter().enumerate();
     let servers: String =
-        servers.map(|(number, server)| format!("    server s{number} {server} check\n")).collect();
+        servers.map(|(number, server)| format!("    server s{number} {server} check{tls}\n")).collect();
     let sections = format!(
         r#"frontend edge
     bind {address}

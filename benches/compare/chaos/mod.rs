@@ -13,12 +13,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::cast::{Crowd, Load, Trouble, Victim};
+use crate::cast::{Crowd, Load, Papers, Trouble, Victim};
 use crate::common::machine::{Cores, today};
 use crate::common::process::{self, Running};
 use crate::common::programs::{self, free_addresses};
 use crate::common::results_dir;
-use contenders::Contender;
+use contenders::{Contender, Origin};
 use report::{Cell, Report};
 
 const GETTING: usize = 12;
@@ -102,9 +102,11 @@ fn measure(
     options: &Options,
     (folder, cores): (&Path, &Cores),
 ) -> Result<Cell> {
+    let papers = trouble.is_of_tls().then(Papers::issue).transpose()?;
+    let server = |label| server(label, papers.as_ref());
     let mut servers = [server("a")?, server("b")?, server("c")?];
-    let addresses = servers.each_ref().map(Victim::address);
-    let (address, mut proxy) = start(contender, addresses, options, (folder, cores))?;
+    let origin = Origin { addresses: servers.each_ref().map(Victim::address), papers: papers.as_ref() };
+    let (address, mut proxy) = start(contender, &origin, options, (folder, cores))?;
     process::check_only_listener(address.port(), &proxy.pids()?)?;
     let length = Duration::from_secs(u64::from(options.seconds));
     let crowd = Crowd::gather(Load {
@@ -127,23 +129,23 @@ fn measure(
     Ok(Cell::new(trouble, contender, asked, done))
 }
 
-fn server(label: &str) -> Result<Victim> {
+fn server(label: &str, papers: Option<&Papers>) -> Result<Victim> {
     let start = |folder: &Path| {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("chaos-server").arg(folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()
     };
-    Ok(Victim::start(label, Ipv4Addr::LOCALHOST.into(), start)?)
+    Ok(Victim::start(label, Ipv4Addr::LOCALHOST.into(), papers, start)?)
 }
 
 fn start(
     contender: Contender,
-    servers: [SocketAddr; 3],
+    origin: &Origin<'_>,
     options: &Options,
     (folder, cores): (&Path, &Cores),
 ) -> Result<(SocketAddr, Running)> {
     let [address] = free_addresses()?;
-    let conf = contender.conf(folder, address, servers);
+    let conf = contender.conf(folder, address, origin)?;
     let command = contender.program().command(&conf, folder, options.weirgate.as_deref())?;
     let answers =
         || TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(drop).map_err(Into::into);

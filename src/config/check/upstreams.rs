@@ -39,7 +39,7 @@ impl Checker<'_> {
         let timeouts = &upstream.timeouts;
         for (key, time) in [
             ("connect", Some(timeouts.connect)),
-            ("tls", Some(timeouts.tls)),
+            ("tls", timeouts.tls),
             ("response", Some(timeouts.response)),
             ("first_byte", timeouts.first_byte),
             ("try", timeouts.one_try),

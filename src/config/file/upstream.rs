@@ -181,8 +181,8 @@ impl JsonSchema for Member {
 pub struct Timeouts {
     /// A connection is made within this (504).
     pub connect: Time,
-    /// The TLS handshake on it is complete within this (504).
-    pub tls: Time,
+    /// The TLS handshake on it is complete within this (504); `connect` without it.
+    pub tls: Option<Time>,
     /// The server's longest silence, before and within its answer (504).
     pub response: Time,
     /// The head of the answer is here within this after the whole request was sent (504); `response`
@@ -203,7 +203,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Timeouts {
             connect: Time::secs(3),
-            tls: Time::secs(3),
+            tls: None,
             response: Time::secs(60),
             first_byte: None,
             one_try: None,

@@ -6,8 +6,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UpstreamTimeouts {
     pub connect: Duration,
-    /// From there to the end of the TLS handshake.
-    pub tls: Duration,
+    /// From there to the end of the TLS handshake; `None`: as long again.
+    pub tls: Option<Duration>,
     /// The longest silence, before the answer when `first_byte` does not say otherwise, and within it.
     pub response: Duration,
     /// From the end of the request to the head of its answer.
@@ -33,11 +33,16 @@ pub struct RouteTimeouts {
 }
 
 impl UpstreamTimeouts {
+    /// How long a TLS handshake may take.
+    pub fn handshake(&self) -> Duration {
+        self.tls.unwrap_or(self.connect)
+    }
+
     /// These, but for what the route says.
     pub fn with(&self, route: RouteTimeouts) -> UpstreamTimeouts {
         UpstreamTimeouts {
             connect: route.connect.unwrap_or(self.connect),
-            tls: route.tls.unwrap_or(self.tls),
+            tls: route.tls.or(self.tls),
             response: route.response.unwrap_or(self.response),
             first_byte: route.first_byte.or(self.first_byte),
             one_try: route.one_try.or(self.one_try),
@@ -52,7 +57,7 @@ impl From<&file::Timeouts> for UpstreamTimeouts {
     fn from(file: &file::Timeouts) -> Self {
         UpstreamTimeouts {
             connect: file.connect.0,
-            tls: file.tls.0,
+            tls: file.tls.map(|time| time.0),
             response: file.response.0,
             first_byte: file.first_byte.map(|time| time.0),
             one_try: file.one_try.map(|time| time.0),

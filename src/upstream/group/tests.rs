@@ -32,7 +32,7 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         panic: None,
         timeouts: plan::UpstreamTimeouts {
             connect: Duration::from_secs(1),
-            tls: Duration::from_secs(1),
+            tls: None,
             response: Duration::from_secs(1),
             first_byte: None,
             one_try: None,
