@@ -120,8 +120,8 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         let tcp = dial::tcp(group.transport(), endpoint.address(), (connect, timeouts.handshake()));
         (peer.options.custom_l4, ctx.forward.dialled) = (Some(tcp.0), Some(tcp.1));
         peer.options.connection_timeout = Some(timeouts.handshake());
-        peer.options.total_connection_timeout =
-            [head_by, end_by].into_iter().flatten().map(|(at, _)| at.saturating_duration_since(now)).min();
+        let left = [head_by, end_by].into_iter().flatten().map(|(at, _)| at.saturating_duration_since(now));
+        peer.options.total_connection_timeout = left.min().map(|left| left.max(AT_ONCE));
     }
     // Pingora knows one deadline; a watchdog sees to what is to be shorter
     let silence = match (ctx.forward.upgrade, timeouts.first_byte) {
