@@ -1,9 +1,12 @@
-//! The command line: `run`, `check`, `diff`, `reload`, `status`, `upgrade`, `schema`. Each command is a function from arguments to an
+//! The command line: `run`, `check`, `explain`, `routes`, `diff`, `reload`, `status`, `upgrade`,
+//! `schema`. Each command is a function from arguments to an
 //! exit code: 0 ok, 1 the gate could not run or the answer is no, 64 wrong usage or configuration
 //! (sysexits `EX_USAGE`).
 
 mod check;
 mod diff;
+mod explain;
+mod routes;
 mod running;
 
 use crate::config;
@@ -46,6 +49,11 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// Tell what would be done with a request, and why; or what a code such as E014 means. Nothing is
+    /// sent. Exits with 0 when a route matches, 1 when none does, 64 when the configuration has mistakes.
+    Explain(explain::Explain),
+    /// Show the routes in the order in which they are tried.
+    Routes(routes::Routes),
     /// Show what differs from another configuration. Exits with 0 when nothing does, 1 when something
     /// does, 64 when one of them has mistakes.
     Diff(diff::Diff),
@@ -78,6 +86,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> u8 {
         Ok(cli) => match cli.command {
             Command::Run { config } => serve(config),
             Command::Check { config, format, print } => check::check(&config, format, print),
+            Command::Explain(arguments) => explain::explain(arguments),
+            Command::Routes(arguments) => routes::routes(&arguments),
             Command::Diff(arguments) => diff::diff(&arguments),
             Command::Reload(running) => running::reload(&running),
             Command::Status(running) => running::status(&running),

@@ -10,7 +10,8 @@
 //!
 //! ```text
 //! main.rs      parse args, call cli, exit code
-//! cli.rs       run | check | schema
+//! cli/         run | check | explain | routes | diff | schema
+//! explain/     what the gate would do with a request, and why: asked, not sent
 //! gate.rs      the gate as a library: Gate::from_file(..).filter::<F>().run()
 //! config/      THE LIFE OF A CONFIGURATION   text -> File (as typed) -> Plan (resolved, immutable)
 //!   yaml, load, decode   files, includes, ${ENV}; every value with its place
@@ -34,6 +35,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod edge;
+pub mod explain;
 pub mod filter;
 mod gate;
 pub mod http;

@@ -4,10 +4,12 @@
 //! a refused start and a refused reload print it. Rendering is in `render.rs`, the codes in `codes.rs`.
 
 mod codes;
+mod examples;
 mod render;
 mod sources;
 
 pub use codes::{Code, Severity};
+pub use examples::Example;
 pub use sources::{FileId, Sources, Span};
 
 /// One problem. Made by [`Report::error`] and [`Report::warning`].

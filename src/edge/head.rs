@@ -4,6 +4,7 @@
 //! Stricter than the parser behind it (RFC 9112): what two implementations could read in two ways
 //! is refused here, so that nothing ambiguous reaches a server.
 
+use crate::config::file::ListenerLimits;
 use crate::edge::host::valid_authority;
 use crate::http::Reject;
 use pingora_http::authority::{RawTargetAuthority, raw_target_authority};
@@ -19,6 +20,16 @@ pub struct HeadLimits {
     pub headers: usize,
     /// The request target.
     pub uri_bytes: usize,
+}
+
+impl From<&ListenerLimits> for HeadLimits {
+    fn from(limits: &ListenerLimits) -> Self {
+        HeadLimits {
+            bytes: limits.max_header_bytes.as_usize(),
+            headers: limits.max_headers,
+            uri_bytes: limits.max_uri_bytes.as_usize(),
+        }
+    }
 }
 
 /// How the end of a request's body is found (RFC 9112 §6.3).

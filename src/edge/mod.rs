@@ -46,9 +46,11 @@ pub use open::{Count, Open};
 pub use place::Listening;
 pub use worker::{Share, Worker, serve};
 
+use crate::config::file::ListenerLimits;
 use crate::edge::era::Era;
 use crate::edge::place::{Closing, Place};
 use crate::edge::worker::Order;
+use crate::http::Reject;
 use parking_lot::Mutex;
 use pingora_core::apps::HttpServerApp;
 use socket2::Socket;
@@ -56,6 +58,18 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, watch};
+
+/// What is wrong with the head of an HTTP/1 request, if anything is: the judgement of a listener with
+/// these limits. For those who ask before they send.
+///
+/// # Errors
+/// What the request would be refused with.
+pub fn judge_head(head: &[u8], limits: &ListenerLimits) -> Result<(), Reject> {
+    match head::Scanner::default().advance(head, &head::HeadLimits::from(limits))? {
+        Some(_) => Ok(()),
+        None => Err(Reject::BadRequest("the head is not complete")),
+    }
+}
 
 /// What answers requests.
 pub trait App: HttpServerApp + Send + Sync + 'static {}

@@ -94,11 +94,7 @@ impl Listening {
 }
 
 fn head_limits(plan: &plan::Listener) -> HeadLimits {
-    HeadLimits {
-        bytes: plan.limits.max_header_bytes.as_usize(),
-        headers: plan.limits.max_headers,
-        uri_bytes: plan.limits.max_uri_bytes.as_usize(),
-    }
+    HeadLimits::from(&plan.limits)
 }
 
 fn acceptor(plan: &plan::Listener) -> Result<Option<TlsAcceptor>, String> {

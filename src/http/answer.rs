@@ -148,8 +148,12 @@ pub fn response_body(session: &mut Session, ctx: &mut Ctx, body: &mut Option<Byt
 /// The answer of a `redirect` or `respond` route.
 pub fn of_route(session: &Session, ctx: &Ctx, route: &Route) -> Result<Option<Reply>, Reject> {
     let info = ctx.request.as_ref().map(|r| &r.info).ok_or(Reject::Internal)?;
-    let head = session.req_header();
-    match &route.action {
+    of_action(session.req_header(), info, &route.action)
+}
+
+/// What is answered here; `None` when a server is asked.
+pub fn of_action(head: &RequestHeader, info: &RequestInfo, action: &Action) -> Result<Option<Reply>, Reject> {
+    match action {
         Action::Redirect { to, status } => {
             let to = to.render(|placeholder, out| info.fill(head, placeholder, out));
             redirect(*status, &to).map(Some)

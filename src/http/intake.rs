@@ -11,7 +11,7 @@ use super::route::RouteQuery;
 use super::site::Site;
 use super::{forward, forwarded, path, split};
 use crate::config::file::ListenerLimits;
-use crate::config::plan::{Action, Route};
+use crate::config::plan::{Action, Listener, RedirectHttps, Route};
 use crate::filter::{Flow, RequestInfo};
 use bytes::Bytes;
 use http::{HeaderMap, Version, header};
@@ -47,11 +47,7 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
     let who = forwarded::resolve(peer, &head.headers, &site.trusted_proxies, connection.tls.is_some());
     let host = requested_host(head);
     let normal = path::normalise(head.uri.path().as_bytes());
-    let refused = fits(head, &listener.limits).err().or(match (&host, &normal) {
-        (Err(reason), _) => Some(Reject::BadRequest(reason)),
-        (_, Err(bad)) => Some(Reject::BadRequest(bad.reason())),
-        (Ok(_), Ok(_)) => None,
-    });
+    let refused = refused(head, &listener.limits, &host, &normal);
     let found = match (refused, &host, &normal) {
         (None, Ok(host), Ok(path)) => site.router.position(&RouteQuery {
             listener: listener.id,
@@ -92,6 +88,20 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
     refused
 }
 
+/// Why a request is refused before it is held against routes, if it is.
+pub(super) fn refused(
+    head: &RequestHeader,
+    limits: &ListenerLimits,
+    host: &Result<Cow<'_, str>, &'static str>,
+    normal: &Result<Cow<'_, str>, path::BadPath>,
+) -> Option<Reject> {
+    fits(head, limits).err().or(match (host, normal) {
+        (Err(reason), _) => Some(Reject::BadRequest(reason)),
+        (_, Err(bad)) => Some(Reject::BadRequest(bad.reason())),
+        (Ok(_), Ok(_)) => None,
+    })
+}
+
 /// HTTP/2 heads were not measured by the edge, which sees them only decoded.
 fn fits(head: &RequestHeader, limits: &ListenerLimits) -> Result<(), Reject> {
     if head.version != Version::HTTP_2 {
@@ -108,7 +118,7 @@ fn fits(head: &RequestHeader, limits: &ListenerLimits) -> Result<(), Reject> {
 
 /// The host asked for, lower case, without port and trailing dot. Pingora has made sure that the
 /// request target and the `Host` header do not disagree.
-fn requested_host(head: &RequestHeader) -> Result<Cow<'_, str>, &'static str> {
+pub(super) fn requested_host(head: &RequestHeader) -> Result<Cow<'_, str>, &'static str> {
     let authority = match (head.uri.authority(), head.headers.get(header::HOST)) {
         (Some(authority), _) => authority.as_str(),
         (None, Some(host)) => host.to_str().map_err(|_| "host is not ASCII")?,
@@ -160,9 +170,7 @@ fn act(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply
     };
     let listener = &info.connection.listener;
     let route = info.route.clone();
-    // a route that names this listener is meant to be served here, unencrypted
-    let exempt = route.as_ref().is_some_and(|r| r.matcher.listeners.contains(&listener.id));
-    if let (Some(redirect), false) = (&listener.redirect_https, exempt) {
+    if let Some(redirect) = to_https(listener, route.as_deref()) {
         return answer::to_https(session.req_header(), info, redirect).map(Some);
     }
     let Some(route) = route else {
@@ -175,6 +183,13 @@ fn act(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply
     };
     forward_to(site, ctx, &route, id)?;
     Ok(None)
+}
+
+/// Whether the client is sent to https first.
+pub(super) fn to_https<'a>(listener: &'a Listener, route: Option<&Route>) -> Option<&'a RedirectHttps> {
+    // a route that names this listener is meant to be served here, unencrypted
+    let exempt = route.is_some_and(|route| route.matcher.listeners.contains(&listener.id));
+    listener.redirect_https.as_ref().filter(|_| !exempt)
 }
 
 fn forward_to(

@@ -11,6 +11,7 @@ pub mod cookie;
 pub mod ctx;
 mod dial;
 mod error_page;
+pub(crate) mod explain;
 mod forward;
 pub mod forwarded;
 mod head;

@@ -2,33 +2,61 @@
 //! from which.
 
 use super::RouteQuery;
-use crate::config::plan::{Matcher, ValueMatch};
+use crate::config::plan::{ListenerId, Matcher, ValueMatch};
 use crate::http::{cookie, query};
-use http::Method;
+use http::{HeaderName, Method};
+use ipnet::IpNet;
+
+/// One condition of a route, besides host and path.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Condition<'a> {
+    Listeners(&'a [ListenerId]),
+    Methods(&'a [Method]),
+    Client(&'a [IpNet]),
+    Header(&'a HeaderName, &'a ValueMatch),
+    Cookie(&'a str, &'a ValueMatch),
+    Query(&'a str, &'a ValueMatch),
+}
+
+/// The conditions of a route, the cheapest first.
+pub(super) fn each(matcher: &Matcher) -> impl Iterator<Item = Condition<'_>> {
+    let Matcher { listeners, methods, client, headers, cookies, query, .. } = matcher;
+    let lists = [
+        (!listeners.is_empty()).then_some(Condition::Listeners(listeners)),
+        (!methods.is_empty()).then_some(Condition::Methods(methods)),
+        (!client.is_empty()).then_some(Condition::Client(client)),
+    ];
+    let headers = headers.iter().map(|(name, wanted)| Condition::Header(name, wanted));
+    let cookies = cookies.iter().map(|(name, wanted)| Condition::Cookie(name, wanted));
+    let query = query.iter().map(|(name, wanted)| Condition::Query(name, wanted));
+    lists.into_iter().flatten().chain(headers).chain(cookies).chain(query)
+}
+
+impl Condition<'_> {
+    pub(super) fn holds(&self, request: &RouteQuery<'_>) -> bool {
+        match self {
+            Condition::Listeners(listeners) => listeners.contains(&request.listener),
+            Condition::Methods(methods) => method_holds(methods, request.method),
+            Condition::Client(networks) => networks.iter().any(|net| net.contains(&request.client)),
+            Condition::Header(name, wanted) => {
+                value_holds(wanted, request.headers.get_all(*name).into_iter().map(|v| v.as_bytes()))
+            }
+            Condition::Cookie(name, wanted) => value_holds(wanted, cookie::values(request.headers, name)),
+            Condition::Query(name, wanted) => {
+                value_holds(wanted, query::values(request.query.unwrap_or_default(), name))
+            }
+        }
+    }
+}
 
 /// How many conditions a route has, besides host and path.
 pub(super) fn count(matcher: &Matcher) -> usize {
-    let lists = [!matcher.listeners.is_empty(), !matcher.methods.is_empty(), !matcher.client.is_empty()];
-    let lists = lists.into_iter().filter(|present| *present).count();
-    lists + matcher.headers.len() + matcher.query.len() + matcher.cookies.len()
+    each(matcher).count()
 }
 
 /// Whether all conditions hold, besides host and path.
 pub(super) fn hold(matcher: &Matcher, request: &RouteQuery<'_>) -> bool {
-    (matcher.listeners.is_empty() || matcher.listeners.contains(&request.listener))
-        && method_holds(&matcher.methods, request.method)
-        && (matcher.client.is_empty() || matcher.client.iter().any(|net| net.contains(&request.client)))
-        && matcher.headers.iter().all(|(name, wanted)| {
-            value_holds(wanted, request.headers.get_all(name).into_iter().map(|v| v.as_bytes()))
-        })
-        && matcher
-            .cookies
-            .iter()
-            .all(|(name, wanted)| value_holds(wanted, cookie::values(request.headers, name)))
-        && matcher
-            .query
-            .iter()
-            .all(|(name, wanted)| value_holds(wanted, query::values(request.query.unwrap_or_default(), name)))
+    each(matcher).all(|condition| condition.holds(request))
 }
 
 fn method_holds(wanted: &[Method], method: &Method) -> bool {

@@ -12,6 +12,24 @@ const FEW_PATTERNS: usize = 8;
 
 type Routes = [Arc<Route>];
 
+/// Looks on while routes are tried. For requests it is [`Take`], which leaves nothing of itself in
+/// the code; `explain` notes what was tried, and why.
+pub(super) trait Watch {
+    /// Host and path of this route fit, and its conditions hold or not. Whether it is taken, which
+    /// ends the search.
+    fn tried(&mut self, route: usize, holds: bool) -> bool;
+}
+
+/// The first that holds is taken.
+pub(super) struct Take;
+
+impl Watch for Take {
+    #[inline(always)]
+    fn tried(&mut self, _: usize, holds: bool) -> bool {
+        holds
+    }
+}
+
 /// The routes of each host.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
@@ -48,17 +66,22 @@ impl Hosts {
         hosts
     }
 
-    pub(super) fn find(&self, routes: &Routes, request: &RouteQuery<'_>) -> Option<usize> {
-        let exact = self.exact.get(request.host).and_then(|paths| paths.find(routes, request));
+    pub(super) fn find(
+        &self,
+        routes: &Routes,
+        request: &RouteQuery<'_>,
+        watch: &mut impl Watch,
+    ) -> Option<usize> {
+        let exact = self.exact.get(request.host).and_then(|paths| paths.find(routes, request, watch));
         exact
             .or_else(|| {
                 if self.below.is_empty() {
                     return None;
                 }
                 let mut names = parents(request.host).skip_while(|name| name.len() > self.longest_below);
-                names.find_map(|name| self.below.get(name)?.find(routes, request))
+                names.find_map(|name| self.below.get(name)?.find(routes, request, watch))
             })
-            .or_else(|| self.any.find(routes, request))
+            .or_else(|| self.any.find(routes, request, watch))
     }
 }
 
@@ -142,18 +165,23 @@ impl Paths {
         }
     }
 
-    fn find(&self, routes: &Routes, request: &RouteQuery<'_>) -> Option<usize> {
-        self.find_literal(routes, request)
-            .or_else(|| self.find_pattern(routes, request))
-            .or_else(|| self.any.pick(routes, request))
+    fn find(&self, routes: &Routes, request: &RouteQuery<'_>, watch: &mut impl Watch) -> Option<usize> {
+        self.find_literal(routes, request, watch)
+            .or_else(|| self.find_pattern(routes, request, watch))
+            .or_else(|| self.any.pick(routes, request, watch))
     }
 
-    fn find_literal(&self, routes: &Routes, request: &RouteQuery<'_>) -> Option<usize> {
+    fn find_literal(
+        &self,
+        routes: &Routes,
+        request: &RouteQuery<'_>,
+        watch: &mut impl Watch,
+    ) -> Option<usize> {
         let path = request.path;
         if path.len() <= self.longest
             && let Some(node) = self.nodes.get(path)
             && let found @ Some(_) =
-                node.exact.pick(routes, request).or_else(|| node.prefix.pick(routes, request))
+                node.exact.pick(routes, request, watch).or_else(|| node.prefix.pick(routes, request, watch))
         {
             return found;
         }
@@ -161,17 +189,22 @@ impl Paths {
             return None;
         }
         prefixes(path, self.longest_prefix)
-            .find_map(|prefix| self.nodes.get(prefix)?.prefix.pick(routes, request))
+            .find_map(|prefix| self.nodes.get(prefix)?.prefix.pick(routes, request, watch))
     }
 
-    fn find_pattern(&self, routes: &Routes, request: &RouteQuery<'_>) -> Option<usize> {
+    fn find_pattern(
+        &self,
+        routes: &Routes,
+        request: &RouteQuery<'_>,
+        watch: &mut impl Watch,
+    ) -> Option<usize> {
         match &self.set {
             Some(set) => {
                 let mut matched = set.matches(request.path).into_iter();
-                matched.find_map(|at| self.patterns.get(at)?.1.pick(routes, request))
+                matched.find_map(|at| self.patterns.get(at)?.1.pick(routes, request, watch))
             }
             None => self.patterns.iter().find_map(|(pattern, candidates)| {
-                pattern.is_match(request.path).then(|| candidates.pick(routes, request))?
+                pattern.is_match(request.path).then(|| candidates.pick(routes, request, watch))?
             }),
         }
     }
@@ -194,9 +227,13 @@ impl Candidates {
         self.0.shrink_to_fit();
     }
 
-    fn pick(&self, routes: &Routes, request: &RouteQuery<'_>) -> Option<usize> {
+    fn pick(&self, routes: &Routes, request: &RouteQuery<'_>, watch: &mut impl Watch) -> Option<usize> {
         let holds = |route: &Arc<Route>| conditions::hold(&route.matcher, request);
-        self.0.iter().find(|c| c.free || routes.get(c.route).is_some_and(holds)).map(|c| c.route)
+        let mut tried = |c: &&Candidate| {
+            let holds = c.free || routes.get(c.route).is_some_and(holds);
+            watch.tried(c.route, holds)
+        };
+        self.0.iter().find(|c| tried(c)).map(|c| c.route)
     }
 }
 

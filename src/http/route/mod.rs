@@ -41,12 +41,16 @@
 
 mod analysis;
 mod conditions;
+mod explain;
 mod index;
+mod words;
 
 pub use analysis::{falls_through, hidden};
+pub use explain::{Explained, Held, Lost, Why};
+pub use words::{Condition, conditions, host_words, path_words, precedence};
 
 use crate::config::plan::{ListenerId, Route};
-use index::Hosts;
+use index::{Hosts, Take};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -94,7 +98,7 @@ impl Router {
     pub fn position(&self, request: &RouteQuery<'_>) -> Option<usize> {
         // an IPv4 client of an IPv6 socket is judged by its IPv4 address
         let request = RouteQuery { client: request.client.to_canonical(), ..*request };
-        self.hosts.find(&self.routes, &request)
+        self.hosts.find(&self.routes, &request, &mut Take)
     }
 }
 

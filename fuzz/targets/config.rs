@@ -1,0 +1,34 @@
+//! Any text is a configuration or is refused with a report: nothing panics, and what is accepted can
+//! be shown, compared and routed by.
+
+use weirgate::config::check::check_document;
+use weirgate::config::load::load_str;
+use weirgate::config::report::Report;
+use weirgate::config::{comparable, diff, print};
+use weirgate::filter::Catalogue;
+use weirgate::http::route::{Router, precedence};
+
+pub fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    // no text from here may make us read what lies about on this machine
+    if text.contains("include") || text.contains("/dev") || text.contains("/proc") {
+        return;
+    }
+    let mut report = Report::new();
+    let variable = |name: &str| (name == "SET").then(|| "a value of the environment".to_string());
+    let document = load_str("fuzz.yaml", text, &variable, &mut report);
+    let checked = check_document(document, &Catalogue::standard(), report);
+    let shown = checked.report.render_text(&checked.sources);
+    let problems = checked.report.render_json(&checked.sources);
+    assert_eq!(shown.is_empty(), checked.report.is_empty(), "{shown}");
+    assert_eq!(checked.plan.is_none(), checked.report.has_errors(), "{shown}");
+    assert!(problems["diagnostics"].is_array());
+    let Some(plan) = &checked.plan else { return };
+    let value = comparable(&checked);
+    assert!(diff(&value, &value).is_empty(), "a configuration differs from itself");
+    assert!(!print(&checked).is_empty());
+    let router = Router::build(&plan.routes);
+    let rows = precedence(&plan.routes);
+    assert!(rows.len() >= plan.routes.len());
+    assert!(rows.iter().all(|(_, at)| router.route(*at).is_some()));
+}

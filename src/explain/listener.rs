@@ -1,0 +1,68 @@
+//! Which listener a request would come in at: the one that is named, or the one that fits the URL.
+
+use super::Entrance;
+use super::question::{Question, Target};
+use crate::config::plan::{Listener, Plan};
+use std::sync::Arc;
+
+/// # Errors
+/// When there is none of this name, or none that speaks the scheme.
+pub(super) fn choose<'a>(
+    plan: &'a Plan,
+    question: &Question,
+    target: &Target,
+) -> Result<(&'a Arc<Listener>, Entrance), String> {
+    if let Some(name) = &question.listener {
+        let Some(named) = plan.listeners.iter().find(|listener| listener.name == *name) else {
+            return Err(format!("there is no listener \"{name}\"; there are {}", names(&plan.listeners)));
+        };
+        let note = target.https.filter(|https| *https != named.tls.is_some()).map(|https| match https {
+            true => "the URL says https, and this listener has no tls".to_string(),
+            false => "the URL says http, and this listener speaks TLS only".to_string(),
+        });
+        return Ok((named, entrance(named, &[], note)));
+    }
+    let speaks = |listener: &&Arc<Listener>| target.https.is_none_or(|https| https == listener.tls.is_some());
+    let all: Vec<&Arc<Listener>> = plan.listeners.iter().filter(speaks).collect();
+    let here = |listener: &&&Arc<Listener>| {
+        let (address, asked) = (listener.address, target.address());
+        target.port().is_none_or(|port| port == address.port())
+            && asked.is_none_or(|asked| address.ip().is_unspecified() || address.ip() == asked)
+    };
+    let fitting: Vec<&Arc<Listener>> = all.iter().filter(here).copied().collect();
+    match (fitting.as_slice(), all.as_slice()) {
+        ([first, others @ ..], _) => Ok((first, entrance(first, others, None))),
+        ([], [first, others @ ..]) => {
+            // a forwarded port, or a proxy in front, is nothing that a configuration knows of
+            let port = target.port().map(|port| format!("no listener is at port {port}"));
+            let note = port.unwrap_or_else(|| "no listener is at this address".to_string());
+            Ok((first, entrance(first, others, Some(format!("{note}; asked of {}", first.name)))))
+        }
+        ([], []) => {
+            let scheme = if target.https == Some(true) { "https" } else { "http" };
+            Err(format!("no listener speaks {scheme}; there are {}", described(&plan.listeners)))
+        }
+    }
+}
+
+fn entrance(listener: &Listener, others: &[&Arc<Listener>], note: Option<String>) -> Entrance {
+    Entrance {
+        name: listener.name.clone(),
+        address: listener.address.to_string(),
+        tls: listener.tls.is_some(),
+        others: others.iter().map(|other| other.name.clone()).collect(),
+        note,
+    }
+}
+
+fn names(listeners: &[Arc<Listener>]) -> String {
+    listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn described(listeners: &[Arc<Listener>]) -> String {
+    let one = |listener: &Arc<Listener>| {
+        let scheme = if listener.tls.is_some() { "https" } else { "http" };
+        format!("{} ({scheme}, {})", listener.name, listener.address)
+    };
+    listeners.iter().map(one).collect::<Vec<_>>().join(", ")
+}

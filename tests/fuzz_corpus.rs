@@ -1,0 +1,115 @@
+//! The promise: no text, no path and no set of routes brings the gate to a panic or to an answer other than
+//! the documented one. The bodies of the fuzz targets run here over their corpora, and for a short while over
+//! what becomes of these by chance; `cargo +nightly fuzz run router` goes on from there.
+
+// Tests fail by panicking, in their helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// What a failing test found is for whoever reads its output.
+#![allow(clippy::print_stderr)]
+
+#[path = "../fuzz/targets/config.rs"]
+mod config;
+#[path = "../fuzz/targets/path.rs"]
+mod path;
+#[path = "../fuzz/targets/router.rs"]
+mod router;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Nobody waits longer for chance.
+const ENOUGH: Duration = Duration::from_secs(8);
+
+fn corpus(folder: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.is_file() && path.extension().is_none_or(|ending| ending != "expected"));
+    files.sort();
+    files.iter().map(|path| std::fs::read(path).expect("a file of the corpus")).collect()
+}
+
+/// Runs the target, and says what it was given when it fails.
+fn try_one(target: fn(&[u8]), data: &[u8], origin: &str) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(data))) {
+        eprintln!("{origin}: failed with this input, put it into the corpus:\n{}", data.escape_ascii());
+        resume_unwind(panic);
+    }
+}
+
+/// Replays the corpus, then at most `times` changes of its members.
+fn fuzz(target: fn(&[u8]), corpus: &[Vec<u8>], words: &[&str], times: usize) {
+    assert!(!corpus.is_empty(), "an empty corpus tests nothing");
+    corpus.iter().for_each(|data| try_one(target, data, "corpus"));
+    let seed = fastrand::u64(..);
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let started = Instant::now();
+    for round in 0..times {
+        if started.elapsed() > ENOUGH {
+            break;
+        }
+        let mut data = dice.choice(corpus).expect("a member").clone();
+        for _ in 0..dice.usize(1..8) {
+            change(&mut data, corpus, words, &mut dice);
+        }
+        try_one(target, &data, &format!("seed {seed}, round {round}"));
+    }
+}
+
+/// One change such as fuzzers make.
+fn change(data: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&str], dice: &mut fastrand::Rng) {
+    let at = dice.usize(..=data.len());
+    let end = (at + dice.usize(..16)).min(data.len());
+    match dice.u8(..6) {
+        0 if at < data.len() => data[at] ^= 1 << dice.u8(..8),
+        1 if at < data.len() => data[at] = dice.u8(..),
+        2 => drop(data.drain(at..end)),
+        3 => {
+            let word = dice.choice(words).copied().unwrap_or_default();
+            data.splice(at..end, word.bytes());
+        }
+        4 => {
+            let other = dice.choice(corpus).expect("a member");
+            let from = dice.usize(..=other.len());
+            let to = (from + dice.usize(..64)).min(other.len());
+            data.splice(at..at, other[from..to].iter().copied());
+        }
+        _ => data.insert(at, dice.u8(..)),
+    }
+}
+
+#[test]
+fn any_text_is_a_configuration_or_is_refused() {
+    let mut all = corpus("fuzz/corpus/config");
+    all.extend(corpus("tests/golden/config"));
+    let words = [
+        "routes:",
+        "upstream: ",
+        "{ ",
+        " }",
+        "[",
+        "]",
+        "&a ",
+        "*a",
+        "${SET}",
+        "${",
+        "\n  - ",
+        ": ",
+        "~",
+        "1s",
+    ];
+    fuzz(config::run, &all, &words, 3_000);
+}
+
+#[test]
+fn the_router_agrees_with_a_naive_one() {
+    fuzz(router::run, &corpus("fuzz/corpus/router"), &["\u{0}\u{0}\u{0}\u{0}", "\u{7}\u{7}\u{7}"], 5_000);
+}
+
+#[test]
+fn paths_are_normalised_as_documented() {
+    let words =
+        ["/", "//", "/.", "/..", "%2e", "%2F", "%5c", "\\", ";", "%3B", "%", "%00", "é", "%c3", "%7E", "%25"];
+    fuzz(path::run, &corpus("fuzz/corpus/path"), &words, 50_000);
+}
