@@ -114,6 +114,6 @@ mod tests {
     fn most_examples_are_checked() {
         let checked =
             Code::ALL.iter().filter_map(|code| code.example()).filter(|example| example.yaml).count();
-        assert!(checked * 3 > Code::ALL.len() * 2, "{checked} of {}", Code::ALL.len());
+        assert!(checked * 2 > Code::ALL.len(), "{checked} of {}", Code::ALL.len());
     }
 }
