@@ -74,7 +74,7 @@ fn fill(members: &[Member]) -> Box<[u32]> {
             while slots[order.slot()] != EMPTY {
                 order.advance(size);
             }
-            slots[order.slot()] = members[*place as usize].index;
+            slots[order.slot()] = order.index;
             empty -= 1;
             if empty == 0 {
                 return slots.into();
@@ -85,6 +85,8 @@ fn fill(members: &[Member]) -> Box<[u32]> {
 
 /// The order in which a server wants the slots: each once before any again, as the size is prime.
 struct Order {
+    /// Of the server.
+    index: u32,
     at: u32,
     step: u32,
 }
@@ -93,7 +95,7 @@ impl Order {
     fn of(member: &Member, size: u32) -> Order {
         let (at, _) = key_hash::scale(key_hash::nth(member.seed, 0), u64::from(size));
         let (step, _) = key_hash::scale(key_hash::nth(member.seed, 1), u64::from(size) - 1);
-        Order { at: at as u32, step: step as u32 + 1 }
+        Order { index: member.index, at: at as u32, step: step as u32 + 1 }
     }
 
     fn slot(&self) -> usize {

@@ -85,8 +85,10 @@ impl Ring {
     /// Of points with places among the members, in order: where two servers have the same position, these
     /// have decided.
     fn of(mut points: Vec<u64>, starts: Vec<u32>, shift: u32, members: &[Member]) -> Ring {
+        // close together, as they are looked up in no order
+        let indices: Vec<u32> = members.iter().map(|member| member.index).collect();
         for point in &mut points {
-            *point = position_of(*point) | u64::from(members[index_of(*point)].index);
+            *point = position_of(*point) | u64::from(indices[index_of(*point)]);
         }
         Ring { points: points.into(), starts: starts.into(), shift }
     }
