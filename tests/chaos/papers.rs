@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -24,9 +24,12 @@ impl Papers {
     pub fn issue() -> io::Result<Papers> {
         let mut params = CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "chaos");
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let authority = CertifiedIssuer::self_signed(params, key).map_err(io::Error::other)?;
-        let params = CertificateParams::new(vec![NAME.to_owned()]).map_err(io::Error::other)?;
+        let mut params = CertificateParams::new(vec![NAME.to_owned()]).map_err(io::Error::other)?;
+        // one with the name of its issuer looks self-signed to OpenSSL
+        params.distinguished_name.push(DnType::CommonName, NAME);
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let certificate = params.signed_by(&key, &authority).map_err(io::Error::other)?;
         Ok(Papers { authority: authority.pem(), certificate: certificate.pem(), key: key.serialize_pem() })
