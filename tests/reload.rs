@@ -281,3 +281,36 @@ fn diff_shows_what_a_reload_would_change() {
     assert_eq!(gate.command(&["reload"]).code, Some(0));
     assert_eq!(gate.command(&["diff"]).code, Some(0));
 }
+
+/// Every mistake that there is a golden file for.
+#[test]
+fn no_mistake_whatever_changes_what_is_served() {
+    let api = Backend::start("api");
+    let gate = Gate::start(&proxying("$api", ""), &[&api]);
+    let mut kept = gate.connect();
+    assert_eq!(kept.get("/").text(), "api");
+    let mistakes = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/config");
+    let socket = gate.dir().join("control.sock").display().to_string();
+    let mut refused = 0;
+    for entry in std::fs::read_dir(mistakes).unwrap() {
+        let file = entry.unwrap().path();
+        let is_yaml = file.extension().is_some_and(|extension| extension == "yaml");
+        if !is_yaml || file.display().to_string().contains("-warn-") {
+            continue;
+        }
+        std::fs::copy(&file, gate.dir().join("weirgate.yaml")).unwrap();
+        let answer = gate.command(&["reload", "--socket", &socket]);
+        // what stands in files beside it is missing here, so that it may be another mistake, but one it is
+        if answer.code == Some(1) {
+            assert!(answer.stderr.contains("error"), "{}: {}", file.display(), answer.stderr);
+            refused += 1;
+        } else {
+            panic!("{} was taken: {}", file.display(), answer.stdout);
+        }
+        assert_eq!(kept.get("/").text(), "api", "after {}", file.display());
+    }
+    assert!(refused >= 30, "{refused} mistakes");
+    assert_eq!(gate.get("/").text(), "api");
+    let status = gate.command(&["status", "--socket", &socket]);
+    assert!(status.stdout.contains(&format!("reloads   0 done, {refused} refused")), "{}", status.stdout);
+}

@@ -25,7 +25,9 @@ pub(super) struct Running {
 pub(super) fn socket_of(file: &Path) -> Option<PathBuf> {
     let checked = Gate::from_file(file).check();
     let socket = checked.file.server.upgrade_sock.as_ref().map(|path| path.value.clone());
-    if socket.is_none() {
+    if socket.is_none() && checked.report.has_errors() {
+        err(checked.report.render_text(&checked.sources).trim_end());
+    } else if socket.is_none() {
         err(&format!(
             "weirgate: `{}` names no socket of a running process\nadd `server: {{ upgrade_sock: \
              /run/weirgate/control.sock }}`, or give --socket PATH",

@@ -1,0 +1,122 @@
+//! What a service manager such as systemd is told, and the sockets that it opens for us.
+
+// Tests fail by panicking, in their helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use harness::{Client, Gate, PATIENCE, own_loopback, weirgate};
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+const CONFIG: &str = "server: { threads: 2, upgrade_sock: $dir/control.sock }
+listeners: [{ name: web, address: $web }]
+routes: [{ path: /, respond: { status: 200, body: one } }]
+";
+
+/// What it was told, a message at a time.
+struct Manager(UnixDatagram, tempfile::TempDir);
+
+impl Manager {
+    fn new() -> Manager {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Manager(socket, dir)
+    }
+
+    fn path(&self) -> String {
+        self.1.path().join("notify").display().to_string()
+    }
+
+    /// The next message with this line in it.
+    #[track_caller]
+    fn hears(&self, line: &str) -> String {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self.0.recv(&mut buffer).unwrap_or_else(|why| panic!("never told {line}: {why}"));
+            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if message.lines().any(|said| said == line) {
+                return message;
+            }
+        }
+    }
+}
+
+#[test]
+fn it_is_told_of_the_start_a_reload_and_the_end() {
+    let manager = Manager::new();
+    let mut gate = Gate::with(&[]).env("NOTIFY_SOCKET", &manager.path()).start(CONFIG);
+    manager.hears("READY=1");
+    assert_eq!(gate.reload(&CONFIG.replace("one", "two")).code, Some(0));
+    let reloading = manager.hears("RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    manager.hears("READY=1");
+    // also when it is refused, or the manager would wait for ever
+    gate.rewrite("listeners: [");
+    gate.hang_up();
+    manager.hears("RELOADING=1");
+    let ready = manager.hears("READY=1");
+    assert!(ready.contains("the last reload was refused"), "{ready}");
+    gate.terminate();
+    manager.hears("STOPPING=1");
+}
+
+#[test]
+fn it_is_told_which_process_is_the_main_one() {
+    let manager = Manager::new();
+    let gate = Gate::with(&[]).env("NOTIFY_SOCKET", &manager.path()).start(CONFIG);
+    manager.hears("READY=1");
+    let id = gate.upgrade();
+    manager.hears(&format!("MAINPID={id}"));
+    assert!(gate.exit().success());
+}
+
+#[test]
+fn it_is_told_that_the_process_lives() {
+    let manager = Manager::new();
+    let gate =
+        Gate::with(&[]).env("NOTIFY_SOCKET", &manager.path()).env("WATCHDOG_USEC", "300000").start(CONFIG);
+    for _ in 0..3 {
+        manager.hears("WATCHDOG=1");
+    }
+    assert_eq!(gate.get("/").text(), "one");
+}
+
+#[test]
+fn sockets_that_it_has_opened_are_used() {
+    let listener = TcpListener::bind((own_loopback(), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("weirgate.yaml");
+    let config =
+        CONFIG.replace("$web", &address.to_string()).replace("$dir", &dir.path().display().to_string());
+    std::fs::write(&file, config).unwrap();
+    // somebody came before the process was there
+    let mut early = Client::connect(address);
+    let mut command = Command::new("sh");
+    let gate = weirgate(&[]).get_program().to_owned();
+    command
+        .args(["-c", "LISTEN_PID=$$ exec \"$0\" run -c \"$1\""])
+        .arg(gate)
+        .arg(&file)
+        .env("LISTEN_FDS", "1")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    let socket = listener.as_raw_fd();
+    // SAFETY: dup2 may be called between fork and exec, and the descriptor is open.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::dup2(socket, 3) < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+        });
+    }
+    let mut child = command.spawn().unwrap();
+    drop(listener);
+    assert_eq!(early.get("/").text(), "one");
+    assert_eq!(Client::connect(address).get("/").text(), "one");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
