@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! main.rs      parse args, call cli, exit code
-//! cli/         run | check | explain | routes | diff | schema
+//! cli/         run | check | explain | routes | diff | reload | status | upgrade | schema
 //! explain/     what the gate would do with a request, and why: asked, not sent
 //! gate.rs      the gate as a library: Gate::from_file(..).filter::<F>().run()
 //! config/      THE LIFE OF A CONFIGURATION   text -> File (as typed) -> Plan (resolved, immutable)
@@ -21,6 +21,9 @@
 //!   plan.rs              the resolved form
 //!   report               problems with file:line:column, caret, did-you-mean, stable code
 //! run/         A PLAN BECOMES A PROCESS      sockets, workers, services, signals
+//!   reload               another plan takes its place while it runs, or is refused
+//!   upgrade, handover    another process takes its place
+//!   control              how the command line asks for that
 //! edge/        THE LIFE OF A CONNECTION      socket -> limits -> TLS -> one whole head, or HTTP/2
 //! http/        THE LIFE OF A REQUEST         one impl ProxyHttp, callbacks in call order
 //! filter/      what happens to a request on its way in and to its response on the way out
