@@ -2,6 +2,7 @@
 //! Such a reload is refused and says the way, so that what runs is always what a file says.
 
 use crate::config::file::Server;
+use crate::config::report::Code;
 use serde_json::Value;
 
 /// The keys of `server` that a reload may change.
@@ -27,7 +28,8 @@ pub fn changes(before: &Server, after: &Server) -> Option<String> {
         .map(|key| {
             let value = |of: &serde_json::Map<String, Value>| of.get(key).cloned().unwrap_or_default();
             format!(
-                "error: server.{key} cannot change while the process runs: {} -> {}",
+                "error[{}]: server.{key} cannot change while the process runs: {} -> {}",
+                Code::Fixed.as_str(),
                 value(&before),
                 value(&after)
             )

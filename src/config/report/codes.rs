@@ -196,6 +196,9 @@ codes! {
     InvalidFilter "E047" "a filter refuses its settings",
         cause "The settings are well formed, and the filter cannot be built from them.",
         mend "Correct the settings as the message says.";
+    Fixed "E048" "a setting cannot change while the process runs",
+        cause "Threads, users, pools and the control socket are fixed when a process starts.",
+        mend "Run weirgate upgrade, which starts a new process without losing a connection, or put the old value back.";
 
     // warnings
     UnusedUpstream "W001" "an upstream is not used",
