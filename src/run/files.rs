@@ -50,6 +50,12 @@ impl Files {
         self.paths.iter().map(|path| stamp(path)).collect()
     }
 
+    /// Where nobody else waits: a file system may take its time.
+    async fn look(self: &Arc<Self>) -> Vec<Option<Stamp>> {
+        let files = self.clone();
+        tokio::task::spawn_blocking(move || files.stamps()).await.unwrap_or_default()
+    }
+
     /// Whether one was changed when it had been read already.
     fn changed_since(&self) -> bool {
         let Some(read) = self.read.and_then(|read| read.checked_sub(TICK)) else { return false };
@@ -90,15 +96,15 @@ pub async fn watch(mut files: watch::Receiver<Arc<Files>>, asks: mpsc::Sender<As
 }
 
 /// Returns when a file has changed and stays as it is.
-async fn until_changed(files: &Files) {
+async fn until_changed(files: &Arc<Files>) {
     if !files.on {
         return std::future::pending().await;
     }
-    let (known, mut before) = (files.stamps(), None);
+    let (known, mut before) = (files.look().await, None);
     let late = files.changed_since();
     loop {
         tokio::time::sleep(PACE).await;
-        let now = files.stamps();
+        let now = files.look().await;
         if (late || now != known) && before.as_ref() == Some(&now) {
             return;
         }

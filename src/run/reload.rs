@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// How often a site that was replaced is looked at, until no request reads it any more.
+/// How often what was replaced is looked at, until no request uses it any more.
 const RETIRE: Duration = Duration::from_millis(20);
 
 /// Where the configuration comes from.
@@ -191,10 +191,15 @@ impl Reloader {
         }
         self.departed = self.departed_from(&plan);
         self.running.groups = groups.all;
-        self.running.access_log = access_log;
+        let old_log = std::mem::replace(&mut self.running.access_log, access_log);
         self.running.current.store(plan.clone());
         self.running.plan = plan;
-        tokio::spawn(retire(old, self.registry.clone()));
+        let registry = self.registry.clone();
+        tokio::spawn(retire(old, move || registry.prune()));
+        if let Some(log) = old_log.filter(|old| !is_same(old, self.running.access_log.as_ref())) {
+            // its last lines are written when it is dropped, which no request is to wait for
+            tokio::spawn(retire(log, || ()));
+        }
     }
 
     /// Listeners that are not in this plan, and may have connections.
@@ -220,18 +225,21 @@ impl Reloader {
     }
 }
 
-/// Lets go of a site when no request reads it any more, so that none has to take it apart.
-async fn retire(site: Arc<Site>, registry: Registry) {
-    while Arc::strong_count(&site) > 1 {
+fn is_same(old: &Arc<AccessLog>, now: Option<&Arc<AccessLog>>) -> bool {
+    now.is_some_and(|now| Arc::ptr_eq(old, now))
+}
+
+/// Lets go of what was replaced when no request uses it any more, so that none has to take it apart.
+async fn retire<T: Send + Sync + 'static>(replaced: Arc<T>, then: impl FnOnce() + Send + 'static) {
+    while Arc::strong_count(&replaced) > 1 {
         tokio::time::sleep(RETIRE).await;
     }
-    // tens of thousands of pieces
-    blocking(move || {
-        drop(site);
-        registry.prune();
-    })
-    .await
-    .ok();
+    // it may have tens of thousands of pieces; an error means that the process ends
+    let taken_apart = blocking(move || {
+        drop(replaced);
+        then();
+    });
+    taken_apart.await.ok();
 }
 
 /// Does what takes a while where nothing else waits for it.

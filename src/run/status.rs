@@ -1,6 +1,7 @@
 //! What is known of the configuration in use: where it came from, since when, and what became of the last
 //! attempt to change it. Written by `reload`, read by whoever asks.
 
+use crate::observe::Stamp;
 use aws_lc_rs::digest;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -74,7 +75,11 @@ impl Status {
     /// For machines.
     pub fn to_json(&self) -> Value {
         let inner = self.0.lock();
-        let time = |at: SystemTime| httpdate::fmt_http_date(at);
+        let time = |at: SystemTime| {
+            let mut text = Vec::new();
+            Stamp::default().rfc3339(at, &mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),

@@ -30,11 +30,13 @@ pub struct Program {
 impl Program {
     /// To be called at the start, when it is still there.
     pub fn this() -> io::Result<Program> {
-        Ok(Program {
-            path: std::env::current_exe()?,
-            arguments: std::env::args_os().skip(1).collect(),
-            directory: std::env::current_dir()?,
-        })
+        let directory = std::env::current_dir()?;
+        let mut arguments = std::env::args_os();
+        // as it was called: a link may lead to another version by then
+        let called = arguments.next().map(PathBuf::from).filter(|path| path.components().count() > 1);
+        let called = called.map(|path| directory.join(path)).filter(|path| path.exists());
+        let path = called.map_or_else(std::env::current_exe, Ok)?;
+        Ok(Program { path, arguments: arguments.collect(), directory })
     }
 }
 

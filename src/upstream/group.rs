@@ -135,7 +135,9 @@ impl Group {
     pub fn take_over(&self, before: Option<&Group>) {
         let mut membership = self.membership.lock();
         if let Some(before) = before {
-            membership.succeed(&self.plan, &before.plan, &before.membership.lock());
+            let mut known = before.membership.lock();
+            membership.succeed(&self.plan, &before.plan, &known);
+            known.retire();
         }
         membership.take_over();
         if let Err(error) = self.renew(&mut membership) {

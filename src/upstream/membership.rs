@@ -118,6 +118,11 @@ impl Membership {
         self.receive();
     }
 
+    /// Another one has taken over: whatever its sources say from now on, servers are not told by this one.
+    pub fn retire(&mut self) {
+        self.live = false;
+    }
+
     pub fn is_live(&self) -> bool {
         self.live
     }
