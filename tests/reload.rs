@@ -6,7 +6,9 @@
 
 mod harness;
 
-use harness::{Backend, Client, Gate, H2Client, Load, RawServer, Reply, Request, eventually, read_head};
+use harness::{
+    Authority, Backend, Client, Gate, H2Client, Load, RawServer, Reply, Request, eventually, read_head,
+};
 use std::io::{Read, Write};
 use std::time::Duration;
 
@@ -313,4 +315,26 @@ fn no_mistake_whatever_changes_what_is_served() {
     assert_eq!(gate.get("/").text(), "api");
     let status = gate.command(&["status", "--socket", &socket]);
     assert!(status.stdout.contains(&format!("reloads   0 done, {refused} refused")), "{}", status.stdout);
+}
+
+#[test]
+fn a_renewed_certificate_is_for_those_who_come() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let secure = "server: { reload_on_change: true }
+listeners:
+  - { name: secure, address: $secure, tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] } }
+routes: [{ path: /, respond: { status: 200, body: one } }]
+";
+    let builder = Gate::with(&[]);
+    first.issue_into(builder.dir(), "a", &["localhost"]);
+    let gate = builder.start(secure);
+    let mut kept = first.client("localhost").connect(gate.at("secure"));
+    assert_eq!(kept.get("/").text(), "one");
+    // nothing but the two files changes
+    second.issue_into(gate.dir(), "a", &["localhost"]);
+    let renewed = second.client("localhost");
+    eventually("the new certificate", || renewed.try_connect(gate.at("secure")).is_ok());
+    assert_eq!(renewed.connect(gate.at("secure")).get("/").text(), "one");
+    assert_eq!(kept.get("/").text(), "one", "and the old one goes on for those who are there");
+    assert!(gate.stderr().contains("the contents of "), "{}", gate.stderr());
 }

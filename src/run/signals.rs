@@ -92,9 +92,8 @@ impl Signals {
         }
     }
 
-    /// Another process accepts now.
+    /// Another process accepts now, and this one no more.
     async fn give_way(&self, int: &mut Signal) -> ShutdownSignal {
-        self.edge.hand_over();
         tokio::select! {
             () = self.drain() => ShutdownSignal::GracefulTerminate,
             _ = int.recv() => self.interrupted(),

@@ -76,6 +76,7 @@ impl Upgrade {
         match &began {
             Ok(pid) => {
                 events::upgraded(*pid);
+                self.edge.hand_over();
                 notify::main_process(*pid);
                 self.successor.send_replace(Some(*pid));
             }
