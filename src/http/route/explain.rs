@@ -2,7 +2,7 @@
 //! watched: it goes on behind the route that is taken, and notes every route whose host and path fit.
 
 use super::conditions::{self, Condition, each};
-use super::index::{Watch, parents};
+use super::index::{Search, Watch, parents};
 use super::words::{in_words, path_words};
 use super::{RouteQuery, Router};
 use crate::config::plan::{Listener, Matcher, PathMatch, Route};
@@ -75,8 +75,9 @@ impl Router {
     /// As [`Router::position`], with the reasons. `listeners` give their names.
     pub fn explain(&self, request: &RouteQuery<'_>, listeners: &[Arc<Listener>]) -> Explained {
         let request = &RouteQuery { client: request.client.to_canonical(), ..*request };
-        let mut note = Note::default();
-        self.hosts.find(&self.routes, request, &mut note);
+        let mut search = Search { routes: &self.routes, request, watch: Note::default() };
+        self.hosts.find(&mut search);
+        let note = search.watch;
         let taken = note.tried.iter().find(|(_, holds)| *holds).map(|(route, _)| *route);
         debug_assert_eq!(taken, self.position(request), "the search is the same, watched or not");
         let mut lost: Vec<Lost> = Vec::new();

@@ -30,6 +30,13 @@ impl Watch for Take {
     }
 }
 
+/// One search: for what, among which routes, and who looks on.
+pub(super) struct Search<'a, W> {
+    pub routes: &'a Routes,
+    pub request: &'a RouteQuery<'a>,
+    pub watch: W,
+}
+
 /// The routes of each host.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
@@ -66,22 +73,18 @@ impl Hosts {
         hosts
     }
 
-    pub(super) fn find(
-        &self,
-        routes: &Routes,
-        request: &RouteQuery<'_>,
-        watch: &mut impl Watch,
-    ) -> Option<usize> {
-        let exact = self.exact.get(request.host).and_then(|paths| paths.find(routes, request, watch));
+    pub(super) fn find(&self, search: &mut Search<'_, impl Watch>) -> Option<usize> {
+        let host = search.request.host;
+        let exact = self.exact.get(host).and_then(|paths| paths.find(search));
         exact
             .or_else(|| {
                 if self.below.is_empty() {
                     return None;
                 }
-                let mut names = parents(request.host).skip_while(|name| name.len() > self.longest_below);
-                names.find_map(|name| self.below.get(name)?.find(routes, request, watch))
+                let mut names = parents(host).skip_while(|name| name.len() > self.longest_below);
+                names.find_map(|name| self.below.get(name)?.find(search))
             })
-            .or_else(|| self.any.find(routes, request, watch))
+            .or_else(|| self.any.find(search))
     }
 }
 
@@ -165,47 +168,35 @@ impl Paths {
         }
     }
 
-    fn find(&self, routes: &Routes, request: &RouteQuery<'_>, watch: &mut impl Watch) -> Option<usize> {
-        self.find_literal(routes, request, watch)
-            .or_else(|| self.find_pattern(routes, request, watch))
-            .or_else(|| self.any.pick(routes, request, watch))
+    fn find(&self, search: &mut Search<'_, impl Watch>) -> Option<usize> {
+        self.find_literal(search).or_else(|| self.find_pattern(search)).or_else(|| self.any.pick(search))
     }
 
-    fn find_literal(
-        &self,
-        routes: &Routes,
-        request: &RouteQuery<'_>,
-        watch: &mut impl Watch,
-    ) -> Option<usize> {
-        let path = request.path;
+    fn find_literal(&self, search: &mut Search<'_, impl Watch>) -> Option<usize> {
+        let path = search.request.path;
         if path.len() <= self.longest
             && let Some(node) = self.nodes.get(path)
-            && let found @ Some(_) =
-                node.exact.pick(routes, request, watch).or_else(|| node.prefix.pick(routes, request, watch))
+            && let found @ Some(_) = node.exact.pick(search).or_else(|| node.prefix.pick(search))
         {
             return found;
         }
         if self.longest_prefix == 0 {
             return None;
         }
-        prefixes(path, self.longest_prefix)
-            .find_map(|prefix| self.nodes.get(prefix)?.prefix.pick(routes, request, watch))
+        prefixes(path, self.longest_prefix).find_map(|prefix| self.nodes.get(prefix)?.prefix.pick(search))
     }
 
-    fn find_pattern(
-        &self,
-        routes: &Routes,
-        request: &RouteQuery<'_>,
-        watch: &mut impl Watch,
-    ) -> Option<usize> {
+    fn find_pattern(&self, search: &mut Search<'_, impl Watch>) -> Option<usize> {
+        let path = search.request.path;
         match &self.set {
             Some(set) => {
-                let mut matched = set.matches(request.path).into_iter();
-                matched.find_map(|at| self.patterns.get(at)?.1.pick(routes, request, watch))
+                let mut matched = set.matches(path).into_iter();
+                matched.find_map(|at| self.patterns.get(at)?.1.pick(search))
             }
-            None => self.patterns.iter().find_map(|(pattern, candidates)| {
-                pattern.is_match(request.path).then(|| candidates.pick(routes, request, watch))?
-            }),
+            None => self
+                .patterns
+                .iter()
+                .find_map(|(pattern, candidates)| pattern.is_match(path).then(|| candidates.pick(search))?),
         }
     }
 }
@@ -227,7 +218,8 @@ impl Candidates {
         self.0.shrink_to_fit();
     }
 
-    fn pick(&self, routes: &Routes, request: &RouteQuery<'_>, watch: &mut impl Watch) -> Option<usize> {
+    fn pick(&self, search: &mut Search<'_, impl Watch>) -> Option<usize> {
+        let Search { routes, request, watch } = search;
         let holds = |route: &Arc<Route>| conditions::hold(&route.matcher, request);
         let mut tried = |c: &&Candidate| {
             let holds = c.free || routes.get(c.route).is_some_and(holds);

@@ -50,7 +50,7 @@ pub use explain::{Explained, Held, Lost, Why};
 pub use words::{Condition, conditions, host_words, path_words, precedence};
 
 use crate::config::plan::{ListenerId, Route};
-use index::{Hosts, Take};
+use index::{Hosts, Search, Take};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ impl Router {
     pub fn position(&self, request: &RouteQuery<'_>) -> Option<usize> {
         // an IPv4 client of an IPv6 socket is judged by its IPv4 address
         let request = RouteQuery { client: request.client.to_canonical(), ..*request };
-        self.hosts.find(&self.routes, &request, &mut Take)
+        self.hosts.find(&mut Search { routes: &self.routes, request: &request, watch: Take })
     }
 }
 
