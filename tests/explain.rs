@@ -96,6 +96,69 @@ fn conditions_and_runners_up_are_told() {
 }
 
 #[test]
+fn what_is_in_effect_at_the_group_is_told() {
+    const SECURE: &str = "
+listeners: [{ name: web, address: 127.0.0.1:8080 }]
+routes:
+  - { name: secure, path: /, upstream: secure, timeouts: { tls: 2s, try: 9s } }
+  - { name: twice, path: /twice, upstream: twice, retry: { when: [connect], within: 4s, backoff: {}, hedge: { after: p90 } } }
+  - { name: once, path: /once, upstream: twice, retry: { attempts: 1, within: 4s } }
+  - { name: stream, path: /stream, upstream: stream }
+upstreams:
+  secure:
+    servers: [127.0.0.1:3001]
+    protocol: auto
+    host: api.example.com
+    tls: { sni: api.internal, verify: false }
+    timeouts: { connect: 1s, tls: 8s, request: 1m }
+  stream: { servers: [127.0.0.1:3002], protocol: h2c, timeouts: { tls: 8s } }
+  twice: { servers: [127.0.0.1:3003], host: server }
+";
+    for (method, path, lines) in [
+        (
+            "GET",
+            "/",
+            &[
+                "  speaks    HTTP/2 or HTTP/1.1 over TLS with api.internal, believes any certificate",
+                "  host      api.example.com",
+                "  timeouts  connect 1s, tls 2s, response 1m, try 9s, request 1m",
+            ][..],
+        ),
+        (
+            "GET",
+            "/twice",
+            &[
+                "  host      that of the server",
+                "  timeouts  connect 3s, response 1m",
+                "  retry     3 tries, after connect, within 4s, pauses up to 25ms, then 250ms, \
+                 a second beside the first after p90",
+            ],
+        ),
+        (
+            "POST",
+            "/twice",
+            &["  retry     3 tries, after connect; POST only where nothing was sent, within 4s, \
+                 pauses up to 25ms, then 250ms"],
+        ),
+        ("GET", "/once", &["  retry     none"]),
+        // without TLS its deadline has no effect
+        ("GET", "/stream", &["  speaks    HTTP/2", "  timeouts  connect 3s, response 1m"]),
+    ] {
+        let said = run(SECURE, &["explain", method, path]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        for line in lines {
+            assert!(said.stdout.lines().any(|said| said == *line), "no {line:?} in\n{}", said.stdout);
+        }
+    }
+    let said = run(SECURE, &["explain", "GET", "/", "--format", "json"]);
+    let value: Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let group = &value["action"]["upstream"];
+    let tls = serde_json::json!({ "sni": "api.internal", "trusted": "anyone", "client_certificate": false });
+    assert_eq!((&group["protocol"], &group["tls"]), (&"auto".into(), &tls), "{value:#}");
+    assert_eq!(group["timeouts"]["tls"], "2s", "{value:#}");
+}
+
+#[test]
 fn answers_of_the_gate_are_rendered() {
     let of = |arguments: &[&str]| {
         let said = explain(&[arguments, &["--format", "json"]].concat());

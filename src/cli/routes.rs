@@ -67,11 +67,7 @@ fn action(plan: &Plan, route: &Route) -> String {
     match &route.action {
         Action::Upstream(id) => format!("upstream {}", name(*id)),
         Action::Split(split) => {
-            let mut before = 0;
-            let shares = split.groups.iter().map(|(sum, id)| {
-                let weight = sum - std::mem::replace(&mut before, *sum);
-                format!("{} {weight}", name(*id))
-            });
+            let shares = split.weights().map(|(weight, id)| format!("{} {weight}", name(id)));
             format!("split {}", shares.collect::<Vec<_>>().join(", "))
         }
         Action::Redirect { to, status } => format!("redirect {status} {}", shown(to)),

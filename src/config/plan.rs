@@ -204,6 +204,14 @@ pub struct Split {
     pub total: u32,
 }
 
+impl Split {
+    /// Each group with its own weight, as it is written.
+    pub fn weights(&self) -> impl Iterator<Item = (u32, UpstreamId)> {
+        let before = std::iter::once(0).chain(self.groups.iter().map(|(sum, _)| *sum));
+        self.groups.iter().zip(before).map(|((sum, id), before)| (sum - before, *id))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Respond {
     pub status: u16,

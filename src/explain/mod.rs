@@ -2,21 +2,22 @@
 //! judged by the edge, routed by the router and answered by the same functions as a real one.
 //!
 //! In reading order: `question` (method, URL and headers become a head), `listener` (where it would
-//! come in), [`Explainer::explain`], `text` (how it is shown).
+//! come in), [`Explainer::explain`], `group` (what is in effect for it there), `text` (how it is shown).
 
+mod group;
 mod listener;
 mod question;
 mod text;
 
+pub use group::{Group, Retries, Timeouts, Tls, Trusted};
 pub use question::Question;
 
-use crate::config::plan::{self, Action, Listener, Plan, Retry, Split, UpstreamTimeouts};
+use crate::config::plan::{self, Action, Listener, Plan, Split, UpstreamId};
 use crate::edge;
 use crate::filter::{FilterPlan, Phases};
 use crate::http::Reject;
 use crate::http::explain::{Prospect, explain};
 use crate::http::route::{Explained, Held, Router, Why, host_words, path_words};
-use crate::units::Time;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -113,7 +114,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Does {
-    Upstream(Group),
+    Upstream(Box<Group>),
     Split { key: Option<crate::config::file::Key>, groups: Vec<Share> },
     Redirect(Redirect),
     Respond { status: u16, body: String },
@@ -126,42 +127,6 @@ pub struct Share {
     pub share: f64,
     #[serde(flatten)]
     pub group: Group,
-}
-
-/// The group that a request goes to, with what is in effect for it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Group {
-    pub upstream: String,
-    pub balance: String,
-    /// Servers with an address of their own; others may be discovered.
-    pub servers: Vec<String>,
-    pub timeouts: Timeouts,
-    pub retry: Retries,
-}
-
-/// Of the route, or else of the group.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Timeouts {
-    pub connect: Time,
-    pub response: Time,
-    pub first_byte: Option<Time>,
-    #[serde(rename = "try")]
-    pub one_try: Option<Time>,
-    pub request: Option<Time>,
-    pub tunnel: Time,
-}
-
-/// Of the route, or else of the group.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Retries {
-    /// Tries in all.
-    pub attempts: u16,
-    /// As under `retry.when`.
-    pub when: Vec<String>,
-    /// Whether this method is tried again once it may have reached a server.
-    pub repeats: bool,
-    pub within: Option<Time>,
-    pub hedge: bool,
 }
 
 /// A route that it did not take.
@@ -211,20 +176,19 @@ impl<'a> Explainer<'a> {
         let refused = prospect
             .refused
             .map(|reject| Refused { status: reject.status().as_u16(), reason: reject.reason() });
-        let action =
-            route.filter(|_| refused.is_none() && !prospect.to_https).map(|route| match &route.action {
-                Action::Upstream(id) => Does::Upstream(self.group(*id, route, &question.method)),
-                Action::Split(split) => self.split(split, route, &question.method),
-                Action::Redirect { status, .. } => {
-                    let to = redirect.as_ref().map_or_else(String::new, |redirect| redirect.to.clone());
-                    Does::Redirect(Redirect { status: *status, to })
-                }
-                Action::Respond(respond) => {
-                    let body =
-                        reply.map_or_else(String::new, |r| String::from_utf8_lossy(&r.body).into_owned());
-                    Does::Respond { status: respond.status, body }
-                }
-            });
+        let action = route.filter(|_| refused.is_none() && !prospect.to_https).and_then(|route| match &route
+            .action
+        {
+            Action::Upstream(id) => {
+                self.group(*id, route, &question.method).map(|group| Does::Upstream(Box::new(group)))
+            }
+            Action::Split(split) => Some(self.split(split, route, &question.method)),
+            Action::Redirect { .. } => redirect.clone().map(Does::Redirect),
+            Action::Respond(respond) => {
+                let body = reply.map_or_else(String::new, |r| String::from_utf8_lossy(&r.body).into_owned());
+                Some(Does::Respond { status: respond.status, body })
+            }
+        });
         let malformed = refused.is_some() && prospect.path.is_empty();
         Explanation {
             request: request(question, target, &prospect),
@@ -243,25 +207,16 @@ impl<'a> Explainer<'a> {
         }
     }
 
-    fn group(&self, id: plan::UpstreamId, route: &plan::Route, method: &str) -> Group {
-        let Some(group) = self.plan.upstreams.get(id.0) else { return Group::unknown() };
-        Group {
-            upstream: group.name.clone(),
-            balance: group.balance.to_string(),
-            servers: group.servers.iter().map(|server| server.address.to_string()).collect(),
-            timeouts: Timeouts::from(group.timeouts.with(route.timeouts)),
-            retry: Retries::new(&route.retry.unwrap_or(group.retry), method),
-        }
+    fn group(&self, id: UpstreamId, route: &plan::Route, method: &str) -> Option<Group> {
+        self.plan.upstreams.get(id.0).map(|group| Group::new(group, route, method))
     }
 
     fn split(&self, split: &Split, route: &plan::Route, method: &str) -> Does {
-        let mut before = 0;
-        let groups = split.groups.iter().map(|(sum, id)| {
-            let weight = sum - std::mem::replace(&mut before, *sum);
+        let share = |(weight, id): (u32, UpstreamId)| {
             let share = f64::from(weight) * 100.0 / f64::from(split.total.max(1));
-            Share { share, group: self.group(*id, route, method) }
-        });
-        Does::Split { key: split.key.clone(), groups: groups.collect() }
+            Some(Share { share, group: self.group(id, route, method)? })
+        };
+        Does::Split { key: split.key.clone(), groups: split.weights().filter_map(share).collect() }
     }
 
     fn lost(&self, routed: &Explained) -> Vec<Lost> {
@@ -312,49 +267,4 @@ fn steps(listener: &Listener, route: Option<&Arc<plan::Route>>) -> Vec<Step> {
     let of_route =
         route.into_iter().flat_map(|r| r.filters.iter().map(|f| step(f, format!("route {}", r.name))));
     of_listener.chain(of_route).collect()
-}
-
-impl Group {
-    /// `check` sees to it that there is none.
-    fn unknown() -> Group {
-        let timeouts = UpstreamTimeouts::from(&crate::config::file::Timeouts::default());
-        let retry = Retry::from(&crate::config::file::Retry::default());
-        Group {
-            upstream: String::new(),
-            balance: String::new(),
-            servers: Vec::new(),
-            timeouts: Timeouts::from(timeouts),
-            retry: Retries::new(&retry, ""),
-        }
-    }
-}
-
-impl From<UpstreamTimeouts> for Timeouts {
-    fn from(plan: UpstreamTimeouts) -> Self {
-        Timeouts {
-            connect: Time(plan.connect),
-            response: Time(plan.response),
-            first_byte: plan.first_byte.map(Time),
-            one_try: plan.one_try.map(Time),
-            request: plan.request.map(Time),
-            tunnel: Time(plan.tunnel),
-        }
-    }
-}
-
-impl Retries {
-    fn new(retry: &Retry, method: &str) -> Retries {
-        let named = [(retry.on_connect, "connect"), (retry.on_reset, "reset"), (retry.on_timeout, "timeout")];
-        let words = named.into_iter().filter(|(on, _)| *on).map(|(_, word)| word.to_string());
-        let statuses = (400..600).filter(|status| retry.on_status.contains(*status)).map(|s| s.to_string());
-        let idempotent =
-            http::Method::from_bytes(method.as_bytes()).is_ok_and(|method| method.is_idempotent());
-        Retries {
-            attempts: retry.attempts,
-            when: words.chain(statuses).collect(),
-            repeats: retry.non_idempotent || idempotent,
-            within: retry.within.map(Time),
-            hedge: retry.hedge.is_some(),
-        }
-    }
 }

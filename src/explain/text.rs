@@ -1,6 +1,7 @@
 //! An explanation for people.
 
-use super::{Does, Explanation, Group, Retries, Timeouts};
+use super::{Does, Explanation, Group, Retries, Timeouts, Trusted};
+use crate::config::file::{HedgeAfter, UpstreamHost, UpstreamProtocol};
 use crate::http::route::Held;
 use std::fmt;
 
@@ -97,20 +98,15 @@ impl Explanation {
         match action {
             Does::Upstream(group) => {
                 line(f, "upstream", &in_words(group))?;
-                timeouts(f, &group.timeouts)?;
-                retries(f, &group.retry, &self.request.method)
+                in_effect(f, group, &self.request.method)
             }
             Does::Split { key, groups } => {
                 let by = if key.is_some() { "by its key" } else { "by chance" };
                 line(f, "split", by)?;
                 for share in groups {
-                    line(
-                        f,
-                        &format!("  {}%", (share.share * 100.0).round() / 100.0),
-                        &in_words(&share.group),
-                    )?;
-                    timeouts(f, &share.group.timeouts)?;
-                    retries(f, &share.group.retry, &self.request.method)?;
+                    let percent = format!("  {}%", (share.share * 100.0).round() / 100.0);
+                    line(f, &percent, &in_words(&share.group))?;
+                    in_effect(f, &share.group, &self.request.method)?;
                 }
                 Ok(())
             }
@@ -146,10 +142,54 @@ fn in_words(group: &Group) -> String {
     format!("{} ({}: {servers})", group.upstream, group.balance)
 }
 
+fn in_effect(f: &mut fmt::Formatter<'_>, group: &Group, method: &str) -> fmt::Result {
+    spoken(f, group)?;
+    match &group.host {
+        UpstreamHost::Preserve => {}
+        UpstreamHost::Server => line(f, "  host", "that of the server")?,
+        UpstreamHost::Name(name) => line(f, "  host", &name.to_string())?,
+    }
+    timeouts(f, &group.timeouts)?;
+    retries(f, &group.retry, method)
+}
+
+/// What is spoken to the servers, where that is not HTTP/1.1 in plaintext.
+fn spoken(f: &mut fmt::Formatter<'_>, group: &Group) -> fmt::Result {
+    let protocol = match group.protocol {
+        UpstreamProtocol::H1 => "HTTP/1.1",
+        UpstreamProtocol::H2 | UpstreamProtocol::H2c => "HTTP/2",
+        UpstreamProtocol::Auto if group.tls.is_some() => "HTTP/2 or HTTP/1.1",
+        UpstreamProtocol::Auto => "HTTP/1.1",
+    };
+    let Some(tls) = &group.tls else {
+        return if protocol == "HTTP/1.1" { Ok(()) } else { line(f, "  speaks", protocol) };
+    };
+    let mut words = format!("{protocol} over TLS");
+    if let Some(sni) = &tls.sni {
+        words.push_str(&format!(" with {sni}"));
+    }
+    words.push_str(match tls.trusted {
+        Trusted::System => "",
+        Trusted::Ca => ", believes its own authorities",
+        Trusted::Anyone => ", believes any certificate",
+    });
+    if tls.client_certificate {
+        words.push_str(", shows a certificate");
+    }
+    line(f, "  speaks", &words)
+}
+
 fn timeouts(f: &mut fmt::Formatter<'_>, timeouts: &Timeouts) -> fmt::Result {
-    let Timeouts { connect, response, first_byte, one_try, request, tunnel: _ } = timeouts;
-    let mut words = format!("connect {connect}, response {response}");
-    for (name, time) in [("first_byte", first_byte), ("try", one_try), ("request", request)] {
+    let Timeouts { connect, tls, response, first_byte, one_try, request, tunnel: _ } = timeouts;
+    let mut words = format!("connect {connect}");
+    let all = [
+        ("tls", tls),
+        ("response", &Some(*response)),
+        ("first_byte", first_byte),
+        ("try", one_try),
+        ("request", request),
+    ];
+    for (name, time) in all {
         if let Some(time) = time {
             words.push_str(&format!(", {name} {time}"));
         }
@@ -158,18 +198,33 @@ fn timeouts(f: &mut fmt::Formatter<'_>, timeouts: &Timeouts) -> fmt::Result {
 }
 
 fn retries(f: &mut fmt::Formatter<'_>, retry: &Retries, method: &str) -> fmt::Result {
-    let mut words = match (retry.attempts, retry.when.is_empty()) {
-        (0 | 1, _) | (_, true) => "none".to_string(),
-        (attempts, false) => format!("{attempts} tries, after {}", retry.when.join(", ")),
+    let Retries { attempts, when, repeats, within, backoff, hedge } = retry;
+    if *attempts <= 1 {
+        return line(f, "  retry", "none");
+    }
+    let mut words = match when.as_slice() {
+        [] => "none".to_string(),
+        when => format!("{attempts} tries, after {}", when.join(", ")),
     };
-    if words != "none" && !retry.repeats {
-        words.push_str(&format!("; {method} only where nothing was sent"));
+    if !when.is_empty() {
+        if !repeats {
+            words.push_str(&format!("; {method} only where nothing was sent"));
+        }
+        if let Some(within) = within {
+            words.push_str(&format!(", within {within}"));
+        }
+        if let Some(backoff) = backoff {
+            words.push_str(&format!(", pauses up to {}, then {}", backoff.base, backoff.max));
+        }
     }
-    if let Some(within) = &retry.within {
-        words.push_str(&format!(", within {within}"));
-    }
-    if retry.hedge {
-        words.push_str(", a second beside a slow first");
+    match hedge {
+        Some(HedgeAfter::Time(after)) => {
+            words.push_str(&format!(", a second beside the first after {after}"))
+        }
+        Some(HedgeAfter::Percentile(percent)) => {
+            words.push_str(&format!(", a second beside the first after p{percent}"));
+        }
+        None => {}
     }
     line(f, "  retry", &words)
 }
