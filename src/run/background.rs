@@ -3,12 +3,12 @@
 //! `server` and `reload`, on a runtime that serves no requests.
 
 use crate::upstream::discover::{self, Resolvers};
+use crate::upstream::tasks::Task;
 use crate::upstream::{Group, health, upkeep};
 use pingora_core::server::ShutdownWatch;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
 /// The tasks of all groups.
 pub struct Background {
@@ -22,20 +22,6 @@ pub struct Care {
     group: Arc<Group>,
     _discovery: Task,
     _watch: Option<Task>,
-}
-
-struct Task(AbortHandle);
-
-impl Task {
-    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Task {
-        Task(tokio::spawn(task).abort_handle())
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Background {

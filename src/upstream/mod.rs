@@ -43,7 +43,7 @@ pub mod registry;
 pub mod server;
 pub mod state;
 pub mod sticky;
-mod tasks;
+pub(crate) mod tasks;
 pub mod transport;
 pub mod upkeep;
 pub mod window;

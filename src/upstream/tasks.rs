@@ -2,7 +2,22 @@
 //! upkeep of groups and of the sources of servers.
 
 use pingora_core::server::ShutdownWatch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// A task that ends when this is dropped.
+pub(crate) struct Task(AbortHandle);
+
+impl Task {
+    pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Task {
+        Task(tokio::spawn(task).abort_handle())
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// Runs these until the shutdown, until all have ended, or until it is dropped. One that breaks is told
 /// to `broken`, and the others go on.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::file;
+use crate::upstream::Registry;
 use crate::upstream::health::Thresholds;
 use crate::upstream::health::tests::planned;
 use std::collections::HashMap;

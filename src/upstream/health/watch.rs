@@ -5,7 +5,8 @@
 use super::dial::HostName;
 use super::{Change, Probe};
 use crate::observe::events;
-use crate::upstream::{Group, Server, Servers, tasks};
+use crate::upstream::tasks::{self, Task};
+use crate::upstream::{Group, Server, Servers};
 use pingora_core::server::ShutdownWatch;
 use pingora_load_balancing::Backend;
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ pub async fn watch(groups: Vec<Arc<Group>>, shutdown: ShutdownWatch) {
 async fn watch_group(group: Arc<Group>) {
     let mut news = group.changes().subscribe();
     let mut servers = Servers::default();
-    let mut tasks: HashMap<SocketAddr, CheckTask> = HashMap::new();
+    let mut tasks: HashMap<SocketAddr, Task> = HashMap::new();
     loop {
         news.mark_unchanged();
         let now = group.servers();
@@ -44,27 +45,12 @@ async fn watch_group(group: Arc<Group>) {
             for server in now.iter() {
                 tasks
                     .entry(server.endpoint.address())
-                    .or_insert_with(|| CheckTask::of(watch_server(group.clone(), server.clone())));
+                    .or_insert_with(|| Task::spawn(watch_server(group.clone(), server.clone())));
             }
             servers = now;
         }
         // the sender lives in the group
         news.changed().await.ok();
-    }
-}
-
-/// A task that ends when this is dropped.
-struct CheckTask(tokio::task::AbortHandle);
-
-impl CheckTask {
-    fn of(task: impl Future<Output = ()> + Send + 'static) -> CheckTask {
-        CheckTask(tokio::spawn(task).abort_handle())
-    }
-}
-
-impl Drop for CheckTask {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
