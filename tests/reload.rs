@@ -268,6 +268,8 @@ fn without_a_process_the_commands_say_so() {
 fn the_socket_is_for_its_user_only() {
     use std::os::unix::fs::PermissionsExt;
     let gate = Gate::start(&answering("one"), &[]);
+    // its address accepts a moment earlier
+    assert_eq!(gate.get("/").text(), "one");
     let mode = std::fs::metadata(gate.dir().join("control.sock")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }

@@ -7,9 +7,8 @@
 //! {"do":"reload"}   ->  {"ok":{"changes":["upstreams.api.balance: ..."]}}  or  {"error":"..."}
 //! ```
 
-use super::reload::Ask;
+use super::reload::{Applied, Ask};
 use super::status::Status;
-use super::upgrade::Upgrade;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -28,6 +27,9 @@ use tokio::sync::{mpsc, oneshot};
 const LONGEST: u64 = 4096;
 /// How long somebody who has connected may take to say what is wanted.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is said to those who come too late.
+const ENDING: &str = "the process is ending";
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,7 +138,6 @@ impl Control {
 pub struct Desk {
     pub asks: mpsc::Sender<Ask>,
     pub status: Arc<Status>,
-    pub upgrade: Upgrade,
 }
 
 impl Desk {
@@ -166,26 +167,38 @@ impl Desk {
     async fn answer(&self, wish: Wish) -> Answer {
         match wish {
             Wish::Status => Answer::Ok(self.status.to_json()),
-            Wish::Configuration => Answer::Ok(self.status.loaded().comparable.clone()),
+            Wish::Configuration => Answer::Ok(self.status.loaded().comparable()),
             Wish::Reload => {
-                let (answer, became) = oneshot::channel();
-                let ask = Ask { by: "weirgate reload".into(), answer: Some(answer) };
-                if self.asks.send(ask).await.is_err() {
-                    return Answer::Error("the process is ending".into());
-                }
-                match became.await {
-                    Ok(Ok(changes)) => {
-                        let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
-                        Answer::Ok(json!({ "changes": changes, "status": self.status.to_json() }))
-                    }
-                    Ok(Err(why)) => Answer::Error(why),
-                    Err(_) => Answer::Error("the process is ending".into()),
-                }
+                let ask = |answer| Ask::Reload { by: "weirgate reload".into(), answer: Some(answer) };
+                Answer::from(self.pass_on(ask).await.map(|Applied { changes, warnings }| {
+                    let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
+                    json!({ "changes": changes, "warnings": warnings, "status": self.status.to_json() })
+                }))
             }
-            Wish::Upgrade => match self.upgrade.run().await {
-                Ok(pid) => Answer::Ok(json!({ "pid": pid })),
-                Err(why) => Answer::Error(why),
-            },
+            Wish::Upgrade => {
+                let became = self.pass_on(|answer| Ask::Upgrade { answer }).await;
+                Answer::from(became.map(|pid| json!({ "pid": pid })))
+            }
+        }
+    }
+
+    /// To those who can do it, and waits for what they say.
+    async fn pass_on<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Ask,
+    ) -> Result<T, String> {
+        let (answer, became) = oneshot::channel();
+        // an error says that nobody is there any more
+        self.asks.send(ask(answer)).await.map_err(|_| ENDING)?;
+        became.await.map_err(|_| ENDING)?
+    }
+}
+
+impl From<Result<Value, String>> for Answer {
+    fn from(became: Result<Value, String>) -> Answer {
+        match became {
+            Ok(value) => Answer::Ok(value),
+            Err(why) => Answer::Error(why),
         }
     }
 }

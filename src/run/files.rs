@@ -56,11 +56,11 @@ impl Files {
         tokio::task::spawn_blocking(move || files.stamps()).await.unwrap_or_default()
     }
 
-    /// Whether one was changed when it had been read already.
+    /// Whether one was changed when it had been read already. One from the future says nothing.
     fn changed_since(&self) -> bool {
         let Some(read) = self.read.and_then(|read| read.checked_sub(TICK)) else { return false };
         let modified = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-        self.paths.iter().filter_map(modified).any(|modified| modified > read)
+        self.paths.iter().filter_map(modified).any(|modified| (read..=SystemTime::now()).contains(&modified))
     }
 }
 
@@ -85,7 +85,7 @@ pub async fn watch(mut files: watch::Receiver<Arc<Files>>, asks: mpsc::Sender<As
                 }
             }
             () = until_changed(&watched) => {
-                let ask = Ask { by: "a changed file".into(), answer: None };
+                let ask = Ask::Reload { by: "a changed file".into(), answer: None };
                 // the answer to it is the next list
                 if asks.send(ask).await.is_err() || files.changed().await.is_err() {
                     return;

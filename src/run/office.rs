@@ -59,7 +59,7 @@ impl Office {
         notify::ready();
         let (watched, to_watch) = watch::channel(Arc::new(self.files));
         let (asks, asked) = self.asks;
-        let desk = Desk { asks: asks.clone(), status: self.status.clone(), upgrade: self.upgrade };
+        let desk = Desk { asks: asks.clone(), status: self.status.clone() };
         let reloader = Reloader {
             ids: ListenerIds::of(&self.running.plan),
             source: self.source,
@@ -70,6 +70,7 @@ impl Office {
             departed: Vec::new(),
             status: self.status,
             watched,
+            upgrade: self.upgrade,
         };
         tokio::join!(
             reloader.run(asked),

@@ -7,6 +7,7 @@ use super::frozen;
 use super::notify;
 use super::snapshot::Groups;
 use super::status::{Loaded, Refused, Status};
+use super::upgrade::Upgrade;
 use crate::config::plan::{self, ListenerIds, Plan};
 use crate::config::{self, Change, Checked};
 use crate::edge::{self, Edge};
@@ -34,6 +35,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// Wherever the process is.
+    pub fn path(&self) -> PathBuf {
+        self.root.join(&self.file)
+    }
+
     pub fn check(&self) -> Checked {
         let left = std::env::current_dir().ok().filter(|now| *now != self.root);
         if left.is_some() {
@@ -57,15 +63,28 @@ pub struct Running {
     pub current: Arc<ArcSwap<Plan>>,
 }
 
-/// Somebody wants a reload, and may want to know what became of it.
-pub struct Ask {
-    /// In words: `SIGHUP`.
-    pub by: String,
-    pub answer: Option<oneshot::Sender<Answer>>,
+/// What somebody wants, who may want to know what became of it. One after the other: an upgrade hands over the
+/// sockets that are there, which a reload opens and closes.
+pub enum Ask {
+    Reload {
+        /// In words: `SIGHUP`.
+        by: String,
+        answer: Option<oneshot::Sender<Answer>>,
+    },
+    /// Answered with the process id of the new process.
+    Upgrade { answer: oneshot::Sender<Result<u32, String>> },
 }
 
-/// What became of a reload: what has changed, or the report of why it was refused.
-pub type Answer = Result<Vec<Change>, String>;
+/// What became of a reload, or the report of why it was refused.
+pub type Answer = Result<Applied, String>;
+
+/// A configuration that is in use now, or was already.
+#[derive(Debug, Default)]
+pub struct Applied {
+    pub changes: Vec<Change>,
+    /// One line each.
+    pub warnings: Vec<String>,
+}
 
 pub struct Reloader {
     pub source: Source,
@@ -78,6 +97,7 @@ pub struct Reloader {
     pub departed: Vec<Arc<plan::Listener>>,
     pub status: Arc<Status>,
     pub watched: watch::Sender<Arc<Files>>,
+    pub upgrade: Upgrade,
 }
 
 /// Everything that a reload has made and nobody uses yet. Dropped, it leaves no trace.
@@ -93,48 +113,69 @@ struct Built {
 impl Reloader {
     /// Serves those who ask, one after the other, until there is nobody left who could.
     pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
-        while let Some(Ask { by, answer }) = asks.recv().await {
-            notify::reloading();
-            let became = self.reload(&by).await;
-            notify::reloaded(if became.is_ok() { "serving" } else { "serving; the last reload was refused" });
-            if let Err(why) = &became {
-                events::reload_refused(&by, why);
-                self.status.refuse(Refused { at: SystemTime::now(), by, why: why.clone() });
-            }
-            if let Some(answer) = answer {
-                answer.send(became).ok();
+        while let Some(ask) = asks.recv().await {
+            // whoever has asked may have gone
+            match ask {
+                Ask::Reload { by, answer } => {
+                    let became = self.reload(by).await;
+                    if let Some(answer) = answer {
+                        answer.send(became).ok();
+                    }
+                }
+                Ask::Upgrade { answer } => {
+                    answer.send(self.upgrade.run().await).ok();
+                }
             }
         }
     }
 
-    async fn reload(&mut self, by: &str) -> Answer {
+    async fn reload(&mut self, by: String) -> Answer {
+        notify::reloading();
+        let became = self.replace(&by).await;
+        notify::reloaded(if became.is_ok() { "serving" } else { "serving; the last reload was refused" });
+        if let Err(why) = &became {
+            // servers that only the refused one has named
+            self.registry.prune();
+            events::reload_refused(&by, why);
+            self.status.refuse(Refused { at: SystemTime::now(), by, why: why.clone() });
+        }
+        became
+    }
+
+    /// Refused, it has changed nothing.
+    async fn replace(&mut self, by: &str) -> Answer {
         let (began, begun) = (SystemTime::now(), Instant::now());
         let source = self.source.clone();
         let mut checked = blocking(move || source.check()).await?;
-        let on = self.running.plan.server.reload_on_change;
+        let warnings: Vec<String> = checked.warnings().collect();
         let Some(mut plan) = checked.plan.take() else {
             // watched all the same: the mistake may be in a file that was not before
-            self.watched.send_replace(Arc::new(Files::of(&checked, began, on)));
+            self.watch(&checked, began, self.running.plan.server.reload_on_change);
             return Err(checked.report.render_text(&checked.sources));
         };
         plan.succeed(&self.running.plan, &mut self.ids);
-        self.watched.send_replace(Arc::new(Files::of(&checked, began, plan.server.reload_on_change)));
+        self.watch(&checked, began, plan.server.reload_on_change);
         if let Some(why) = frozen::changes(&self.running.plan.server, &plan.server) {
             return Err(why);
         }
         if plan == *self.running.plan {
             events::reload_same(by);
-            return Ok(Vec::new());
+            return Ok(Applied { warnings, ..Applied::default() });
         }
         let plan = Arc::new(plan);
         checked.plan = Some(Plan::clone(&plan));
         let built = self.build(plan).await?;
         self.commit(built);
         let took = begun.elapsed();
-        for warning in checked.warnings() {
+        for warning in &warnings {
             log::warn!("{warning}");
         }
-        self.tell(by, took, checked).await
+        let changes = self.tell(by, took, checked).await?;
+        Ok(Applied { changes, warnings })
+    }
+
+    fn watch(&self, checked: &Checked, began: SystemTime, on: bool) {
+        self.watched.send_replace(Arc::new(Files::of(checked, began, on)));
     }
 
     /// Everything that can fail.
@@ -210,13 +251,13 @@ impl Reloader {
     }
 
     /// Says what has changed, in the words of the configuration.
-    async fn tell(&self, by: &str, took: Duration, checked: Checked) -> Answer {
+    async fn tell(&self, by: &str, took: Duration, checked: Checked) -> Result<Vec<Change>, String> {
         let before = self.status.loaded();
-        let file = self.source.file.clone();
+        let file = self.source.path();
         let (loaded, changes) = blocking(move || {
-            let loaded = Loaded::new(file, config::comparable(&checked));
-            let changes = config::diff(&before.comparable, &loaded.comparable);
-            (loaded, changes)
+            let comparable = config::comparable(&checked);
+            let changes = config::diff(&before.comparable(), &comparable);
+            (Loaded::new(file, &comparable), changes)
         })
         .await?;
         events::reloaded(by, took, &loaded.hash, &changes);

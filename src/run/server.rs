@@ -7,7 +7,7 @@ use super::files::Files;
 use super::handover::Takeover;
 use super::office::Office;
 use super::reload::{Running, Source};
-use super::signals::{self, Signals};
+use super::signals::{self, Ending, Signals};
 use super::snapshot::Groups;
 use super::status::{Loaded, Status};
 use super::upgrade::{Program, Upgrade};
@@ -27,10 +27,12 @@ use pingora_core::services::Service;
 use pingora_proxy::HttpProxy;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
+
+/// So many reloads may be waiting.
+const ASKS: usize = 16;
 
 /// Serves until the process is told to stop, or until another one has taken its place. The configuration was
 /// read at that time.
@@ -45,25 +47,12 @@ pub fn run(
     install_crypto();
     let _held = signals::hold();
     let program = Program::this().map_err(|why| format!("the program cannot find itself: {why}"))?;
-    let plan = Arc::new(plan.clone());
-    // sockets and files before anything is started: what fails, fails here, and as the user who started it
-    let goods = takeover.goods();
-    let registry = Registry::new();
-    registry.resume(goods.servers);
-    let edge = Edge::with_inherited(workers(&plan.server), goods.sockets);
-    let listeners = edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
-    let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
-    let groups = Groups::build(&plan, &[], &registry)?;
-    let site = Arc::new(Live::from_pointee(groups.site(&plan, &[], access_log.clone())));
-    let doorplate = Doorplate::put_up(&plan.server, takeover)?;
-    groups.take_over();
-    edge.commit(listeners, Duration::from_secs(plan.server.grace_period_seconds));
-
+    let Opened { registry, edge, running, doorplate } = Opened::open(plan, takeover)?;
+    let (site, current) = (running.site.clone(), running.current.clone());
     let (served, serving) = oneshot::channel();
     let (known, discovered) = oneshot::channel();
-    let (asks, asked) = mpsc::channel(16);
+    let (asks, asked) = mpsc::channel(ASKS);
     let (successor, succeeded) = watch::channel(None);
-    let current = Arc::new(ArcSwap::new(plan.clone()));
     let front = EdgeService {
         edge: edge.clone(),
         live: site.clone(),
@@ -74,51 +63,76 @@ pub fn run(
     let threads = front.threads.clone();
     let back = Office {
         upgrade: Upgrade::new(program, edge.clone(), registry.clone(), successor, &plan.server),
-        status: Arc::new(Status::new(Loaded::new(source.file.clone(), config::comparable(checked)))),
+        status: Arc::new(Status::new(Loaded::new(source.path(), &config::comparable(checked)))),
+        files: Files::of(checked, begun, plan.server.reload_on_change),
         source,
         registry,
         edge: edge.clone(),
-        files: Files::of(checked, begun, plan.server.reload_on_change),
-        running: Running {
-            plan: plan.clone(),
-            groups: groups.all,
-            access_log,
-            site: site.clone(),
-            current: current.clone(),
-        },
+        running,
         asks: (asks.clone(), asked),
         doorplate: doorplate.clone(),
         takeover: takeover.clone(),
         known,
         serving,
     };
-
-    let mut server = Server::new_with_opt_and_conf(None, server_conf(&plan.server));
-    server.add_service(front);
-    server.add_service(BackService(Some(back)));
-    let at_once = Arc::new(AtomicBool::new(false));
-    let cut = Arc::new(AtomicUsize::new(0));
+    let ending = Arc::new(Ending::default());
     let signals = Signals {
         edge,
         asks,
         succeeded,
         site: site.clone(),
         current: current.clone(),
-        at_once: at_once.clone(),
-        cut: cut.clone(),
+        ending: ending.clone(),
     };
+
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(&plan.server));
+    server.add_service(front);
+    server.add_service(BackService(Some(back)));
     server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
-    if !at_once.load(Ordering::Acquire) {
-        let patience = current.load().server.graceful_shutdown_timeout_seconds;
-        join(&threads, Duration::from_secs(patience));
+    if !ending.is_at_once() {
+        join(&threads, Duration::from_secs(current.load().server.graceful_shutdown_timeout_seconds));
     }
     if let Some(log) = &site.load().access_log {
         log.flush();
     }
     doorplate.take_down();
-    events::stopped(cut.load(Ordering::Acquire));
+    events::stopped(ending.cut());
     Ok(())
+}
+
+/// What has to be there before anything is started: what fails, fails here, and as the user who started it.
+struct Opened {
+    registry: Registry,
+    edge: Edge,
+    running: Running,
+    doorplate: Doorplate,
+}
+
+impl Opened {
+    /// Sockets, logs and groups. Clients can connect, and wait to be accepted.
+    fn open(plan: &Plan, takeover: &Takeover) -> Result<Opened, String> {
+        let plan = Arc::new(plan.clone());
+        let goods = takeover.goods();
+        let registry = Registry::new();
+        registry.resume(goods.servers);
+        let edge = Edge::with_inherited(workers(&plan.server), goods.sockets);
+        let listeners = edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
+        let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
+        let groups = Groups::build(&plan, &[], &registry)?;
+        let site = groups.site(&plan, &[], access_log.clone());
+        let doorplate = Doorplate::put_up(&plan.server, takeover)?;
+        groups.take_over();
+        edge.commit(listeners, Duration::from_secs(plan.server.grace_period_seconds));
+        let running = Running {
+            groups: groups.all,
+            access_log,
+            site: Arc::new(Live::from_pointee(site)),
+            current: Arc::new(ArcSwap::new(plan.clone())),
+            plan,
+        };
+        Ok(Opened { registry, edge, running, doorplate })
+    }
 }
 
 /// aws-lc-rs before anything else touches TLS: Pingora would install ring, which lacks X25519MLKEM768.

@@ -27,10 +27,26 @@ pub struct Signals {
     pub site: Arc<Live>,
     /// How long things may take.
     pub current: Arc<ArcSwap<Plan>>,
-    /// Set when nothing is to be waited for any more.
-    pub at_once: Arc<AtomicBool>,
+    pub ending: Arc<Ending>,
+}
+
+/// How the process ends.
+#[derive(Debug, Default)]
+pub struct Ending {
+    at_once: AtomicBool,
+    cut: AtomicUsize,
+}
+
+impl Ending {
+    /// Nothing is to be waited for any more.
+    pub fn is_at_once(&self) -> bool {
+        self.at_once.load(Ordering::Acquire)
+    }
+
     /// How many connections did not end in time.
-    pub cut: Arc<AtomicUsize>,
+    pub fn cut(&self) -> usize {
+        self.cut.load(Ordering::Acquire)
+    }
 }
 
 /// How long connections that were cut may take to go: they have a last word to say.
@@ -71,7 +87,7 @@ impl Signals {
     /// One that is asked for already is enough.
     fn ask(&self) {
         self.reopen();
-        self.asks.try_send(Ask { by: "SIGHUP".into(), answer: None }).ok();
+        self.asks.try_send(Ask::Reload { by: "SIGHUP".into(), answer: None }).ok();
     }
 
     fn reopen(&self) {
@@ -120,15 +136,15 @@ impl Signals {
     async fn drain(&self) {
         let open = self.edge.open();
         if tokio::time::timeout(self.grace(), open.drained()).await.is_err() {
-            self.cut.store(self.edge.cut(), Ordering::Release);
+            self.ending.cut.store(self.edge.cut(), Ordering::Release);
             let _ = tokio::time::timeout(LAST_WORD, open.drained()).await;
         }
     }
 
     fn fast(&self) -> ShutdownSignal {
-        self.at_once.store(true, Ordering::Release);
+        self.ending.at_once.store(true, Ordering::Release);
         self.edge.shut_down();
-        self.cut.store(self.edge.open().count(), Ordering::Release);
+        self.ending.cut.store(self.edge.open().count(), Ordering::Release);
         ShutdownSignal::FastShutdown
     }
 }

@@ -13,19 +13,25 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub struct Loaded {
     pub file: PathBuf,
-    /// As [`comparable`](crate::config::comparable()) made it.
-    pub comparable: Value,
+    /// As [`comparable`](crate::config::comparable()) made it, as text: a tree of it takes many times as much.
+    comparable: String,
     /// The same for the same configuration, whatever its spelling: 16 hexadecimal digits.
     pub hash: String,
     pub since: SystemTime,
 }
 
 impl Loaded {
-    pub fn new(file: PathBuf, comparable: Value) -> Loaded {
-        let text = comparable.to_string();
-        let whole = digest::digest(&digest::SHA256, text.as_bytes());
+    pub fn new(file: PathBuf, comparable: &Value) -> Loaded {
+        let comparable = comparable.to_string();
+        let whole = digest::digest(&digest::SHA256, comparable.as_bytes());
         let hash = whole.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Loaded { file, comparable, hash, since: SystemTime::now() }
+    }
+
+    /// For [`diff`](crate::config::diff()).
+    pub fn comparable(&self) -> Value {
+        // it was written by ourselves
+        serde_json::from_str(&self.comparable).unwrap_or_default()
     }
 }
 

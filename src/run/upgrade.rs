@@ -14,7 +14,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -49,7 +48,6 @@ pub struct Upgrade {
     successor: watch::Sender<Option<u32>>,
     /// The file that says which process this is.
     pid_file: Option<PathBuf>,
-    busy: AtomicBool,
 }
 
 impl Upgrade {
@@ -60,8 +58,7 @@ impl Upgrade {
         successor: watch::Sender<Option<u32>>,
         server: &file::Server,
     ) -> Upgrade {
-        let (pid_file, busy) = (server.pid_file.clone(), AtomicBool::new(false));
-        Upgrade { program, edge, registry, successor, pid_file, busy }
+        Upgrade { program, edge, registry, successor, pid_file: server.pid_file.clone() }
     }
 
     /// Returns when the new process serves; its process id.
@@ -69,8 +66,8 @@ impl Upgrade {
     /// # Errors
     /// In words for the operator. This process goes on as before.
     pub async fn run(&self) -> Result<u32, String> {
-        if self.busy.swap(true, Ordering::AcqRel) {
-            return Err("an upgrade is under way already".into());
+        if self.successor.borrow().is_some() {
+            return Err("another process has taken over already".into());
         }
         let began = self.begin().await;
         match &began {
@@ -81,9 +78,8 @@ impl Upgrade {
                 self.successor.send_replace(Some(*pid));
             }
             Err(why) => {
-                self.busy.store(false, Ordering::Release);
                 if let Some(path) = &self.pid_file {
-                    // the new one may have put its own there
+                    // a new one that is a daemon may have put its own there
                     doorplate::write_pid(path).ok();
                 }
                 events::upgrade_failed(why);
