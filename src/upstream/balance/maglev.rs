@@ -20,8 +20,6 @@ use std::sync::Arc;
 /// Sizes of tables, all primes, and up to how many servers each is for.
 const SIZES: [(u32, usize); 3] = [(65_537, 655), (131_101, 13_110), (262_147, 26_214)];
 const LARGEST: u32 = 1_048_583;
-/// A slot that no server has filled.
-const EMPTY: u32 = u32::MAX;
 
 /// A server by the hash of a key, in even shares.
 pub struct Maglev {
@@ -65,21 +63,41 @@ fn fill(members: &[Member]) -> Box<[u32]> {
     }
     let size = SIZES.iter().find(|(_, most)| members.len() <= *most).map_or(LARGEST, |(size, _)| *size);
     let mut orders: Vec<Order> = members.iter().map(|member| Order::of(member, size)).collect();
-    let mut slots = vec![EMPTY; size as usize];
+    let mut slots = vec![0; size as usize];
+    let mut taken = Taken::none_of(size);
     let mut calendar = Calendar::of(members);
     let mut empty = size;
     loop {
         for place in calendar.round() {
             let order = &mut orders[*place as usize];
-            while slots[order.slot()] != EMPTY {
+            while taken.has(order.at) {
                 order.advance(size);
             }
-            slots[order.slot()] = order.index;
+            taken.add(order.at);
+            slots[order.at as usize] = order.index;
             empty -= 1;
             if empty == 0 {
                 return slots.into();
             }
         }
+    }
+}
+
+/// Which slots are filled, a bit each: asked a dozen times for every slot, it stays in the nearest cache, where
+/// the slots themselves have no room.
+struct Taken(Vec<u64>);
+
+impl Taken {
+    fn none_of(size: u32) -> Taken {
+        Taken(vec![0; size.div_ceil(u64::BITS) as usize])
+    }
+
+    fn has(&self, slot: u32) -> bool {
+        self.0[(slot / u64::BITS) as usize] & (1 << (slot % u64::BITS)) != 0
+    }
+
+    fn add(&mut self, slot: u32) {
+        self.0[(slot / u64::BITS) as usize] |= 1 << (slot % u64::BITS);
     }
 }
 
@@ -96,10 +114,6 @@ impl Order {
         let (at, _) = key_hash::scale(key_hash::nth(member.seed, 0), u64::from(size));
         let (step, _) = key_hash::scale(key_hash::nth(member.seed, 1), u64::from(size) - 1);
         Order { index: member.index, at: at as u32, step: step as u32 + 1 }
-    }
-
-    fn slot(&self) -> usize {
-        self.at as usize
     }
 
     fn advance(&mut self, size: u32) {

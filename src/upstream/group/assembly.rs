@@ -161,7 +161,7 @@ impl Group {
     }
 
     /// Brings what is chosen from up to date with the state of the servers. Not for the request
-    /// path: see [`upkeep`](super::upkeep).
+    /// path: see [`upkeep`](crate::upstream::upkeep).
     pub fn refresh(&self) {
         self.review(Instant::now());
         if let Some(selection) = &*self.shape.current.load() {
