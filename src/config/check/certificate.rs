@@ -1,5 +1,5 @@
-//! Checks of `tls`: certificate and key files are read, parsed and held against each other, so
-//! that nothing is left to fail when the listener starts.
+//! Checks of certificates and keys, those of listeners and those that are shown to servers: the files
+//! are read, parsed and held against each other, so that nothing is left to fail when they are used.
 
 use super::{Checker, files};
 use crate::config::decode::Located;
@@ -31,14 +31,34 @@ impl Checker<'_> {
     }
 
     fn certificate(&mut self, certificate: &Located<Certificate>) -> Option<plan::Certificate> {
-        let (cert, key) = (&certificate.cert, &certificate.key);
+        let (chain, key) = self.pair(&certificate.cert, &certificate.key)?;
+        let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+        let names = self.names(certificate, &leaf);
+        Some(plan::Certificate {
+            cert_file: certificate.cert.value.clone(),
+            names,
+            key,
+            chain: chain.clone(),
+        })
+    }
+
+    /// A certificate chain, our own first, and its key: both can be used and belong together. `None`
+    /// when not; that was reported. Warns when the certificate is not valid now.
+    pub(super) fn pair(
+        &mut self,
+        cert: &Located<PathBuf>,
+        key: &Located<PathBuf>,
+    ) -> Option<(Vec<CertificateDer<'static>>, PrivateKey)> {
         let chain = read_chain(&cert.value).map_err(|why| self.error(Code::BadCertificate, cert.span, &why));
         let private = read_key(&key.value).map_err(|why| self.error(Code::BadPrivateKey, key.span, &why));
         let (chain, private) = (chain.ok()?, private.ok()?);
-        let leaf = match chain.first().map(|der| X509Certificate::from_der(der)) {
-            Some(Ok((_, leaf))) => leaf,
-            Some(Err(_)) | None => {
-                let message = format!("`{}` does not hold an X.509 certificate", cert.value.display());
+        let parsed: Result<Vec<_>, usize> =
+            chain.iter().map(|der| X509Certificate::from_der(der).map_err(|_| der.len())).collect();
+        let leaf = match parsed.as_deref() {
+            Ok(parsed) => &parsed.first()?.1,
+            Err(bytes) => {
+                let file = cert.value.display();
+                let message = format!("`{file}` holds {bytes} bytes that are not an X.509 certificate");
                 self.error(Code::BadCertificate, cert.span, &message);
                 return None;
             }
@@ -51,17 +71,8 @@ impl Checker<'_> {
                 .related(cert.span, "the certificate is here");
             return None;
         }
-        self.validity(cert, &leaf);
-        let names = self.names(certificate, &leaf);
-        let key = PrivateKey(Arc::new(private));
-        Some(plan::Certificate { cert_file: cert.value.clone(), names, key, chain: chain.clone() })
-    }
-
-    /// Warns when a certificate is not valid now.
-    pub(super) fn dates(&mut self, cert: &Located<PathBuf>, der: &CertificateDer<'_>) {
-        if let Ok((_, leaf)) = X509Certificate::from_der(der) {
-            self.validity(cert, &leaf);
-        }
+        self.validity(cert, leaf);
+        Some((chain, PrivateKey(Arc::new(private))))
     }
 
     fn validity(&mut self, cert: &Located<PathBuf>, leaf: &X509Certificate<'_>) {
@@ -145,7 +156,7 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, St
     Ok(chain)
 }
 
-pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let text = files::read(path, LARGEST)?;
     if contains(&text, b"ENCRYPTED") {
         return Err(format!(
@@ -167,10 +178,7 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|w| w == word)
 }
 
-pub(super) fn belong_together(
-    chain: &[CertificateDer<'static>],
-    key: &PrivateKeyDer<'static>,
-) -> Result<(), String> {
+fn belong_together(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), String> {
     let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(key)
         .map_err(|e| format!("this kind of key is not supported ({e})"))?;
     match rustls::sign::CertifiedKey::new(chain.to_vec(), signing).keys_match() {

@@ -2,12 +2,12 @@
 //! Certificates and keys are read, so that nothing is left to fail when a connection is made.
 
 use super::Checker;
-use super::certificate::{belong_together, read_chain, read_key};
+use super::certificate::read_chain;
 use crate::config::decode::Located;
 use crate::config::file::{
     self, CheckTls, HealthCheck, OrOff, Retry, Route, Upstream, UpstreamHost, UpstreamProtocol,
 };
-use crate::config::plan::{ClientCertificate, PrivateKey, Trust, UpstreamTls};
+use crate::config::plan::{ClientCertificate, Trust, UpstreamTls};
 use crate::config::report::{Code, Span};
 use crate::config::words::HostName;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -161,26 +161,8 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let chain = read_chain(&cert.value).map_err(|why| self.error(Code::BadCertificate, cert.span, &why));
-        let private = read_key(&key.value).map_err(|why| self.error(Code::BadPrivateKey, key.span, &why));
-        let (chain, private) = (chain.ok()?, private.ok()?);
-        if let Some(bad) = chain.iter().find(|der| x509_parser::parse_x509_certificate(der).is_err()) {
-            let file = cert.value.display();
-            let bytes = bad.len();
-            let message = format!("`{file}` holds {bytes} bytes that are not an X.509 certificate");
-            self.error(Code::BadCertificate, cert.span, &message);
-            return None;
-        }
-        if let Err(why) = belong_together(&chain, &private) {
-            let message = format!("`{}`: {why}", key.value.display());
-            self.report
-                .error(Code::KeyMismatch, key.span, message)
-                .help("give the key that the certificate was made for")
-                .related(cert.span, "the certificate is here");
-            return None;
-        }
-        self.dates(cert, chain.first()?);
-        Some(Arc::new(ClientCertificate { chain, key: PrivateKey(Arc::new(private)) }))
+        let (chain, key) = self.pair(cert, key)?;
+        Some(Arc::new(ClientCertificate { chain, key }))
     }
 
     fn half(&mut self, who: &str, span: Span, (there, missing): (&str, &str)) {
