@@ -37,7 +37,7 @@ pub struct Listening {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Difference {
     Nothing,
-    /// It concerns handshakes and requests to come, on whichever connection.
+    /// It concerns connections and handshakes to come, and requests on whichever connection.
     Ahead,
     /// It concerns connections: those that are open are retired.
     Terms,
@@ -49,6 +49,7 @@ impl Difference {
             return Difference::Nothing;
         }
         let mut like_new = plan::Listener { id: new.id, filters: new.filters.clone(), ..old.clone() };
+        like_new.limits.connections = new.limits.connections;
         if let (Some(tls), Some(new)) = (&mut like_new.tls, &new.tls) {
             tls.certificates.clone_from(&new.certificates);
         }

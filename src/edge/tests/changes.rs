@@ -146,7 +146,8 @@ async fn connections_are_counted_on_under_a_new_limit() {
     let mut busy = gate.connect().await;
     busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
     gate.app.entered.acquire().await.unwrap().forget();
-    gate.change(&[plan::Listener { limits: limited(1), ..gate.plan() }]).unwrap();
+    let changes = gate.change(&[plan::Listener { limits: limited(1), ..gate.plan() }]).unwrap();
+    assert!(counts(&changes) == (0, 1, 0, 0) && !changes.changed[0].retired);
     let count = gate.edge.listeners()[0].count.clone();
     assert_eq!(count.open(), 1);
     let mut second = gate.connect().await;
@@ -158,7 +159,9 @@ async fn connections_are_counted_on_under_a_new_limit() {
     gate.change(&[plan::Listener { limits: limited(2), ..gate.plan() }]).unwrap();
     assert!(gate.connect().await.get("/").await.starts_with("HTTP/1.1 200"));
     gate.app.release.add_permits(1);
-    assert!(busy.rest().await.ends_with("GET /slow "));
+    let answer = busy.response().await;
+    assert!(answer.ends_with("GET /slow "), "{answer}");
+    assert!(busy.get("/on").await.ends_with("GET /on "), "who is connected stays so");
 }
 
 #[tokio::test]
