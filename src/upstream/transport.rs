@@ -27,8 +27,10 @@ pub struct Transport {
     tls: Option<Tls>,
     protocol: UpstreamProtocol,
     bind_to: Arc<[IpAddr]>,
-    /// What is agreed on with a server before the first request, but for the protocol.
-    fingerprint: u64,
+    /// [`HttpPeer::group_key`] of connections over HTTP/1.1.
+    h1_key: u64,
+    /// The same where HTTP/2 is spoken or asked for.
+    h2_key: u64,
 }
 
 /// A TLS connection as Pingora wants it described.
@@ -58,9 +60,16 @@ impl Transport {
         if let Some(tls) = &tls {
             tls.fingerprint(&mut hasher);
         }
+        let fingerprint = hasher.finish();
         let protocol = plan.protocol;
+        let key = |over: Option<UpstreamProtocol>| {
+            let mut hasher = DefaultHasher::new();
+            (fingerprint, over).hash(&mut hasher);
+            hasher.finish()
+        };
+        let h1_key = if tls.is_some() { key(None) } else { 0 };
         let bind_to = plan.bind_to.clone();
-        Ok(Transport { tls, protocol, bind_to, fingerprint: hasher.finish() })
+        Ok(Transport { tls, protocol, bind_to, h1_key, h2_key: key(Some(protocol)) })
     }
 
     pub fn is_tls(&self) -> bool {
@@ -116,11 +125,7 @@ impl Transport {
             peer.options.alpn = if self.must_be_h2() { ALPN::H2 } else { ALPN::H2H1 };
             peer.options.max_h2_streams = if wanted.alone { 1 } else { STREAMS };
         }
-        if self.is_tls() || h2 {
-            let mut hasher = DefaultHasher::new();
-            (self.fingerprint, h2.then_some(self.protocol)).hash(&mut hasher);
-            peer.group_key = hasher.finish();
-        }
+        peer.group_key = if h2 { self.h2_key } else { self.h1_key };
         peer
     }
 }
