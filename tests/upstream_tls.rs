@@ -120,6 +120,18 @@ fn a_server_with_an_expired_certificate_gets_no_request() {
     assert_refused(&gate, &expired, "expired");
 }
 
+/// As `openssl req -x509` makes them.
+#[test]
+fn a_server_with_the_certificate_of_an_authority_gets_no_request() {
+    let authority = Authority::new();
+    let pair = authority.issue_with(&["api.internal"], |params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    });
+    let origin = Origin::with("one").tls(pair).start();
+    let gate = start(&authority, &[&origin], "tls: { ca: $dir/ca.crt, sni: api.internal }");
+    assert_refused(&gate, &origin, "the certificate is that of an authority (CA:TRUE), not that of a server");
+}
+
 #[test]
 fn the_name_that_is_sent_and_looked_for() {
     let authority = Authority::new();

@@ -1,6 +1,7 @@
 //! The connection below TLS to a server, which has a deadline of its own: Pingora has one for both, and
 //! does not say which of them has passed. Handed to Pingora by `forward`; `retry` asks how far it came.
 
+use crate::upstream::reason;
 use crate::upstream::transport::Transport;
 use async_trait::async_trait;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -8,7 +9,6 @@ use pingora_core::connectors::L4Connect;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::{Error, ErrorType, OrErr, Result};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,7 +64,7 @@ impl L4Connect for TcpDial {
                 self.stands.store(true, Ordering::Release);
                 Ok(connected.into())
             }
-            Ok(Err(error)) => Err(Error::because(kind(&error), "connecting", error)),
+            Ok(Err(error)) => Err(reason::not_connected(error)),
             Err(_) => Err(Error::explain(ErrorType::ConnectTimedout, "connecting")),
         }
     }
@@ -81,15 +81,5 @@ impl TcpDial {
             socket.bind(SocketAddr::new(own, 0)).or_err(ErrorType::BindError, "bind")?;
         }
         Ok(socket)
-    }
-}
-
-fn kind(error: &io::Error) -> ErrorType {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
-        io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-        io::ErrorKind::AddrNotAvailable => ErrorType::BindError,
-        _ => ErrorType::ConnectError,
     }
 }

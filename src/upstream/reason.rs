@@ -19,6 +19,18 @@ pub fn no_handshake(timeout: Duration) -> String {
     format!("TLS: no handshake within {}", Time(timeout))
 }
 
+/// A connection that did not come about.
+pub fn not_connected(error: io::Error) -> Box<Error> {
+    let etype = match error.kind() {
+        io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
+        io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+        io::ErrorKind::AddrNotAvailable => ErrorType::BindError,
+        _ => ErrorType::ConnectError,
+    };
+    Error::because(etype, "connecting", error)
+}
+
 /// The reason of a failed check or try. `timeout` is what it was allowed.
 pub fn words(error: &Error, timeout: Duration) -> String {
     let root = root(error);
@@ -64,11 +76,13 @@ fn handshake(context: &str) -> String {
 }
 
 fn tls_error(why: &str) -> String {
-    const PLAIN: [(&str, &str); 7] = [
+    const PLAIN: [(&str, &str); 8] = [
         ("received corrupt message", "the server does not speak it on this port"),
         ("UnknownIssuer", "the certificate is from an authority that is not trusted"),
         // of the same name as one that is trusted
         ("BadSignature", "the certificate is from an authority that is not trusted"),
+        // what `openssl req -x509` makes, unless told otherwise
+        ("CaUsedAsEndEntity", "the certificate is that of an authority (CA:TRUE), not that of a server"),
         ("handshake eof", "connection closed during the handshake"),
         ("NoApplicationProtocol", "the server does not speak the protocol that is wanted (ALPN)"),
         ("CertificateRequired", "the server wants a certificate of ours (`cert` and `key`)"),

@@ -75,17 +75,7 @@ impl Dial {
     /// What the system or TLS says.
     pub async fn connect(&self, backend: &Backend) -> Result<Wire> {
         let address = address(backend)?;
-        let tcp = TcpStream::connect(address).await.map_err(|error| {
-            let etype = match error.kind() {
-                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-                io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                    ErrorType::ConnectNoRoute
-                }
-                _ => ErrorType::ConnectError,
-            };
-            Error::because(etype, "connecting", error)
-        })?;
+        let tcp = TcpStream::connect(address).await.map_err(reason::not_connected)?;
         let Some(tls) = &self.tls else { return Ok(Wire::Plain(tcp)) };
         let own = backend.ext.get::<HostName>().map(|host| &*host.0);
         let name = tls.plan.name(own, address.ip()).into_owned();
