@@ -7,7 +7,9 @@
 mod harness;
 
 use harness::{Authority, Backend, Checked, ClientTls, Gate, GateBuilder, H2Client, Request};
-use rustls::ProtocolVersion;
+use rustls::{NamedGroup, ProtocolVersion};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 const SECURE: &str = "
 listeners:
@@ -112,6 +114,180 @@ fn the_oldest_version_is_the_one_configured() {
     let strict = builder.start(&SECURE.replace("tls: {", "tls: { min_version: \"1.3\","));
     assert!(tls12.try_connect(strict.at("secure")).is_err(), "TLS 1.2 is refused");
     assert_eq!(authority.client("localhost").connect(strict.at("secure")).get("/").status, 200);
+}
+
+/// `name` over TLS 1.2, and over TLS 1.3: whether there is a connection.
+fn versions(authority: &Authority, gate: &Gate, name: &str) -> (bool, bool) {
+    let client = authority.client(name);
+    let connects = |version| client.clone().version(version).try_connect(gate.at("secure")).is_ok();
+    (connects(&rustls::version::TLS12), connects(&rustls::version::TLS13))
+}
+
+#[test]
+fn versions_are_those_of_the_listener_or_of_the_name() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let builder = with_certificate(&authority, &api, &["a.example.com"]);
+    for name in ["old", "new"] {
+        authority.issue_into(builder.dir(), name, &[&format!("{name}.example.com")]);
+    }
+    let gate = builder.start(&SECURE.replace(
+        "[{ cert: $dir/a.crt, key: $dir/a.key }]",
+        "[{ cert: $dir/a.crt, key: $dir/a.key }
+           , { cert: $dir/old.crt, key: $dir/old.key, max_version: \"1.2\" }
+           , { cert: $dir/new.crt, key: $dir/new.key, min_version: \"1.3\" }]",
+    ));
+    assert_eq!(versions(&authority, &gate, "a.example.com"), (true, true));
+    assert_eq!(versions(&authority, &gate, "old.example.com"), (true, false));
+    assert_eq!(versions(&authority, &gate, "new.example.com"), (false, true));
+}
+
+#[test]
+fn an_ecdsa_and_an_rsa_certificate_for_one_name() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let (ecdsa, rsa) = (authority.issue(&["localhost"]), authority.issue_rsa(&["localhost"]));
+    let builder = Gate::with(&[&api]).file("a.crt", &ecdsa.0).file("a.key", &ecdsa.1);
+    let gate = builder.file("rsa.crt", &rsa.0).file("rsa.key", &rsa.1).start(
+        &SECURE.replace("key: $dir/a.key }", "key: $dir/a.key }, { cert: $dir/rsa.crt, key: $dir/rsa.key }"),
+    );
+    let shown = |client: ClientTls| client.connect(gate.at("secure")).agreed.certificate.unwrap();
+    let der = |pem: &str| {
+        use rustls::pki_types::pem::PemObject;
+        rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
+    };
+    let client = authority.client("localhost");
+    assert_eq!(shown(client.clone()), der(&ecdsa.0), "the first of the two");
+    let old = client.version(&rustls::version::TLS12);
+    assert_eq!(shown(old.clone()), der(&ecdsa.0));
+    let only_rsa = old.clone().ciphers(&["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]);
+    assert_eq!(shown(only_rsa), der(&rsa.0), "what the client can verify");
+    let only_ecdsa = old.ciphers(&["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"]);
+    assert_eq!(shown(only_ecdsa), der(&ecdsa.0));
+}
+
+#[test]
+fn unknown_names_are_refused_when_that_is_asked_for() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let builder = with_certificate(&authority, &api, &["a.example.com", "*.b.example.com"]);
+    let gate = builder.start(&SECURE.replace("tls: {", "tls: { unknown_names: refuse,"));
+    for name in ["a.example.com", "x.b.example.com"] {
+        let mut client = authority.client(name).connect(gate.at("secure"));
+        assert_eq!(client.ask(&Request::get("/").host(name)).status, 200, "{name}");
+        assert_eq!(
+            client.ask(&Request::get("/").host("c.example.com")).status,
+            421,
+            "a name that is not served"
+        );
+    }
+    for name in ["b.example.com", "x.y.b.example.com", "c.example.com", "127.0.0.1"] {
+        let refused = ClientTls::trusting_anyone(name).try_connect(gate.at("secure")).err().unwrap();
+        assert!(refused.to_string().contains("UnrecognisedName"), "{name}: {refused}");
+    }
+    assert_eq!(api.requests().len(), 2);
+}
+
+#[test]
+fn ciphers_are_those_that_are_named() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let gate = with_certificate(&authority, &api, &["localhost"]).start(&SECURE.replace(
+        "tls: {",
+        "tls: { ciphers: [ECDHE-ECDSA-CHACHA20-POLY1305, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256],",
+    ));
+    let client = authority.client("localhost");
+    let agreed =
+        |client: &ClientTls| client.try_connect(gate.at("secure")).ok().and_then(|c| c.agreed.cipher);
+    let old = client.clone().version(&rustls::version::TLS12);
+    let expected = Some("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256");
+    assert_eq!(agreed(&old), expected, "the first that is named, whatever the client prefers");
+    assert_eq!(agreed(&old.ciphers(&["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"])), None, "not named");
+    for suite in ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"] {
+        let new = client.clone().ciphers(&[suite]);
+        assert!(agreed(&new).is_some(), "{suite}: none of TLS 1.3 is named, so it has all");
+    }
+}
+
+#[test]
+fn the_key_exchange_may_be_post_quantum() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let gate = with_certificate(&authority, &api, &["localhost"]).start(SECURE);
+    for group in
+        [NamedGroup::X25519MLKEM768, NamedGroup::X25519, NamedGroup::secp256r1, NamedGroup::secp384r1]
+    {
+        let mut client = authority.client("localhost").group(group).connect(gate.at("secure"));
+        assert_eq!((client.agreed.group, client.get("/").status), (Some(group), 200));
+    }
+}
+
+#[test]
+fn sessions_are_resumed_and_bring_no_early_data() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let gate = with_certificate(&authority, &api, &["localhost"]).start(SECURE);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let client = authority.client("localhost").version(version).resuming();
+        let mut first = client.connect(gate.at("secure"));
+        assert_eq!((first.agreed.resumed, first.get("/").status), (false, 200));
+        let mut second = client.connect(gate.at("secure"));
+        assert_eq!((second.agreed.resumed, second.get("/").status), (true, 200), "{version:?}");
+        assert!(!second.agreed.early_data, "it can be replayed (RFC 8446 §8)");
+    }
+}
+
+/// A connection that was opened for one name is not for another with other terms (RFC 9110 §15.5.20).
+#[test]
+fn a_host_with_other_terms_is_misdirected() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let builder = with_certificate(&authority, &api, &["a.example.com", "b.example.com"]);
+    authority.issue_into(builder.dir(), "new", &["new.example.com"]);
+    let gate = builder.start(&SECURE.replace(
+        "key: $dir/a.key }",
+        "key: $dir/a.key }, { cert: $dir/new.crt, key: $dir/new.key, min_version: \"1.3\" }",
+    ));
+    let asked = |sni: &str, host: &str| {
+        let tls = ClientTls::trusting_anyone(sni);
+        let request = Request::get("/").host(host);
+        let h1 = tls.connect(gate.at("secure")).ask(&request).status;
+        assert_eq!(
+            H2Client::connect(gate.at("secure"), &tls).ask(&request).status,
+            h1,
+            "{sni} {host} on HTTP/2"
+        );
+        h1
+    };
+    for (sni, host, status) in [
+        ("a.example.com", "a.example.com", 200),
+        ("a.example.com", "b.example.com", 200),
+        ("a.example.com", "other.example.com", 200),
+        ("a.example.com", "new.example.com", 421),
+        ("a.example.com", "NEW.example.com.:8443", 421),
+        ("new.example.com", "new.example.com:443", 200),
+        ("new.example.com", "a.example.com", 421),
+        ("new.example.com", "other.example.com", 421),
+        ("127.0.0.1", "127.0.0.1", 200),
+        ("127.0.0.1", "new.example.com", 421),
+    ] {
+        assert_eq!(asked(sni, host), status, "opened for {sni}, asked for {host}");
+    }
+    // the connection goes on
+    let mut client = authority.client("a.example.com").connect(gate.at("secure"));
+    for (host, status) in [("new.example.com", 421), ("a.example.com", 200)] {
+        assert_eq!(client.ask(&Request::get("/").host(host)).status, status);
+    }
+}
+
+#[test]
+fn a_client_hello_may_come_in_pieces() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let gate = with_certificate(&authority, &api, &["localhost"]).start(SECURE);
+    let mut session = authority.client("localhost").session();
+    let mut hello = Vec::new();
+    session.write_tls(&mut hello).unwrap();
+    let mut socket = TcpStream::connect(gate.at("secure")).unwrap();
+    for piece in hello.chunks(7) {
+        socket.write_all(piece).unwrap();
+        socket.flush().unwrap();
+    }
+    let mut answer = [0; 5];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[0], 22, "a handshake record, not an alert: {answer:?}");
 }
 
 #[test]

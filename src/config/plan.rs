@@ -10,6 +10,7 @@ mod passive;
 mod sticky;
 mod succession;
 mod timeouts;
+mod tls;
 mod upstream_tls;
 
 pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
@@ -20,11 +21,12 @@ pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 pub use succession::ListenerIds;
 pub use timeouts::{RouteTimeouts, UpstreamTimeouts};
+pub use tls::{Certificate, ClientAuth, PrivateKey, Tls, TlsPolicy};
 pub use upstream_tls::{ClientCertificate, Trust, UpstreamTls};
 
 use crate::config::file::{
     AccessFormat, Budget, HedgeAfter, Key, ListenerLimits, LogLevel, LogTarget, PriorityClass, ProxyHeaders,
-    RetryWhen, Server, SpillOver, TlsVersion, UpstreamHost, UpstreamProtocol,
+    RetryWhen, Server, SpillOver, UpstreamHost, UpstreamProtocol,
 };
 use crate::config::words::HostPattern;
 use crate::filter::FilterPlan;
@@ -74,7 +76,7 @@ pub struct Listener {
     pub address: SocketAddr,
     pub h1: bool,
     pub h2: bool,
-    pub tls: Option<Tls>,
+    pub tls: Option<Arc<Tls>>,
     pub redirect_https: Option<RedirectHttps>,
     pub limits: ListenerLimits,
     pub filters: Vec<FilterPlan>,
@@ -85,41 +87,6 @@ pub struct RedirectHttps {
     /// 443 is left out of the `Location`.
     pub port: u16,
     pub status: u16,
-}
-
-/// TLS termination: at least one certificate; the first is the default.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tls {
-    pub certificates: Vec<Certificate>,
-    pub min_version: TlsVersion,
-}
-
-/// A certificate chain and key that were read, parsed and found to belong together.
-#[derive(Clone, PartialEq)]
-pub struct Certificate {
-    /// Where it came from, for messages.
-    pub cert_file: std::path::PathBuf,
-    /// DER, the server's own first.
-    pub chain: Vec<rustls_pki_types::CertificateDer<'static>>,
-    pub key: PrivateKey,
-    /// The names it serves, lower case, `*.` wildcards included.
-    pub names: Vec<HostPattern>,
-}
-
-impl std::fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificate").field("cert_file", &self.cert_file).field("names", &self.names).finish()
-    }
-}
-
-/// A private key (DER), shared because it cannot be copied by accident.
-#[derive(Clone)]
-pub struct PrivateKey(pub Arc<rustls_pki_types::PrivateKeyDer<'static>>);
-
-impl PartialEq for PrivateKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.secret_der() == other.0.secret_der()
-    }
 }
 
 /// A rule: conditions and one action.

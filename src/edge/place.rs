@@ -5,8 +5,9 @@
 use crate::config::plan;
 use crate::edge::era::Era;
 use crate::edge::head::HeadLimits;
+use crate::edge::listener;
 use crate::edge::open::Count;
-use crate::edge::{listener, tls};
+use crate::edge::tls::Termination;
 use crate::observe::Throttle;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -16,7 +17,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
 /// A listener at work, shared by the workers.
 pub struct Listening {
@@ -26,7 +26,7 @@ pub struct Listening {
     /// The connections on this address, those under earlier plans included.
     pub count: Arc<Count>,
     pub(super) limits: HeadLimits,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<Termination>>,
     pub(super) era: Arc<Era>,
     /// Log lines that must not become a flood.
     pub(super) full: Arc<Throttle>,
@@ -50,8 +50,10 @@ impl Difference {
         }
         let mut like_new = plan::Listener { id: new.id, filters: new.filters.clone(), ..old.clone() };
         like_new.limits.connections = new.limits.connections;
-        if let (Some(tls), Some(new)) = (&mut like_new.tls, &new.tls) {
-            tls.certificates.clone_from(&new.certificates);
+        if let (Some(tls), Some(next)) = (&old.tls, &new.tls)
+            && tls.same_terms(next)
+        {
+            like_new.tls = Some(next.clone());
         }
         if like_new == *new { Difference::Ahead } else { Difference::Terms }
     }
@@ -67,7 +69,7 @@ impl Listening {
     ) -> Result<Listening, String> {
         Ok(Listening {
             limits: head_limits(plan),
-            tls: acceptor(plan)?,
+            tls: termination(plan)?,
             plan: plan.clone(),
             address,
             count,
@@ -83,7 +85,7 @@ impl Listening {
         Ok(Listening {
             limits: head_limits(plan),
             // the same one where nothing differs: sessions can be resumed
-            tls: if same_tls { self.tls.clone() } else { acceptor(plan)? },
+            tls: if same_tls { self.tls.clone() } else { termination(plan)? },
             plan: plan.clone(),
             address: self.address,
             count: self.count.clone(),
@@ -98,11 +100,10 @@ fn head_limits(plan: &plan::Listener) -> HeadLimits {
     HeadLimits::from(&plan.limits)
 }
 
-fn acceptor(plan: &plan::Listener) -> Result<Option<TlsAcceptor>, String> {
+fn termination(plan: &plan::Listener) -> Result<Option<Arc<Termination>>, String> {
     let Some(tls) = &plan.tls else { return Ok(None) };
-    let config =
-        tls::server_config(tls, plan.h1, plan.h2).map_err(|e| format!("listener `{}`: {e}", plan.name))?;
-    Ok(Some(TlsAcceptor::from(config)))
+    let built = Termination::build(tls, plan.h1, plan.h2);
+    built.map(|built| Some(Arc::new(built))).map_err(|e| format!("listener `{}`: {e}", plan.name))
 }
 
 /// How accepting ends.

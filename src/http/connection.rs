@@ -32,6 +32,8 @@ pub struct TlsFacts {
     pub cipher: &'static str,
     /// The name the client asked for.
     pub sni: Option<String>,
+    /// The policy under which it came in, as an index into those of the listener's `tls`.
+    pub policy: usize,
 }
 
 impl Connection {
@@ -48,6 +50,13 @@ impl Connection {
     #[must_use]
     pub fn ending_by(self, ending: Arc<AtomicBool>) -> Self {
         Connection { ending, ..self }
+    }
+
+    /// Whether a request for this host (lower case, without port; empty when it names none) is on other terms than
+    /// those that the connection was opened on. It would get around a certificate that clients have to show, say.
+    pub fn is_misdirected(&self, host: &str) -> bool {
+        let (Some(facts), Some(tls)) = (&self.tls, &self.listener.tls) else { return false };
+        tls.tells_names_apart() && !host.is_empty() && tls.policy(Some(host)) != Some(facts.policy)
     }
 
     /// The request in flight is its last.

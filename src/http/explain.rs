@@ -107,7 +107,8 @@ fn info(
 ) -> RequestInfo {
     let Prospect { client, host, path, .. } = prospect;
     let peer = SocketAddr::from((client.addr, 0));
-    let tls = listener.tls.is_some().then_some(TlsFacts { version: "TLSv1.3", cipher: "", sni: None });
+    let tls =
+        listener.tls.is_some().then_some(TlsFacts { version: "TLSv1.3", cipher: "", sni: None, policy: 0 });
     RequestInfo {
         connection: Arc::new(Connection::new(listener.clone(), peer, listener.address, tls)),
         client: peer,

@@ -47,7 +47,7 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
     let who = forwarded::resolve(peer, &head.headers, &site.trusted_proxies, connection.tls.is_some());
     let host = requested_host(head);
     let normal = path::normalise(head.uri.path().as_bytes());
-    let refused = refused(head, &listener.limits, &host, &normal);
+    let refused = refused(head, &listener.limits, &host, &normal).or_else(|| misdirected(&connection, &host));
     let found = match (refused, &host, &normal) {
         (None, Ok(host), Ok(path)) => site.router.position(&RouteQuery {
             listener: listener.id,
@@ -100,6 +100,12 @@ pub(super) fn refused(
         (_, Err(bad)) => Some(Reject::BadRequest(bad.reason())),
         (Ok(_), Ok(_)) => None,
     })
+}
+
+/// RFC 9110 §15.5.20: the client is to ask again on a connection that it opens for this host.
+fn misdirected(connection: &Connection, host: &Result<Cow<'_, str>, &'static str>) -> Option<Reject> {
+    let host = host.as_deref().ok()?;
+    connection.is_misdirected(host).then_some(Reject::Misdirected)
 }
 
 /// HTTP/2 heads were not measured by the edge, which sees them only decoded.

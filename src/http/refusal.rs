@@ -36,6 +36,8 @@ pub enum Reject {
     /// A server took too long.
     GatewayTimeout(Phase),
     VersionNotSupported,
+    /// The host has other terms of TLS than the name that the connection was opened for.
+    Misdirected,
     /// A filter said so; the reason is for the log.
     Filter(StatusCode, &'static str),
 }
@@ -90,6 +92,7 @@ impl Reject {
             }
             Reject::GatewayTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Reject::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Reject::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Reject::Filter(status, _) => status,
         }
     }
@@ -114,6 +117,7 @@ impl Reject {
             Reject::CircuitOpen { .. } => "circuit open",
             Reject::GatewayTimeout(phase) => phase.reason(),
             Reject::VersionNotSupported => "protocol version",
+            Reject::Misdirected => "misdirected",
         }
     }
 
@@ -137,6 +141,7 @@ impl Reject {
             | Reject::QueuedTooLong
             | Reject::CircuitOpen { .. }
             | Reject::GatewayTimeout(_)
+            | Reject::Misdirected
             | Reject::Filter(..) => false,
         }
     }

@@ -1,10 +1,16 @@
 //! Certificates made for the test, and a TLS client that chooses its protocols.
 
 use super::http_client::{Client, Wire};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::pki_types::ServerName;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
+    KeyPair, RevokedCertParams, SerialNumber,
+};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
-    ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
 };
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -41,13 +47,46 @@ impl Authority {
         names: &[&str],
         adjust: impl FnOnce(&mut CertificateParams),
     ) -> (String, String) {
+        self.issue_for(&KeyPair::generate().expect("a key"), names, adjust)
+    }
+
+    /// As `issue`, for an RSA key of 2048 bits.
+    pub fn issue_rsa(&self, names: &[&str]) -> (String, String) {
+        self.issue_for(&KeyPair::from_pem(include_str!("rsa.key")).expect("an RSA key"), names, |_| {})
+    }
+
+    fn issue_for(
+        &self,
+        key: &KeyPair,
+        names: &[&str],
+        adjust: impl FnOnce(&mut CertificateParams),
+    ) -> (String, String) {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("parameters");
         params.distinguished_name.push(DnType::CommonName, names[0].as_str());
         adjust(&mut params);
-        let key = KeyPair::generate().expect("a key");
-        let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let cert = params.signed_by(key, &self.issuer).expect("a certificate");
         (cert.pem(), key.serialize_pem())
+    }
+
+    /// A list with these serial numbers of revoked certificates, as PEM, valid until `next_update`.
+    pub fn revoke(&self, serials: &[u64], next_update: (i32, u8, u8)) -> String {
+        let (year, month, day) = next_update;
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(year, month, day),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).and_then(|list| list.pem()).expect("a list of revoked certificates")
     }
 
     /// Writes `NAME.crt` and `NAME.key` for these DNS names into `dir`.
@@ -61,12 +100,7 @@ impl Authority {
     pub fn client(&self, name: &str) -> ClientTls {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("a root");
-        ClientTls {
-            roots: Some(roots),
-            name: name.to_owned(),
-            alpn: Vec::new(),
-            versions: rustls::ALL_VERSIONS.to_vec(),
-        }
+        ClientTls::new(Some(roots), name)
     }
 }
 
@@ -77,12 +111,63 @@ pub struct ClientTls {
     name: String,
     alpn: Vec<Vec<u8>>,
     versions: Vec<&'static SupportedProtocolVersion>,
+    provider: CryptoProvider,
+    own: Option<(String, String)>,
+    kept: Option<Arc<ClientConfig>>,
 }
 
 impl ClientTls {
+    fn new(roots: Option<RootCertStore>, name: &str) -> Self {
+        Self {
+            roots,
+            name: name.to_owned(),
+            alpn: Vec::new(),
+            versions: rustls::ALL_VERSIONS.to_vec(),
+            provider: rustls::crypto::aws_lc_rs::default_provider(),
+            own: None,
+            kept: None,
+        }
+    }
+
     /// A client that takes any certificate: for servers whose certificate the test did not make.
     pub fn trusting_anyone(name: &str) -> Self {
-        Self { roots: None, name: name.to_owned(), alpn: Vec::new(), versions: rustls::ALL_VERSIONS.to_vec() }
+        Self::new(None, name)
+    }
+
+    /// It has this certificate and key (PEM) to show.
+    pub fn showing(mut self, own: (String, String)) -> Self {
+        self.own = Some(own);
+        self
+    }
+
+    /// It knows only these cipher suites, which are named as in IANA's registry.
+    pub fn ciphers(mut self, names: &[&str]) -> Self {
+        self.provider.cipher_suites.retain(|suite| {
+            let name = suite.suite().as_str().unwrap_or_default().replace("TLS13_", "TLS_");
+            names.contains(&name.as_str())
+        });
+        assert_eq!(self.provider.cipher_suites.len(), names.len(), "{names:?}");
+        self
+    }
+
+    /// It knows only this group for the key exchange.
+    pub fn group(mut self, group: NamedGroup) -> Self {
+        self.provider.kx_groups.retain(|known| known.name() == group);
+        self
+    }
+
+    /// From now on it remembers sessions and resumes them, whatever name they were opened for.
+    pub fn resuming(mut self) -> Self {
+        let mut config = ClientConfig::clone(&self.config());
+        config.resumption = rustls::client::Resumption::store(Arc::new(danger::OneForAll::default()));
+        self.kept = Some(Arc::new(config));
+        self
+    }
+
+    /// The same client asking for another name.
+    pub fn asking_for(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
     }
 
     pub fn alpn(mut self, protocols: &[&str]) -> Self {
@@ -100,18 +185,27 @@ impl ClientTls {
     }
 
     pub(super) fn config(&self) -> Arc<ClientConfig> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        if let Some(kept) = &self.kept {
+            return kept.clone();
+        }
+        let provider = Arc::new(self.provider.clone());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&self.versions)
             .expect("TLS versions");
-        let mut config = match &self.roots {
-            Some(roots) => builder.with_root_certificates(roots.clone()).with_no_client_auth(),
-            None => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(danger::Anyone(provider)))
-                .with_no_client_auth(),
+        let builder = match &self.roots {
+            Some(roots) => builder.with_root_certificates(roots.clone()),
+            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(danger::Anyone(provider))),
+        };
+        let mut config = match &self.own {
+            Some((chain, key)) => {
+                let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>();
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+                builder.with_client_auth_cert(chain.expect("PEM"), key.expect("PEM")).expect("a pair")
+            }
+            None => builder.with_no_client_auth(),
         };
         config.alpn_protocols.clone_from(&self.alpn);
+        config.enable_early_data = true;
         Arc::new(config)
     }
 
@@ -119,9 +213,15 @@ impl ClientTls {
         ServerName::try_from(self.name.clone()).expect("a server name")
     }
 
+    /// A handshake that has not begun.
+    pub fn session(&self) -> ClientConnection {
+        ClientConnection::new(self.config(), self.server()).expect("a session")
+    }
+
     /// Connects and completes the handshake.
     pub fn try_connect(&self, address: SocketAddr) -> io::Result<TlsClient> {
-        let mut session = ClientConnection::new(self.config(), self.server()).map_err(io::Error::other)?;
+        let mut session = self.session();
+        let early_data = session.early_data().is_some();
         let mut socket = TcpStream::connect(address)?;
         socket.set_read_timeout(Some(super::PATIENCE))?;
         while session.is_handshaking() {
@@ -130,6 +230,10 @@ impl ClientTls {
         let agreed = Agreed {
             alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
             version: session.protocol_version(),
+            cipher: session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
+            group: session.negotiated_key_exchange_group().map(|group| group.name()),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+            early_data,
             certificate: session
                 .peer_certificates()
                 .and_then(|chain| chain.first())
@@ -153,6 +257,13 @@ pub struct TlsClient {
 pub struct Agreed {
     pub alpn: Option<String>,
     pub version: Option<ProtocolVersion>,
+    /// As rustls names it.
+    pub cipher: Option<&'static str>,
+    pub group: Option<NamedGroup>,
+    /// A session was resumed.
+    pub resumed: bool,
+    /// The gate offers to take, or took, data before the handshake is over (0-RTT).
+    pub early_data: bool,
     /// The server's own certificate as DER.
     pub certificate: Option<Vec<u8>>,
 }
@@ -179,10 +290,57 @@ impl Wire for StreamOwned<ClientConnection, TcpStream> {
 
 mod danger {
     use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::client::{
+        ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue,
+    };
     use rustls::crypto::CryptoProvider;
     use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+    use rustls::{DigitallySignedStruct, Error, NamedGroup, SignatureScheme};
     use std::sync::Arc;
+
+    /// Sessions of one name are tried with every other.
+    #[derive(Debug)]
+    pub struct OneForAll(ClientSessionMemoryCache);
+
+    impl Default for OneForAll {
+        fn default() -> Self {
+            Self(ClientSessionMemoryCache::new(64))
+        }
+    }
+
+    fn same() -> ServerName<'static> {
+        ServerName::try_from("same.example").expect("a name")
+    }
+
+    impl ClientSessionStore for OneForAll {
+        fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+            self.0.set_kx_hint(same(), group);
+        }
+
+        fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+            self.0.kx_hint(&same())
+        }
+
+        fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
+            self.0.set_tls12_session(same(), value);
+        }
+
+        fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+            self.0.tls12_session(&same())
+        }
+
+        fn remove_tls12_session(&self, _: &ServerName<'static>) {
+            self.0.remove_tls12_session(&same());
+        }
+
+        fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+            self.0.insert_tls13_ticket(same(), value);
+        }
+
+        fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+            self.0.take_tls13_ticket(&same())
+        }
+    }
 
     /// Believes every certificate.
     #[derive(Debug)]

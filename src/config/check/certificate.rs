@@ -3,7 +3,7 @@
 
 use super::{Checker, files};
 use crate::config::decode::Located;
-use crate::config::file::{Certificate, Tls};
+use crate::config::file::Certificate;
 use crate::config::plan::{self, PrivateKey};
 use crate::config::report::Code;
 use crate::config::words::HostPattern;
@@ -17,20 +17,8 @@ use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificat
 const LARGEST: u64 = 16 << 20;
 
 impl Checker<'_> {
-    /// `None` when a certificate cannot be used; that was reported.
-    pub(super) fn tls(&mut self, who: &str, tls: &Located<Tls>) -> Option<plan::Tls> {
-        if tls.certificates.is_empty() && self.whole {
-            let message = format!(
-                "{who} has tls without a certificate\nadd `certificates: [{{ cert: FILE, key: FILE }}]`"
-            );
-            self.error(Code::MissingKey, tls.span, &message);
-        }
-        let all: Vec<_> = tls.certificates.iter().map(|c| self.certificate(c)).collect();
-        let certificates = all.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(plan::Tls { certificates, min_version: tls.min_version })
-    }
-
-    fn certificate(&mut self, certificate: &Located<Certificate>) -> Option<plan::Certificate> {
+    /// Its policy is for the caller to fill in. `None` when it cannot be used; that was reported.
+    pub(super) fn certificate(&mut self, certificate: &Located<Certificate>) -> Option<plan::Certificate> {
         let (chain, key) = self.pair(&certificate.cert, &certificate.key)?;
         let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
         let names = self.names(certificate, &leaf);
@@ -39,6 +27,7 @@ impl Checker<'_> {
             names,
             key,
             chain: chain.clone(),
+            policy: 0,
         })
     }
 
@@ -154,6 +143,20 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, St
         ));
     }
     Ok(chain)
+}
+
+/// These certificates, if rustls takes them for authorities.
+pub(super) fn fit(
+    file: &Path,
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<Vec<CertificateDer<'static>>, String> {
+    let mut store = rustls::RootCertStore::empty();
+    for authority in &authorities {
+        store
+            .add(authority.clone())
+            .map_err(|error| format!("`{}` holds what cannot be an authority: {error}", file.display()))?;
+    }
+    Ok(authorities)
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {

@@ -26,7 +26,7 @@ impl<'a> Checker<'a> {
         let name = name_of(listener);
         let who = format!("listener \"{name}\"");
         let (h1, h2) = self.protocols(&who, listener);
-        let tls = listener.tls.as_ref().and_then(|tls| self.tls(&who, tls));
+        let tls = listener.tls.as_ref().and_then(|tls| self.tls(&who, tls)).map(Arc::new);
         self.limits(&who, listener.span, &listener.limits);
         plan::Listener {
             id,

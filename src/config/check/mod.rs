@@ -14,6 +14,7 @@ mod placement;
 mod process;
 mod routes;
 mod sticky;
+mod tls;
 mod upstream_tls;
 mod upstreams;
 

@@ -2,7 +2,7 @@
 //! Certificates and keys are read, so that nothing is left to fail when a connection is made.
 
 use super::Checker;
-use super::certificate::read_chain;
+use super::certificate::{fit, read_chain};
 use crate::config::decode::Located;
 use crate::config::file::{
     self, CheckTls, HealthCheck, OrOff, Retry, Route, Upstream, UpstreamHost, UpstreamProtocol,
@@ -10,8 +10,8 @@ use crate::config::file::{
 use crate::config::plan::{ClientCertificate, Trust, UpstreamTls};
 use crate::config::report::{Code, Span};
 use crate::config::words::HostName;
-use rustls_pki_types::{CertificateDer, ServerName};
-use std::path::{Path, PathBuf};
+use rustls_pki_types::ServerName;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Checker<'_> {
@@ -179,20 +179,6 @@ fn speaks_plain_h1(upstream: &Upstream) -> bool {
             UpstreamProtocol::H1 | UpstreamProtocol::Auto => true,
             UpstreamProtocol::H2 | UpstreamProtocol::H2c => false,
         }
-}
-
-/// These certificates, if rustls takes them for authorities.
-fn fit(
-    file: &Path,
-    authorities: Vec<CertificateDer<'static>>,
-) -> Result<Vec<CertificateDer<'static>>, String> {
-    let mut store = rustls::RootCertStore::empty();
-    for authority in &authorities {
-        store
-            .add(authority.clone())
-            .map_err(|error| format!("`{}` holds what cannot be an authority: {error}", file.display()))?;
-    }
-    Ok(authorities)
 }
 
 /// The name or address alone: brackets of IPv6 are of the notation with a port.

@@ -1,12 +1,11 @@
 //! `listeners`: where connections are accepted, with which TLS and limits.
 
 use crate::config::decode::{Located, Raw};
-use crate::config::file::Later;
+use crate::config::file::{Later, Tls};
 use crate::config::words::ListenAddress;
 use crate::units::{Size, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// A socket that accepts connections.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -118,55 +117,6 @@ impl JsonSchema for RedirectHttps {
             ]
         })
     }
-}
-
-/// TLS termination.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// The certificates; the name in the client's SNI picks, and the first is the default.
-    pub certificates: Vec<Located<Certificate>>,
-    /// The oldest TLS version accepted.
-    pub min_version: TlsVersion,
-
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub client_auth: Later,
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub passthrough: Later,
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub unknown_names: Later,
-}
-
-/// A certificate chain and its private key, as PEM files.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Certificate {
-    /// The chain: the server's certificate first, then the intermediates.
-    pub cert: Located<PathBuf>,
-    /// The private key (PKCS#8, PKCS#1 or SEC1), not encrypted.
-    pub key: Located<PathBuf>,
-    /// The names that this certificate serves, `*.` wildcards included; those in the certificate without it.
-    #[serde(default)]
-    pub names: Vec<Located<String>>,
-
-    #[schemars(skip)]
-    #[serde(default, skip_serializing)]
-    pub min_version: Later,
-    #[schemars(skip)]
-    #[serde(default, skip_serializing)]
-    pub client_auth: Later,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Deserialize, Serialize, JsonSchema)]
-pub enum TlsVersion {
-    #[default]
-    #[serde(rename = "1.2")]
-    V1_2,
-    #[serde(rename = "1.3")]
-    V1_3,
 }
 
 /// Limits that protect the process from its clients.

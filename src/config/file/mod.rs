@@ -14,6 +14,7 @@ mod retry;
 mod route;
 mod server;
 mod sticky;
+mod tls;
 mod upstream;
 mod upstream_tls;
 
@@ -28,6 +29,7 @@ pub use retry::*;
 pub use route::*;
 pub use server::*;
 pub use sticky::*;
+pub use tls::*;
 pub use upstream::*;
 pub use upstream_tls::*;
 

@@ -1,7 +1,7 @@
 //! Listeners that open, change and close under their clients.
 
 use super::setup::{Client, Gate, PATIENCE, change, free, listener, millis, threads};
-use super::tls::{certificate, connect, secure};
+use super::tls::{certificate, connect, secure, termination};
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{self, ListenerId};
 use crate::edge::{Changes, Edge};
@@ -172,7 +172,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     let mut plan = gate.plan();
     let renewed = certificate(&["one.example"]);
     let chain = renewed.chain[0].clone();
-    plan.tls.as_mut().unwrap().certificates = vec![renewed];
+    plan.tls = Some(termination(vec![renewed]));
     let changes = gate.change(&[plan]).unwrap();
     assert!(counts(&changes) == (0, 1, 0, 0) && !changes.changed[0].retired);
     for _ in 0..3 {
@@ -237,7 +237,7 @@ async fn a_mistake_changes_nothing_and_closes_what_was_bound() {
     let changed = plan::Listener { limits, ..gate.plan() };
     let mut broken = secure(true, true);
     broken.address = free();
-    broken.tls.as_mut().unwrap().certificates.clear();
+    broken.tls = Some(termination(Vec::new()));
     let error = gate.change(&[changed, new.clone(), taken.clone(), broken]).err().unwrap();
     assert_eq!(error.0.len(), 2, "{error}");
     assert!(

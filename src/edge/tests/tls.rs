@@ -1,7 +1,7 @@
 use super::setup::{Client, Gate, PATIENCE, listener, millis};
-use crate::config::file::{ListenerLimits, TlsVersion};
-use crate::config::plan::{self, PrivateKey};
-use crate::edge::tls::server_config;
+use crate::config::file::{ListenerLimits, UnknownNames};
+use crate::config::plan::{self, PrivateKey, TlsPolicy};
+use crate::edge::tls::Termination;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use std::sync::Arc;
@@ -17,13 +17,23 @@ pub fn certificate(names: &[&str]) -> plan::Certificate {
         chain: vec![made.cert.der().clone()],
         key: PrivateKey(Arc::new(made.signing_key.into())),
         names: names.iter().map(|name| name.parse().unwrap()).collect(),
+        policy: 0,
     }
+}
+
+fn terms(certificates: Vec<(plan::Certificate, TlsPolicy)>, unknown_names: UnknownNames) -> Arc<plan::Tls> {
+    Arc::new(plan::Tls::new(certificates, Vec::new(), unknown_names))
+}
+
+pub fn termination(certificates: Vec<plan::Certificate>) -> Arc<plan::Tls> {
+    let easy = certificates.into_iter().map(|certificate| (certificate, TlsPolicy::default()));
+    terms(easy.collect(), UnknownNames::Default)
 }
 
 pub fn secure(h1: bool, h2: bool) -> plan::Listener {
     let certificates = vec![certificate(&["one.example"]), certificate(&["*.two.example", "three.example"])];
-    let tls = plan::Tls { certificates, min_version: TlsVersion::V1_2 };
-    plan::Listener { name: "secure".to_string(), h1, h2, tls: Some(tls), ..listener() }
+    let tls = Some(termination(certificates));
+    plan::Listener { name: "secure".to_string(), h1, h2, tls, ..listener() }
 }
 
 /// Accepts every certificate; the tests look at it themselves.
@@ -149,7 +159,6 @@ async fn heads_are_refused_over_tls_too_and_shutdown_says_goodbye() {
 fn a_key_of_another_certificate_is_refused() {
     let mut wrong = certificate(&["one.example"]);
     wrong.key = certificate(&["one.example"]).key;
-    let tls = plan::Tls { certificates: vec![wrong], min_version: TlsVersion::V1_2 };
-    let error = server_config(&tls, true, true).unwrap_err();
+    let error = Termination::build(&termination(vec![wrong]), true, true).err().unwrap();
     assert!(error.starts_with("one.example.crt: "), "{error}");
 }

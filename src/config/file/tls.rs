@@ -1,0 +1,159 @@
+//! `tls` of a listener: which certificates are shown, what is spoken, and whose certificates are asked for.
+
+use crate::config::decode::Located;
+use crate::config::file::{Later, OneOrMany, OrOff};
+use rustls::CipherSuite;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// TLS termination.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The certificates; the name in the client's SNI picks, and the first is the default.
+    pub certificates: Vec<Located<Certificate>>,
+    /// The oldest TLS version accepted.
+    pub min_version: TlsVersion,
+    /// The newest TLS version spoken.
+    pub max_version: TlsVersion,
+    /// The cipher suites, the preferred ones first, by their IANA or OpenSSL names. A version of which none is
+    /// named keeps all of its own. Without it all that are known here, as the client prefers.
+    pub ciphers: Vec<Cipher>,
+    /// Clients are asked for a certificate.
+    pub client_auth: Option<Located<ClientAuth>>,
+    /// What is done with clients that ask for a name which no certificate serves, or for none.
+    pub unknown_names: UnknownNames,
+
+    #[schemars(skip)]
+    #[serde(skip_serializing)]
+    pub passthrough: Later,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Tls {
+            certificates: Vec::new(),
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+            ciphers: Vec::new(),
+            client_auth: None,
+            unknown_names: UnknownNames::Default,
+            passthrough: Later,
+        }
+    }
+}
+
+/// A certificate chain and its private key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The chain: the server's certificate first, then the intermediates.
+    pub cert: Located<PathBuf>,
+    /// The private key (PKCS#8, PKCS#1 or SEC1), not encrypted.
+    pub key: Located<PathBuf>,
+    /// The names that this certificate serves, `*.` wildcards included; those in the certificate without it.
+    #[serde(default)]
+    pub names: Vec<Located<String>>,
+    /// The oldest TLS version accepted for these names; that of the listener without it.
+    #[serde(default)]
+    pub min_version: Option<TlsVersion>,
+    /// The newest TLS version spoken for these names; that of the listener without it.
+    #[serde(default)]
+    pub max_version: Option<TlsVersion>,
+    /// Clients that ask for these names are asked for a certificate, or are not (`off`); as on the listener
+    /// without it.
+    #[serde(default)]
+    pub client_auth: Option<OrOff<Located<ClientAuth>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Deserialize, Serialize, JsonSchema)]
+pub enum TlsVersion {
+    #[serde(rename = "1.2")]
+    V1_2,
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+/// What is done with a client that asks for a name which no certificate serves, or for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownNames {
+    /// It is shown the first certificate.
+    Default,
+    /// The handshake is refused (alert `unrecognized_name`).
+    Refuse,
+}
+
+/// Which certificates clients have to show.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAuth {
+    /// PEM files with the authorities whose certificates are believed.
+    pub ca: OneOrMany<Located<PathBuf>>,
+    /// PEM files with lists of revoked certificates (CRL). Where there are any, every certificate of a chain needs
+    /// one from its issuer.
+    #[serde(default)]
+    pub crl: OneOrMany<Located<PathBuf>>,
+    /// Whether there is no connection without a certificate.
+    #[serde(default)]
+    pub mode: ClientAuthMode,
+}
+
+/// Whether clients need a certificate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuthMode {
+    /// No connection without one.
+    #[default]
+    Required,
+    /// A client may show one; if it does, it has to be a good one.
+    Optional,
+}
+
+macro_rules! ciphers {
+    ($($variant:ident $iana:literal $openssl:literal,)*) => {
+        /// A cipher suite, by the name that IANA has given it or the one that OpenSSL has.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+        #[expect(non_camel_case_types, reason = "they are known by these names")]
+        pub enum Cipher {
+            $(#[serde(rename = $iana, alias = $openssl)] $variant,)*
+        }
+
+        impl Cipher {
+            /// As rustls knows it.
+            pub fn suite(self) -> CipherSuite {
+                match self { $(Cipher::$variant => CipherSuite::$variant,)* }
+            }
+        }
+
+        impl JsonSchema for Cipher {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                "Cipher".into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let mut names = vec![$($iana, $openssl),*];
+                names.dedup();
+                schemars::json_schema!({ "type": "string", "enum": names })
+            }
+        }
+    };
+}
+
+ciphers! {
+    TLS13_AES_256_GCM_SHA384 "TLS_AES_256_GCM_SHA384" "TLS_AES_256_GCM_SHA384",
+    TLS13_AES_128_GCM_SHA256 "TLS_AES_128_GCM_SHA256" "TLS_AES_128_GCM_SHA256",
+    TLS13_CHACHA20_POLY1305_SHA256 "TLS_CHACHA20_POLY1305_SHA256" "TLS_CHACHA20_POLY1305_SHA256",
+    TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" "ECDHE-ECDSA-AES256-GCM-SHA384",
+    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" "ECDHE-ECDSA-AES128-GCM-SHA256",
+    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" "ECDHE-ECDSA-CHACHA20-POLY1305",
+    TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384" "ECDHE-RSA-AES256-GCM-SHA384",
+    TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" "ECDHE-RSA-AES128-GCM-SHA256",
+    TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256" "ECDHE-RSA-CHACHA20-POLY1305",
+}

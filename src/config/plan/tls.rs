@@ -1,0 +1,267 @@
+//! TLS of a listener, resolved: its files are read, and each name has the certificates and the policy that are
+//! for it. `edge` opens connections by it, `http` holds the host of each request against it.
+
+use crate::config::file::{Cipher, TlsVersion, UnknownNames};
+use crate::config::words::HostPattern;
+use ahash::AHashMap;
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// TLS termination. Made by [`Tls::new`].
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// At least one; the first is the default.
+    pub certificates: Vec<Certificate>,
+    /// The terms on which connections are opened, each once. The first is that of unknown names.
+    pub policies: Vec<TlsPolicy>,
+    /// The preferred ones first; empty: all.
+    pub ciphers: Vec<Cipher>,
+    pub unknown_names: UnknownNames,
+    names: Names,
+}
+
+/// The terms on which a connection is opened, by the name that the client asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TlsPolicy {
+    pub min_version: TlsVersion,
+    pub max_version: TlsVersion,
+    pub client_auth: Option<Arc<ClientAuth>>,
+}
+
+impl Default for TlsPolicy {
+    fn default() -> Self {
+        TlsPolicy { min_version: TlsVersion::V1_2, max_version: TlsVersion::V1_3, client_auth: None }
+    }
+}
+
+/// Which certificates clients have to show.
+#[derive(Clone, PartialEq)]
+pub struct ClientAuth {
+    /// Those of authorities (DER), at least one.
+    pub ca: Vec<CertificateDer<'static>>,
+    pub crl: Vec<CertificateRevocationListDer<'static>>,
+    pub required: bool,
+}
+
+impl std::fmt::Debug for ClientAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (ca, crl) = (self.ca.len(), self.crl.len());
+        write!(f, "ClientAuth {{ ca: {ca}, crl: {crl}, required: {} }}", self.required)
+    }
+}
+
+impl ClientAuth {
+    /// What looks at the certificates of clients.
+    ///
+    /// # Errors
+    /// An authority or a list of revoked certificates that cannot be used.
+    pub fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, String> {
+        let mut roots = RootCertStore::empty();
+        for authority in &self.ca {
+            roots.add(authority.clone()).map_err(|e| e.to_string())?;
+        }
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .with_crls(self.crl.iter().cloned())
+            .enforce_revocation_expiration();
+        if !self.required {
+            builder = builder.allow_unauthenticated();
+        }
+        builder.build().map_err(|e| e.to_string())
+    }
+}
+
+/// A certificate chain and key that were read, parsed and found to belong together.
+#[derive(Clone, PartialEq)]
+pub struct Certificate {
+    /// Where it came from, for messages.
+    pub cert_file: PathBuf,
+    /// DER, the server's own first.
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKey,
+    /// The names it serves, lower case, `*.` wildcards included.
+    pub names: Vec<HostPattern>,
+    /// The index of its policy in [`Tls::policies`].
+    pub policy: usize,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").field("cert_file", &self.cert_file).field("names", &self.names).finish()
+    }
+}
+
+/// A private key (DER), shared because it cannot be copied by accident.
+#[derive(Clone)]
+pub struct PrivateKey(pub Arc<PrivateKeyDer<'static>>);
+
+impl PartialEq for PrivateKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.secret_der() == other.0.secret_der()
+    }
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        // the names follow from the certificates
+        let Tls { certificates, policies, ciphers, unknown_names, names: _ } = self;
+        (certificates, policies, ciphers, unknown_names)
+            == (&other.certificates, &other.policies, &other.ciphers, &other.unknown_names)
+    }
+}
+
+impl Tls {
+    /// `certificates` in the order of the file, each with the policy for its names.
+    pub fn new(
+        certificates: Vec<(Certificate, TlsPolicy)>,
+        ciphers: Vec<Cipher>,
+        unknown_names: UnknownNames,
+    ) -> Tls {
+        let mut policies: Vec<TlsPolicy> = Vec::new();
+        let mut all = Vec::with_capacity(certificates.len());
+        for (certificate, policy) in certificates {
+            let known = policies.iter().position(|known| *known == policy);
+            let index = known.unwrap_or(policies.len());
+            if known.is_none() {
+                policies.push(policy);
+            }
+            all.push(Certificate { policy: index, ..certificate });
+        }
+        let names = Names::new(&all);
+        Tls { certificates: all, policies, ciphers, unknown_names, names }
+    }
+
+    /// The certificates for this name (lower case), as indexes, in the order of the file: those for exactly this
+    /// name, else those for the wildcard above it. Empty for a name that none serves.
+    pub fn serving(&self, name: &str) -> &[usize] {
+        self.names.find(name)
+    }
+
+    /// The policy for connections that are opened for this name, as an index; `None` when they are refused.
+    pub fn policy(&self, name: Option<&str>) -> Option<usize> {
+        match name.and_then(|name| self.serving(name).first()) {
+            Some(certificate) => self.certificates.get(*certificate).map(|certificate| certificate.policy),
+            None => match self.unknown_names {
+                UnknownNames::Default => Some(0),
+                UnknownNames::Refuse => None,
+            },
+        }
+    }
+
+    /// Whether requests for some name would be on other terms than those for another, so that a connection for the
+    /// one is not for the other.
+    pub fn tells_names_apart(&self) -> bool {
+        self.policies.len() > 1 || self.unknown_names == UnknownNames::Refuse
+    }
+
+    /// Whether connections that were opened by `self` may go on where `new` is at work: no name has other terms.
+    pub fn same_terms(&self, new: &Tls) -> bool {
+        let terms = |tls: &Tls| (tls.policies.clone(), tls.ciphers.clone(), tls.unknown_names);
+        let names = |tls: &Tls| -> Vec<_> {
+            tls.certificates
+                .iter()
+                .map(|certificate| (certificate.names.clone(), certificate.policy))
+                .collect()
+        };
+        terms(self) == terms(new) && (!self.tells_names_apart() || names(self) == names(new))
+    }
+}
+
+/// Which certificates serve which name.
+#[derive(Debug, Clone, Default)]
+struct Names {
+    exact: AHashMap<String, Vec<usize>>,
+    /// By what follows the first label.
+    wildcard: AHashMap<String, Vec<usize>>,
+}
+
+impl Names {
+    fn new(certificates: &[Certificate]) -> Names {
+        let mut names = Names::default();
+        for (index, certificate) in certificates.iter().enumerate() {
+            for name in &certificate.names {
+                let (map, name) = match name {
+                    HostPattern::Exact(name) => (&mut names.exact, name),
+                    HostPattern::Below(name) => (&mut names.wildcard, name),
+                };
+                map.entry(name.clone()).or_default().push(index);
+            }
+        }
+        names
+    }
+
+    /// RFC 6125 §6.4.3: a wildcard stands for one label.
+    fn find(&self, name: &str) -> &[usize] {
+        let wildcard = || self.wildcard.get(name.split_once('.')?.1);
+        self.exact.get(name).or_else(wildcard).map_or(&[], Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(names: &[&str]) -> Certificate {
+        Certificate {
+            cert_file: PathBuf::new(),
+            chain: Vec::new(),
+            key: PrivateKey(Arc::new(PrivateKeyDer::Pkcs8(Vec::new().into()))),
+            names: names.iter().map(|name| name.parse().unwrap()).collect(),
+            policy: 0,
+        }
+    }
+
+    fn strict() -> TlsPolicy {
+        TlsPolicy { min_version: TlsVersion::V1_3, ..TlsPolicy::default() }
+    }
+
+    #[test]
+    fn names_find_their_certificates_and_policies() {
+        let certificates = vec![
+            (certificate(&["a.example", "both.example"]), TlsPolicy::default()),
+            (certificate(&["*.b.example", "both.example"]), TlsPolicy::default()),
+            (certificate(&["c.b.example"]), strict()),
+        ];
+        let tls = Tls::new(certificates.clone(), Vec::new(), UnknownNames::Default);
+        assert_eq!(tls.policies, [TlsPolicy::default(), strict()]);
+        for (name, serving, policy) in [
+            ("a.example", &[0][..], 0),
+            ("both.example", &[0, 1], 0),
+            ("x.b.example", &[1], 0),
+            ("c.b.example", &[2], 1),
+            ("x.y.b.example", &[], 0),
+            ("b.example", &[], 0),
+            ("", &[], 0),
+        ] {
+            assert_eq!((tls.serving(name), tls.policy(Some(name))), (serving, Some(policy)), "{name}");
+        }
+        assert_eq!(tls.policy(None), Some(0));
+        let refusing = Tls::new(certificates, Vec::new(), UnknownNames::Refuse);
+        assert_eq!((refusing.policy(None), refusing.policy(Some("other"))), (None, None));
+        assert_eq!(refusing.policy(Some("c.b.example")), Some(1));
+    }
+
+    #[test]
+    fn connections_go_on_while_no_name_has_other_terms() {
+        let tls = |certificates: &[(Certificate, TlsPolicy)]| {
+            Tls::new(certificates.to_vec(), Vec::new(), UnknownNames::Default)
+        };
+        let (a, b) = (certificate(&["a.example"]), certificate(&["b.example"]));
+        let easy = TlsPolicy::default;
+        let one = tls(&[(a.clone(), easy())]);
+        let two = tls(&[(a.clone(), easy()), (b.clone(), easy())]);
+        assert!(one.same_terms(&two) && two.same_terms(&one), "another certificate");
+        let apart = tls(&[(a.clone(), easy()), (b.clone(), strict())]);
+        assert!(!two.same_terms(&apart) && !apart.same_terms(&two));
+        let mut renewed = b.clone();
+        renewed.chain.push(CertificateDer::from(vec![1]));
+        assert!(apart.same_terms(&tls(&[(a.clone(), easy()), (renewed, strict())])), "a renewed certificate");
+        let swapped = tls(&[(b, easy()), (a, strict())]);
+        assert!(!apart.same_terms(&swapped), "the same policies for other names");
+    }
+}

@@ -1,0 +1,110 @@
+//! TLS termination: what a listener shows and accepts, by the name that a client asks for, and the handshake.
+//! Built by `place` when a listener is opened or changes.
+//!
+//! A connection begins with the whole ClientHello. The name in it leads to a policy of the plan (versions, client
+//! certificates), each of which is a configuration of rustls ([`Termination::answer`]); within the handshake
+//! `certificates` is asked for the certificate to show. Both follow the names of [`plan::Tls`].
+
+mod certificates;
+mod policy;
+
+use crate::config::plan;
+use crate::edge::transport::Transport;
+use crate::http::TlsFacts;
+use certificates::Certificates;
+use rustls::server::{Acceptor, ClientHello};
+use rustls::{ProtocolVersion, ServerConfig};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+
+/// A fatal alert, `unrecognized_name` (RFC 6066 §3), as a record in plaintext: nothing has been agreed on yet.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// TLS as a listener terminates it.
+pub struct Termination {
+    plan: Arc<plan::Tls>,
+    /// One for each policy of the plan.
+    configs: Vec<Arc<ServerConfig>>,
+}
+
+/// How a ClientHello is answered.
+enum Answer {
+    /// With a handshake by this configuration, under this policy.
+    Handshake(Arc<ServerConfig>, usize),
+    Refuse,
+}
+
+impl Termination {
+    /// For a listener that speaks HTTP/1.1 (`h1`), HTTP/2 (`h2`) or both.
+    ///
+    /// # Errors
+    /// A certificate, key or list of authorities that cannot be used, with its file.
+    pub fn build(plan: &Arc<plan::Tls>, h1: bool, h2: bool) -> Result<Termination, String> {
+        let certificates = Arc::new(Certificates::build(plan)?);
+        let alpn: Vec<Vec<u8>> = [(h2, &b"h2"[..]), (h1, b"http/1.1")]
+            .into_iter()
+            .filter_map(|(on, name)| on.then(|| name.to_vec()))
+            .collect();
+        let config = |policy: &plan::TlsPolicy| {
+            let mut config = policy::server_config(policy, &plan.ciphers, certificates.clone())?;
+            config.alpn_protocols.clone_from(&alpn);
+            Ok(Arc::new(config))
+        };
+        let configs = plan.policies.iter().map(config).collect::<Result<_, String>>()?;
+        Ok(Termination { plan: plan.clone(), configs })
+    }
+
+    /// The one place where it is decided on which terms a client is met.
+    fn answer(&self, hello: &ClientHello<'_>) -> Answer {
+        // rustls has made the name lower case
+        let policy = self.plan.policy(hello.server_name());
+        match policy.and_then(|policy| Some((self.configs.get(policy)?, policy))) {
+            Some((config, policy)) => Answer::Handshake(config.clone(), policy),
+            None => Answer::Refuse,
+        }
+    }
+}
+
+/// A finished handshake.
+pub struct Accepted {
+    pub io: Transport,
+    pub facts: TlsFacts,
+    /// HTTP/2 was agreed on by ALPN.
+    pub h2: bool,
+}
+
+/// The handshake, which has to end within `limit`.
+pub async fn accept(tls: &Termination, tcp: TcpStream, limit: Duration) -> Result<Accepted, String> {
+    tokio::time::timeout(limit, handshake(tls, tcp))
+        .await
+        .map_err(|_| format!("not complete after {limit:?}"))?
+        .map_err(|e| e.to_string())
+}
+
+async fn handshake(tls: &Termination, tcp: TcpStream) -> std::io::Result<Accepted> {
+    let mut start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+    let (config, policy) = match tls.answer(&start.client_hello()) {
+        Answer::Handshake(config, policy) => (config, policy),
+        Answer::Refuse => {
+            start.io.write_all(&UNRECOGNIZED_NAME).await?;
+            start.io.shutdown().await?;
+            return Err(std::io::Error::other("the client asks for a name that no certificate serves"));
+        }
+    };
+    let stream = start.into_stream(config).await?;
+    let session = stream.get_ref().1;
+    let facts = TlsFacts {
+        version: match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => "TLSv1.2",
+        },
+        cipher: session.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or_default(),
+        sni: session.server_name().map(str::to_string),
+        policy,
+    };
+    let h2 = session.alpn_protocol() == Some(b"h2");
+    Ok(Accepted { io: Transport::Tls(Box::new(stream)), facts, h2 })
+}

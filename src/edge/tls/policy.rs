@@ -1,0 +1,59 @@
+//! A policy of the plan as a configuration of rustls: versions, cipher suites, key exchange, client certificates,
+//! resumption.
+
+use crate::config::file::{Cipher, TlsVersion};
+use crate::config::plan::TlsPolicy;
+use crate::edge::tls::certificates::Certificates;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use std::sync::Arc;
+
+/// No early data (0-RTT) is taken, as it can be replayed: rustls takes none unless told to.
+pub fn server_config(
+    policy: &TlsPolicy,
+    ciphers: &[Cipher],
+    certificates: Arc<Certificates>,
+) -> Result<ServerConfig, String> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider(ciphers)))
+        .with_protocol_versions(&versions(policy))
+        .map_err(|e| e.to_string())?;
+    let builder = match &policy.client_auth {
+        Some(auth) => builder.with_client_cert_verifier(auth.verifier()?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(certificates);
+    // whoever names ciphers means an order; else the client knows best what it is fast at
+    config.ignore_client_order = !ciphers.is_empty();
+    // stateless resumption: no memory per client, and it works whichever worker it comes back to. Of this policy
+    // alone, or a session of another would come in without a certificate
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|e| e.to_string())?;
+    Ok(config)
+}
+
+fn versions(policy: &TlsPolicy) -> Vec<&'static SupportedProtocolVersion> {
+    match (policy.min_version, policy.max_version) {
+        (TlsVersion::V1_2, TlsVersion::V1_2) => vec![&TLS12],
+        (TlsVersion::V1_2, TlsVersion::V1_3) => vec![&TLS13, &TLS12],
+        (TlsVersion::V1_3, TlsVersion::V1_2 | TlsVersion::V1_3) => vec![&TLS13],
+    }
+}
+
+/// With X25519MLKEM768 among the groups: who fears the computers of the future offers it first, and the client's
+/// order decides.
+fn provider(ciphers: &[Cipher]) -> CryptoProvider {
+    let known = aws_lc_rs::default_provider();
+    let of_version = |version: &SupportedProtocolVersion| -> Vec<SupportedCipherSuite> {
+        let of_it = |suite: &&SupportedCipherSuite| suite.version().version == version.version;
+        let named = ciphers.iter().filter_map(|cipher| {
+            known.cipher_suites.iter().filter(of_it).find(|suite| suite.suite() == cipher.suite())
+        });
+        let named: Vec<_> = named.copied().collect();
+        match named.is_empty() {
+            true => known.cipher_suites.iter().filter(of_it).copied().collect(),
+            false => named,
+        }
+    };
+    let cipher_suites = [of_version(&TLS13), of_version(&TLS12)].concat();
+    CryptoProvider { cipher_suites, ..known }
+}
