@@ -68,6 +68,10 @@ fn entry() -> Entry<'static> {
         upstream_response: Some(Duration::from_micros(11_042)),
         request_id: Some(b"0123456789abcdef0123456789abcdef"),
         tls: Some("TLSv1.3"),
+        tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
+        sni: Some("www.example.com"),
+        client_cert_subject: None,
+        client_cert_fingerprint: None,
         user_agent: Some(
             b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0",
         ),

@@ -68,6 +68,7 @@ fn ask<'a>(headers: &'a HeaderMap, host: &'a str, path: &'a str) -> RouteQuery<'
         headers,
         query: Some("page=2"),
         client: IpAddr::from([192, 0, 2, 7]),
+        certificate: None,
     }
 }
 

@@ -7,8 +7,10 @@
 
 mod harness;
 
-use harness::{Authority, Backend, ClientTls, Gate, GateBuilder, Request};
+use harness::{Authority, Backend, ClientTls, Gate, GateBuilder, H2Client, Received, Request};
 use rcgen::{ExtendedKeyUsagePurpose, SerialNumber};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 /// `listener` is said of the listener's tls, `name` of the second certificate, which is for `b.example`.
 fn config(listener: &str, name: &str) -> String {
@@ -189,6 +191,106 @@ fn sessions_with_a_certificate_are_resumed() {
         let mut again = client.connect(gate.at("secure"));
         let answer = again.ask(&Request::get("/").host("a.example"));
         assert_eq!((again.agreed.resumed, answer.status), (true, 200), "{version:?}");
+    }
+}
+
+/// What a server is told, over HTTP/1.1 and HTTP/2.
+fn told(world: &World, gate: &Gate, client: &ClientTls, request: &Request) -> Vec<Vec<(String, String)>> {
+    world.api.forget();
+    assert_eq!(client.connect(gate.at("secure")).ask(request).status, 200);
+    assert_eq!(H2Client::connect(gate.at("secure"), client).ask(request).status, 200);
+    let of_certificate = |name: &str| name.to_ascii_lowercase().replace('_', "-").contains("client-cert");
+    let told = |received: &Received| {
+        let headers = received.headers.iter().filter(|(name, _)| of_certificate(name));
+        let mut headers: Vec<_> =
+            headers.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+        headers.sort();
+        headers
+    };
+    world.api.requests().iter().map(told).collect()
+}
+
+#[test]
+fn servers_are_told_who_has_shown_what() {
+    let world = World::new();
+    let gate = world.start("client_auth: { ca: $dir/clients.crt, mode: optional }", "");
+    let own = world.clients.issue_with(&["client one"], |params| {
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "Example, Inc.");
+        let uri = "spiffe://example/one".try_into().unwrap();
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri)];
+    });
+    let der = CertificateDer::from_pem_slice(own.0.as_bytes()).unwrap();
+    let base64 = own.0.lines().filter(|line| !line.starts_with("---")).collect::<String>();
+    let fingerprint: String = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der)
+        .as_ref()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let expected: Vec<(String, String)> = [
+        ("client-cert", format!(":{base64}:")),
+        ("x-client-cert-fingerprint", fingerprint.clone()),
+        ("x-client-cert-san", "URI:spiffe://example/one".to_owned()),
+        ("x-client-cert-subject", r"O=Example\, Inc.,CN=client one".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec();
+    let forging = Request::get("/told")
+        .host("a.example")
+        .header("Client-Cert", ":Zm9yZ2Vk:")
+        .header("Client-Cert-Chain", ":Zm9yZ2Vk:")
+        .header("X-Client-Cert-Subject", "CN=forged")
+        .header("X-Client-Cert-Verified", "yes")
+        .header("X_Client_Cert_Subject", "CN=forged");
+    let showing = world.client("a.example").showing(own);
+    assert_eq!(told(&world, &gate, &showing, &forging), [expected.clone(), expected]);
+    assert_eq!(told(&world, &gate, &world.client("a.example"), &forging), [vec![], vec![]], "nothing shown");
+    let line = gate.logged(|line| line["client_cert_fingerprint"] == *fingerprint);
+    assert_eq!(line["client_cert_subject"], r"O=Example\, Inc.,CN=client one");
+    assert_eq!((&line["sni"], &line["tls"]), (&"a.example".into(), &"TLSv1.3".into()));
+    assert!(line["tls_cipher"].as_str().is_some_and(|name| name.starts_with("TLS_")), "{line}");
+}
+
+#[test]
+fn a_resumed_session_tells_who_it_was_opened_by() {
+    let world = World::new();
+    let gate = world.start("client_auth: { ca: $dir/clients.crt }", "");
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let client = world.client("a.example").showing(world.numbered(1)).version(version).resuming();
+        for resumed in [false, true] {
+            let mut client = client.connect(gate.at("secure"));
+            assert_eq!(client.ask(&Request::get("/").host("a.example")).status, 200);
+            assert_eq!(client.agreed.resumed, resumed);
+            let subject = world.api.last_request().header("x-client-cert-subject");
+            assert_eq!(subject.as_deref(), Some("CN=client one"), "{version:?}");
+        }
+    }
+}
+
+const ROUTES: &str = "
+  - { name: one, path: /, client_certificate: { subject: CN=client one }, respond: { body: one } }
+  - { name: named, path: /, client_certificate: { san: { prefix: 'DNS:client t' } }, respond: { body: named } }
+  - { name: any, path: /, client_certificate: { verified: true }, respond: { body: any } }
+  - { name: none, path: /, client_certificate: { verified: false }, respond: { body: none } }
+";
+
+#[test]
+fn certificates_choose_routes() {
+    let world = World::new();
+    let config = config("client_auth: { ca: $dir/clients.crt, mode: optional }", "")
+        .replace("routes: [{ path: /, upstream: api }]", &format!("routes:{ROUTES}"));
+    let gate = world.builder().start(&config.replace("upstreams: { api: { servers: [$api] } }", ""));
+    let issue = |name: &str| world.clients.issue(&[name]);
+    for (own, body) in [
+        (Some(issue("client one")), "one"),
+        (Some(issue("client two")), "named"),
+        (Some(issue("other")), "any"),
+        (None, "none"),
+    ] {
+        let client = world.client("a.example");
+        let client = own.into_iter().fold(client, ClientTls::showing);
+        let forged = Request::get("/").host("a.example").header("X-Client-Cert-Subject", "CN=client one");
+        assert_eq!(client.connect(gate.at("secure")).ask(&forged).text(), body);
+        assert_eq!(H2Client::connect(gate.at("secure"), &client).ask(&forged).text(), body, "HTTP/2");
     }
 }
 

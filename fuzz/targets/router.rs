@@ -106,6 +106,7 @@ fn route(dice: &mut Dice<'_>, at: usize) -> Route {
         query: owned(named(dice)),
         cookies: owned(named(dice)),
         client: dice.some(NETWORKS).into_iter().map(|net| net.parse().expect("a network")).collect(),
+        certificate: Vec::new(),
     };
     Route {
         name: at.to_string(),
@@ -163,6 +164,7 @@ impl Asked {
             headers: &headers,
             query: (!self.query.is_empty()).then_some(query.as_str()),
             client: self.client,
+            certificate: None,
         });
     }
 

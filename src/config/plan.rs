@@ -121,6 +121,29 @@ pub struct Matcher {
     pub query: Vec<(String, ValueMatch)>,
     pub cookies: Vec<(String, ValueMatch)>,
     pub client: Vec<IpNet>,
+    pub certificate: Vec<(CertificatePart, ValueMatch)>,
+}
+
+/// What a condition says of the certificate of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificatePart {
+    /// That there is one.
+    Verified,
+    Subject,
+    San,
+    Fingerprint,
+}
+
+impl CertificatePart {
+    /// As in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            CertificatePart::Verified => "verified",
+            CertificatePart::Subject => "subject",
+            CertificatePart::San => "san",
+            CertificatePart::Fingerprint => "fingerprint",
+        }
+    }
 }
 
 /// What the normalised path must be.

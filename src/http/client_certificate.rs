@@ -41,6 +41,12 @@ impl ClientCertificate {
         })
     }
 
+    #[cfg(test)]
+    pub fn made(subject: &str, san: Vec<String>) -> ClientCertificate {
+        let (der, fingerprint) = (CertificateDer::from(vec![1, 2, 3]), "0a1b".to_string());
+        ClientCertificate { der, subject: subject.to_string(), san, fingerprint, not_after: i64::MAX }
+    }
+
     /// Its time is over. A session may outlive the certificate that it was opened with.
     pub fn has_expired(&self) -> bool {
         self.not_after < ASN1Time::now().timestamp()
@@ -202,8 +208,13 @@ mod tests {
                 SanType::IpAddress("2001:db8::7".parse().unwrap()),
             ];
         });
-        let expected =
-            ["DNS:a.example", "URI:spiffe://example/a,b", "email:a@example.com", "IP:192.0.2.7", "IP:2001:db8::7"];
+        let expected = [
+            "DNS:a.example",
+            "URI:spiffe://example/a,b",
+            "email:a@example.com",
+            "IP:192.0.2.7",
+            "IP:2001:db8::7",
+        ];
         assert_eq!(certificate.san, expected);
         assert_eq!(certificate.fingerprint.len(), 64);
         assert!(!certificate.has_expired());

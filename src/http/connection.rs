@@ -1,6 +1,7 @@
 //! Facts about the connection a request came on. Made by `edge` once per connection, carried in
 //! Pingora's `ProxyDigest`, which HTTP/1 and HTTP/2 sessions both expose.
 
+use super::ClientCertificate;
 use super::forwarded::Peer;
 use crate::config::plan;
 use pingora_core::protocols::Digest;
@@ -34,6 +35,8 @@ pub struct TlsFacts {
     pub sni: Option<String>,
     /// The policy under which it came in, as an index into those of the listener's `tls`.
     pub policy: usize,
+    /// What the client has shown, and was believed.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Connection {
@@ -64,9 +67,17 @@ impl Connection {
         self.ending.load(Ordering::Acquire)
     }
 
+    /// The certificate that the client has shown, if it was asked for one.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.tls.as_ref()?.certificate.as_deref()
+    }
+
     /// What servers are told of the other end.
     pub fn forwarded(&self) -> &Peer {
-        self.forwarded.get_or_init(|| Box::new(Peer::new(self.peer.ip(), self.tls.is_some())))
+        self.forwarded.get_or_init(|| {
+            let peer = Peer::new(self.peer.ip(), self.tls.is_some());
+            Box::new(peer.showing(self.certificate()))
+        })
     }
 
     /// The facts that ride in the digest of a session; `None` for a session that is not ours.

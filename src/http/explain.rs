@@ -87,6 +87,7 @@ pub fn explain(
         headers: &head.headers,
         query: head.uri.query(),
         client: client.addr,
+        certificate: None,
     };
     prospect.routed = router.explain(&query, &plan.listeners);
     let route = prospect.routed.taken.and_then(|at| router.route(at));
@@ -107,8 +108,13 @@ fn info(
 ) -> RequestInfo {
     let Prospect { client, host, path, .. } = prospect;
     let peer = SocketAddr::from((client.addr, 0));
-    let tls =
-        listener.tls.is_some().then_some(TlsFacts { version: "TLSv1.3", cipher: "", sni: None, policy: 0 });
+    let tls = listener.tls.is_some().then_some(TlsFacts {
+        version: "TLSv1.3",
+        cipher: "",
+        sni: None,
+        policy: 0,
+        certificate: None,
+    });
     RequestInfo {
         connection: Arc::new(Connection::new(listener.clone(), peer, listener.address, tls)),
         client: peer,

@@ -1,5 +1,5 @@
 //! Who the client is, and what servers are told about it: `X-Forwarded-For`, `-Proto`, `-Host`,
-//! `Forwarded` (RFC 7239) and `X-Request-Id`. Pure. [`resolve`] is called by `http::proxy` when a request head has
+//! `Forwarded` (RFC 7239), `X-Request-Id`, and its certificate (`Client-Cert`, RFC 9440, and `X-Client-Cert-*`). Pure. [`resolve`] is called by `http::proxy` when a request head has
 //! arrived, [`apply`] for each head that is sent to a server.
 //!
 //! # Who is believed
@@ -14,13 +14,19 @@
 //!
 //! From clients that are not trusted: `Forwarded`, `X-Real-IP`, `X-Weirgate-Attempts` and everything
 //! that starts with `X-Forwarded-`. From all: such names written with an underscore (`X_Forwarded_For`), which some
-//! servers take for the same.
+//! servers take for the same. And from all, trusted or not, what begins with `Client-Cert` or `X-Client-Cert-`: servers
+//! take it for what this process has verified itself. (With `proxy_headers.client_certificate` off, trusted proxies
+//! may say it.)
 
+use super::ClientCertificate;
 use super::head::{
-    self, FORWARDED, Headers, Name, REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
+    self, CLIENT_CERT, FORWARDED, Headers, Name, REQUEST_ID, X_CLIENT_CERT_FINGERPRINT, X_CLIENT_CERT_SAN,
+    X_CLIENT_CERT_SUBJECT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
 use super::request_id::RequestId;
 use crate::config::file::ProxyHeaders;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
@@ -168,6 +174,8 @@ pub struct Peer {
     address: HeaderValue,
     /// The beginning of our element of `Forwarded`.
     element: Box<[u8]>,
+    /// What is said of its certificate; empty when it has shown none.
+    certificate: Vec<(&'static Name, HeaderValue)>,
 }
 
 impl Peer {
@@ -181,7 +189,28 @@ impl Peer {
             // an address has neither line breaks nor control characters
             address: address.unwrap_or(HeaderValue::from_static("unknown")),
             element: format!("for={node};proto={}", scheme_name(https_here)).into_bytes().into(),
+            certificate: Vec::new(),
         }
+    }
+
+    /// With the certificate it has shown.
+    #[must_use]
+    pub fn showing(mut self, certificate: Option<&ClientCertificate>) -> Peer {
+        let Some(certificate) = certificate else { return self };
+        // RFC 9440 §2.2: a byte sequence of structured fields
+        let whole = format!(":{}:", STANDARD.encode(&certificate.der));
+        let san = certificate.san.iter().map(|name| name.replace(',', "\\,")).collect::<Vec<_>>().join(", ");
+        let told = [
+            (&CLIENT_CERT, whole),
+            (&X_CLIENT_CERT_SUBJECT, certificate.subject.clone()),
+            (&X_CLIENT_CERT_SAN, san),
+            (&X_CLIENT_CERT_FINGERPRINT, certificate.fingerprint.clone()),
+        ];
+        let told = told.into_iter().filter(|(_, text)| !text.is_empty());
+        let told = told
+            .filter_map(|(name, text)| Some((name, HeaderValue::from_maybe_shared(Bytes::from(text)).ok()?)));
+        self.certificate = told.collect();
+        self
     }
 }
 
@@ -208,14 +237,14 @@ pub struct Facts<'a> {
 /// # Errors
 /// When a head holds more headers than it may.
 pub fn apply(head: &mut RequestHeader, facts: &Facts<'_>, config: &ProxyHeaders) -> Result<()> {
-    if config.x_forwarded || config.forwarded || config.request_id {
+    if config.x_forwarded || config.forwarded || config.request_id || config.client_certificate {
         return head::write_request(head, |headers| write(headers, facts, config));
     }
     write(head, facts, config)
 }
 
 fn write(headers: &mut dyn Headers, facts: &Facts<'_>, config: &ProxyHeaders) -> Result<()> {
-    remove_claims(headers, facts.trusted);
+    remove_claims(headers, facts.trusted, config);
     if config.x_forwarded {
         let list = continued(headers.map(), &X_FORWARDED_FOR.name, facts, facts.peer.address.as_bytes());
         headers.set(&X_FORWARDED_FOR, list.unwrap_or_else(|| facts.peer.address.clone()))?;
@@ -233,6 +262,11 @@ fn write(headers: &mut dyn Headers, facts: &Facts<'_>, config: &ProxyHeaders) ->
         match continued(headers.map(), &FORWARDED.name, facts, &element) {
             Some(list) => headers.set(&FORWARDED, list)?,
             None => set(headers, &FORWARDED, element)?,
+        }
+    }
+    if config.client_certificate {
+        for (name, value) in &facts.peer.certificate {
+            headers.set(name, value.clone())?;
         }
     }
     if config.request_id {
@@ -258,8 +292,8 @@ fn scheme_name(https: bool) -> &'static str {
     if https { "https" } else { "http" }
 }
 
-fn remove_claims(headers: &mut dyn Headers, trusted: bool) {
-    let claims = headers.map().keys().filter(|name| is_claim(name.as_str(), trusted));
+fn remove_claims(headers: &mut dyn Headers, trusted: bool, config: &ProxyHeaders) {
+    let claims = headers.map().keys().filter(|name| is_claim(name.as_str(), trusted, config));
     // nearly always empty, and then without allocation
     let claims: Vec<HeaderName> = claims.cloned().collect();
     for name in &claims {
@@ -268,12 +302,16 @@ fn remove_claims(headers: &mut dyn Headers, trusted: bool) {
 }
 
 /// `name` is in lower case.
-fn is_claim(name: &str, trusted: bool) -> bool {
+fn is_claim(name: &str, trusted: bool, config: &ProxyHeaders) -> bool {
     let alike = |text: &str| {
         name.len() >= text.len()
             && name.bytes().zip(text.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
     };
+    let of_certificate = || alike("client-cert") || alike("x-client-cert-");
     let claim = match name.as_bytes().first() {
+        Some(b'c' | b'x') if of_certificate() => {
+            return !trusted || config.client_certificate || name.contains('_');
+        }
         Some(b'x') => {
             alike("x-forwarded-")
                 || (alike("x-real-ip") && name.len() == "x-real-ip".len())

@@ -13,6 +13,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 const ROOM: usize = 8;
 
 /// The name of a header that the gate writes.
+#[derive(Debug)]
 pub struct Name {
     /// As it is written on HTTP/1.
     written: &'static str,
@@ -25,6 +26,13 @@ pub static X_FORWARDED_PROTO: Name =
 pub static X_FORWARDED_HOST: Name =
     Name::new("X-Forwarded-Host", HeaderName::from_static("x-forwarded-host"));
 pub static FORWARDED: Name = Name::new("Forwarded", header::FORWARDED);
+pub static CLIENT_CERT: Name = Name::new("Client-Cert", HeaderName::from_static("client-cert"));
+pub static X_CLIENT_CERT_SUBJECT: Name =
+    Name::new("X-Client-Cert-Subject", HeaderName::from_static("x-client-cert-subject"));
+pub static X_CLIENT_CERT_SAN: Name =
+    Name::new("X-Client-Cert-San", HeaderName::from_static("x-client-cert-san"));
+pub static X_CLIENT_CERT_FINGERPRINT: Name =
+    Name::new("X-Client-Cert-Fingerprint", HeaderName::from_static("x-client-cert-fingerprint"));
 pub static REQUEST_ID: Name = Name::new("X-Request-Id", X_REQUEST_ID);
 
 impl Name {

@@ -57,6 +57,7 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
             headers: &head.headers,
             query: head.uri.query(),
             client: who.addr,
+            certificate: connection.certificate(),
         }),
         _ => None,
     };

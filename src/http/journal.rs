@@ -38,6 +38,7 @@ fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
         return;
     };
     let (info, head, forward) = (&request.info, session.req_header(), &ctx.forward);
+    let (tls, certificate) = (info.connection.tls.as_ref(), info.connection.certificate());
     log.write(&Entry {
         listener: &info.connection.listener.name,
         client: Some(info.client.ip()),
@@ -57,7 +58,11 @@ fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
         upstream_connect: forward.connect,
         upstream_response: forward.first_byte,
         request_id: Some(info.request_id.as_bytes()),
-        tls: info.connection.tls.as_ref().map(|t| t.version),
+        tls: tls.map(|tls| tls.version),
+        tls_cipher: tls.map(|tls| tls.cipher),
+        sni: tls.and_then(|tls| tls.sni.as_deref()),
+        client_cert_subject: certificate.map(|certificate| certificate.subject.as_str()),
+        client_cert_fingerprint: certificate.map(|certificate| certificate.fingerprint.as_str()),
         user_agent: text(&head.headers, header::USER_AGENT),
         referer: text(&head.headers, header::REFERER),
         error: why(ctx, error),
@@ -148,6 +153,7 @@ impl<'a> Seen<'a> {
         response_bytes: u64,
         started: Instant,
     ) -> Entry<'a> {
+        let (tls, certificate) = (refusal.connection.tls.as_ref(), refusal.connection.certificate());
         Entry {
             listener: &refusal.connection.listener.name,
             client: Some(refusal.connection.peer.ip()),
@@ -159,7 +165,11 @@ impl<'a> Seen<'a> {
             response_bytes,
             duration: started.elapsed(),
             request_id: Some(request_id.as_bytes()),
-            tls: refusal.connection.tls.as_ref().map(|t| t.version),
+            tls: tls.map(|tls| tls.version),
+            tls_cipher: tls.map(|tls| tls.cipher),
+            sni: tls.and_then(|tls| tls.sni.as_deref()),
+            client_cert_subject: certificate.map(|certificate| certificate.subject.as_str()),
+            client_cert_fingerprint: certificate.map(|certificate| certificate.fingerprint.as_str()),
             user_agent: self.user_agent.map(|v| clip(v, 255)),
             error: Some(refusal.reject.reason()),
             ..Entry::default()

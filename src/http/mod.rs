@@ -6,6 +6,7 @@
 //! `journal`.
 
 pub mod answer;
+mod client_certificate;
 mod connection;
 pub mod cookie;
 pub mod ctx;
@@ -35,6 +36,7 @@ mod sticky;
 mod verdict;
 mod watchdog;
 
+pub use client_certificate::ClientCertificate;
 pub use connection::{Connection, TlsFacts};
 pub use journal::Refuser;
 pub use proxy::Proxy;

@@ -42,6 +42,13 @@ pub struct Entry<'a> {
     pub request_id: Option<&'a [u8]>,
     /// `TLSv1.3`; none on plaintext.
     pub tls: Option<&'a str>,
+    /// IANA's name of the cipher suite.
+    pub tls_cipher: Option<&'a str>,
+    /// The name that the client asked for in the handshake.
+    pub sni: Option<&'a str>,
+    /// Of the certificate that the client has shown.
+    pub client_cert_subject: Option<&'a str>,
+    pub client_cert_fingerprint: Option<&'a str>,
     pub user_agent: Option<&'a [u8]>,
     pub referer: Option<&'a [u8]>,
     /// Why there was no proper answer, in a few words: `head deadline`, `no healthy server`.

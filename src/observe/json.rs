@@ -12,7 +12,7 @@
 //! | `attempts` | tries made on servers |
 //! | `request_bytes`, `response_bytes` | of the bodies |
 //! | `duration_ms`, `queue_ms`, `upstream_connect_ms`, `upstream_response_ms` | milliseconds with three decimals |
-//! | `request_id`, `tls`, `user_agent`, `referer`, `error` | text |
+//! | `request_id`, `tls`, `tls_cipher`, `sni`, `client_cert_subject`, `client_cert_fingerprint`, `user_agent`, `referer`, `error` | text |
 //!
 //! There is no `null`: what is unknown or did not happen is left out (`attempts` when it is 0).
 //! `time`, `listener`, `status`, `request_bytes`, `response_bytes` and `duration_ms` are always
@@ -41,7 +41,9 @@ pub fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime, entry: &
     millis(out, b",\"upstream_connect_ms\":", entry.upstream_connect);
     millis(out, b",\"upstream_response_ms\":", entry.upstream_response);
     plain(out, b",\"request_id\":\"", entry.request_id);
-    plain(out, b",\"tls\":\"", entry.tls.map(str::as_bytes));
+    if entry.tls.is_some() {
+        of_tls(out, entry);
+    }
     text(out, b",\"user_agent\":\"", entry.user_agent);
     text(out, b",\"referer\":\"", entry.referer);
     text(out, b",\"error\":\"", entry.error.map(str::as_bytes));
@@ -59,6 +61,15 @@ fn request(out: &mut Vec<u8>, entry: &Entry<'_>) {
     text(out, b",\"host\":\"", entry.host);
     text(out, b",\"path\":\"", entry.path);
     plain(out, b",\"protocol\":\"", entry.protocol.map(str::as_bytes));
+}
+
+/// What was agreed on in the handshake.
+fn of_tls(out: &mut Vec<u8>, entry: &Entry<'_>) {
+    plain(out, b",\"tls\":\"", entry.tls.map(str::as_bytes));
+    plain(out, b",\"tls_cipher\":\"", entry.tls_cipher.map(str::as_bytes));
+    text(out, b",\"sni\":\"", entry.sni.map(str::as_bytes));
+    text(out, b",\"client_cert_subject\":\"", entry.client_cert_subject.map(str::as_bytes));
+    plain(out, b",\"client_cert_fingerprint\":\"", entry.client_cert_fingerprint.map(str::as_bytes));
 }
 
 /// Who answered.
@@ -176,7 +187,9 @@ mod tests {
             r#""host":"example.com","path":"/api/x?y=1","protocol":"HTTP/2.0","status":200,"route":"api","#,
             r#""upstream":"api","server":"127.0.0.1:3001","attempts":2,"request_bytes":17,"response_bytes":5,"#,
             r#""duration_ms":12.345,"queue_ms":0.100,"upstream_connect_ms":0.250,"upstream_response_ms":11.000,"#,
-            r#""request_id":"0123456789abcdef","tls":"TLSv1.3","user_agent":"curl/8.5.0","#,
+            r#""request_id":"0123456789abcdef","tls":"TLSv1.3","tls_cipher":"TLS_AES_256_GCM_SHA384","#,
+            r#""sni":"example.com","client_cert_subject":"CN=\\\"one\\\"","client_cert_fingerprint":"0a1b","#,
+            r#""user_agent":"curl/8.5.0","#,
             r#""referer":"https://example.com/","error":"server reset"}"#,
             "\n"
         );

@@ -96,6 +96,7 @@ impl<'a> Checker<'a> {
             query: self.values(&route.query, text),
             cookies: self.values(&route.cookies, text),
             client: route.client.iter().map(|c| c.value.0).collect(),
+            certificate: self.certificate_match(who, route),
         }
     }
 
@@ -191,17 +192,58 @@ impl<'a> Checker<'a> {
     ) -> Vec<(N, ValueMatch)> {
         let mut out = Vec::new();
         for (name, value) in table.iter() {
-            let value = match value {
-                file::ValueMatch::Is(text) => Some(ValueMatch::Is(text.clone())),
-                file::ValueMatch::Prefix(text) => Some(ValueMatch::Prefix(text.clone())),
-                file::ValueMatch::Regex(regex) => self.pattern(regex, false).map(ValueMatch::Regex),
-                file::ValueMatch::Present(present) => Some(ValueMatch::Present(*present)),
-            };
+            let value = self.value(value);
             match (parse(&name.value), value) {
                 (Ok(name), Some(value)) => out.push((name, value)),
                 (Err(why), _) => self.error(Code::BadHeader, name.span, &why),
                 (Ok(_), None) => {}
             }
+        }
+        out
+    }
+
+    fn value(&mut self, value: &file::ValueMatch) -> Option<ValueMatch> {
+        match value {
+            file::ValueMatch::Is(text) => Some(ValueMatch::Is(text.clone())),
+            file::ValueMatch::Prefix(text) => Some(ValueMatch::Prefix(text.clone())),
+            file::ValueMatch::Regex(regex) => self.pattern(regex, false).map(ValueMatch::Regex),
+            file::ValueMatch::Present(present) => Some(ValueMatch::Present(*present)),
+        }
+    }
+
+    fn certificate_match(
+        &mut self,
+        who: &str,
+        route: &Located<Route>,
+    ) -> Vec<(plan::CertificatePart, ValueMatch)> {
+        use plan::CertificatePart::{Fingerprint, San, Subject, Verified};
+        let Some(wanted) = &route.client_certificate else { return Vec::new() };
+        let shown = |listener: &&Located<file::Listener>| {
+            let tls = listener.tls.as_ref();
+            tls.is_some_and(|tls| {
+                tls.client_auth.is_some()
+                    || tls.certificates.iter().any(|c| matches!(c.client_auth, Some(file::OrOff::On(_))))
+            })
+        };
+        if self.whole && !self.file.listeners.iter().any(|listener| shown(&listener)) {
+            let message =
+                format!("{who} looks at the certificates of clients, and no listener asks for them");
+            self.report
+                .warning(Code::NoEffect, wanted.span, message)
+                .help("add `client_auth: { ca: FILE }` to the `tls` of a listener");
+        }
+        let mut out = Vec::new();
+        out.extend(wanted.verified.map(|verified| (Verified, ValueMatch::Present(verified))));
+        let parts = [(Subject, &wanted.subject), (San, &wanted.san), (Fingerprint, &wanted.fingerprint)];
+        for (part, value) in parts {
+            let value = value.as_ref().and_then(|value| self.value(value));
+            out.extend(value.map(|value| (part, if part == Fingerprint { digits(value) } else { value })));
+        }
+        if out.is_empty() && self.whole {
+            let message = format!(
+                "client_certificate of {who} says nothing\nadd one of verified, subject, san, fingerprint"
+            );
+            self.error(Code::MissingKey, wanted.span, &message);
         }
         out
     }
@@ -363,6 +405,16 @@ impl<'a> Checker<'a> {
 }
 
 /// The name given, or what it matches, in nginx's signs: `= /exact`, `~ regex`.
+/// Fingerprints are compared by their digits, in lower case.
+fn digits(value: ValueMatch) -> ValueMatch {
+    let bare = |text: String| text.replace(':', "").to_ascii_lowercase();
+    match value {
+        ValueMatch::Is(text) => ValueMatch::Is(bare(text)),
+        ValueMatch::Prefix(text) => ValueMatch::Prefix(bare(text)),
+        value @ (ValueMatch::Regex(_) | ValueMatch::Present(_)) => value,
+    }
+}
+
 fn name_of(route: &Route) -> String {
     if let Some(name) = &route.name {
         return name.value.clone();

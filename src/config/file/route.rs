@@ -37,6 +37,8 @@ pub struct Route {
     pub cookies: Table<ValueMatch>,
     /// The client's address or network; behind `trusted_proxies`, the address they report.
     pub client: Vec<Located<Cidr>>,
+    /// The certificate that the client has shown to a listener with `client_auth`.
+    pub client_certificate: Option<Located<CertificateMatch>>,
 
     /// Action: pass the request to this group.
     pub upstream: Option<Located<String>>,
@@ -129,6 +131,21 @@ impl JsonSchema for ValueMatch {
             ]
         })
     }
+}
+
+/// What the certificate of a client must be; all that is given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CertificateMatch {
+    /// `true`: there is one; `false`: there is none.
+    pub verified: Option<bool>,
+    /// Its subject, as RFC 4514 writes it: `CN=client one,O=Example`.
+    pub subject: Option<ValueMatch>,
+    /// One of its alternative names, with its kind: `DNS:a.example`, `URI:spiffe://example/a`,
+    /// `email:a@example.com`, `IP:192.0.2.7`.
+    pub san: Option<ValueMatch>,
+    /// SHA-256 of the certificate, in hexadecimal digits, with or without colons.
+    pub fingerprint: Option<ValueMatch>,
 }
 
 /// Groups by weight: a list of `upstream` and `weight`, or a map with `key` and `groups`.

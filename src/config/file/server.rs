@@ -150,11 +150,15 @@ pub struct ProxyHeaders {
     pub forwarded: bool,
     /// `X-Request-Id`, on the request and on the response.
     pub request_id: bool,
+    /// `Client-Cert` (RFC 9440), `X-Client-Cert-Subject`, `X-Client-Cert-San` and `X-Client-Cert-Fingerprint`, for
+    /// a certificate that a listener with `client_auth` has believed; from all others they are removed. When off,
+    /// they are removed unless the client is a trusted proxy.
+    pub client_certificate: bool,
 }
 
 impl Default for ProxyHeaders {
     fn default() -> Self {
-        ProxyHeaders { x_forwarded: true, forwarded: true, request_id: true }
+        ProxyHeaders { x_forwarded: true, forwarded: true, request_id: true, client_certificate: true }
     }
 }
 

@@ -125,6 +125,14 @@ macro_rules! ciphers {
             pub fn suite(self) -> CipherSuite {
                 match self { $(Cipher::$variant => CipherSuite::$variant,)* }
             }
+
+            /// IANA's name; empty for a suite that is none of these.
+            pub fn name_of(suite: CipherSuite) -> &'static str {
+                match suite {
+                    $(CipherSuite::$variant => $iana,)*
+                    _ => "",
+                }
+            }
         }
 
         impl JsonSchema for Cipher {

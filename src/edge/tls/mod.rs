@@ -2,18 +2,19 @@
 //! Built by `place` when a listener is opened or changes.
 //!
 //! A connection begins with the whole ClientHello. The name in it leads to a policy of the plan (versions, client
-//! certificates), each of which is a configuration of rustls ([`Termination::answer`]); within the handshake
+//! certificates), each of which is a configuration of rustls (`answer`); within the handshake
 //! `certificates` is asked for the certificate to show. Both follow the names of [`plan::Tls`].
 
 mod certificates;
 mod policy;
 
+use crate::config::file::Cipher;
 use crate::config::plan;
 use crate::edge::transport::Transport;
-use crate::http::TlsFacts;
+use crate::http::{ClientCertificate, TlsFacts};
 use certificates::Certificates;
 use rustls::server::{Acceptor, ClientHello};
-use rustls::{ProtocolVersion, ServerConfig};
+use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -46,7 +47,8 @@ impl Termination {
         let certificates = Arc::new(Certificates::build(plan)?);
         let alpn: Vec<Vec<u8>> = [(h2, &b"h2"[..]), (h1, b"http/1.1")]
             .into_iter()
-            .filter_map(|(on, name)| on.then(|| name.to_vec()))
+            .filter(|(on, _)| *on)
+            .map(|(_, name)| name.to_vec())
             .collect();
         let config = |policy: &plan::TlsPolicy| {
             let mut config = policy::server_config(policy, &plan.ciphers, certificates.clone())?;
@@ -96,15 +98,26 @@ async fn handshake(tls: &Termination, tcp: TcpStream) -> std::io::Result<Accepte
     };
     let stream = start.into_stream(config).await?;
     let session = stream.get_ref().1;
-    let facts = TlsFacts {
+    let facts = facts(session, policy).map_err(std::io::Error::other)?;
+    let h2 = session.alpn_protocol() == Some(b"h2");
+    Ok(Accepted { io: Transport::Tls(Box::new(stream)), facts, h2 })
+}
+
+fn facts(session: &ServerConnection, policy: usize) -> Result<TlsFacts, String> {
+    let certificate = session.peer_certificates().and_then(|chain| chain.first());
+    let certificate = certificate.map(ClientCertificate::read).transpose()?;
+    // a full handshake has looked at this; a session that is resumed has not
+    if certificate.as_ref().is_some_and(ClientCertificate::has_expired) {
+        return Err("the session was opened with a certificate that has expired since".to_string());
+    }
+    Ok(TlsFacts {
         version: match session.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
             _ => "TLSv1.2",
         },
-        cipher: session.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or_default(),
+        cipher: session.negotiated_cipher_suite().map(|s| Cipher::name_of(s.suite())).unwrap_or_default(),
         sni: session.server_name().map(str::to_string),
         policy,
-    };
-    let h2 = session.alpn_protocol() == Some(b"h2");
-    Ok(Accepted { io: Transport::Tls(Box::new(stream)), facts, h2 })
+        certificate: certificate.map(Arc::new),
+    })
 }

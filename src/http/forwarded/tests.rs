@@ -256,7 +256,8 @@ fn what_a_trusted_proxy_says_is_continued() {
 
 #[test]
 fn what_is_off_is_removed_unless_a_trusted_proxy_sent_it() {
-    let off = ProxyHeaders { x_forwarded: false, forwarded: false, request_id: false };
+    let off =
+        ProxyHeaders { x_forwarded: false, forwarded: false, request_id: false, client_certificate: false };
     assert_eq!(
         sent(CLAIMS, &from("192.0.2.9", false), &off),
         pairs(&[("x-forwardedness", "kept"), ("x-other", "kept"), ("x-real-ip-2", "kept")])
@@ -265,6 +266,45 @@ fn what_is_off_is_removed_unless_a_trusted_proxy_sent_it() {
     assert_eq!(kept.iter().filter(|(n, _)| n.starts_with("x-forwarded-")).count(), 5);
     assert!(kept.contains(&("forwarded".into(), "for=203.0.113.7;proto=https".into())));
     assert!(kept.contains(&("x-request-id".into(), "theirs".into())));
+}
+
+const FORGED: &[(&str, &str)] = &[
+    ("client-cert", ":Zm9yZ2Vk:"),
+    ("client-cert-chain", ":Zm9yZ2Vk:"),
+    ("client_cert", ":Zm9yZ2Vk:"),
+    ("x-client-cert-subject", "CN=forged"),
+    ("x-client-cert-verified", "true"),
+    ("x_client_cert_subject", "CN=forged"),
+    ("client-certainty", "also gone"),
+    ("clients", "kept"),
+    ("x-client", "kept"),
+];
+
+#[test]
+fn what_is_said_of_certificates_is_what_was_verified_here() {
+    let off =
+        ProxyHeaders { x_forwarded: false, forwarded: false, request_id: false, client_certificate: false };
+    let on = ProxyHeaders { client_certificate: true, ..off };
+    let shown = ClientCertificate::made("CN=one", vec!["DNS:a".into(), "URI:b,c".into()]);
+    let peer = kept(Peer::new("192.0.2.9".parse().unwrap(), true).showing(Some(&shown)));
+    let rest = [("clients", "kept"), ("x-client", "kept")];
+    for trusted in [false, true] {
+        let facts = Facts { peer, ..from("192.0.2.9", trusted) };
+        let expected = [
+            ("client-cert", ":AQID:"),
+            ("clients", "kept"),
+            ("x-client", "kept"),
+            ("x-client-cert-fingerprint", "0a1b"),
+            ("x-client-cert-san", "DNS:a, URI:b\\,c"),
+            ("x-client-cert-subject", "CN=one"),
+        ];
+        assert_eq!(sent(FORGED, &facts, &on), pairs(&expected));
+        assert_eq!(sent(FORGED, &from("192.0.2.9", trusted), &on), pairs(&rest), "no certificate");
+    }
+    assert_eq!(sent(FORGED, &Facts { peer, ..from("192.0.2.9", false) }, &off), pairs(&rest));
+    let passed_on = sent(FORGED, &Facts { peer, ..from("192.0.2.9", true) }, &off);
+    assert!(passed_on.contains(&("x-client-cert-subject".into(), "CN=forged".into())), "{passed_on:?}");
+    assert!(passed_on.iter().all(|(name, _)| !name.contains('_')), "{passed_on:?}");
 }
 
 #[test]

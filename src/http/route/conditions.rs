@@ -2,8 +2,8 @@
 //! from which.
 
 use super::RouteQuery;
-use crate::config::plan::{ListenerId, Matcher, ValueMatch};
-use crate::http::{cookie, query};
+use crate::config::plan::{CertificatePart, ListenerId, Matcher, ValueMatch};
+use crate::http::{ClientCertificate, cookie, query};
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
@@ -16,20 +16,22 @@ pub(super) enum Condition<'a> {
     Header(&'a HeaderName, &'a ValueMatch),
     Cookie(&'a str, &'a ValueMatch),
     Query(&'a str, &'a ValueMatch),
+    Certificate(CertificatePart, &'a ValueMatch),
 }
 
 /// The conditions of a route, the cheapest first.
 pub(super) fn each(matcher: &Matcher) -> impl Iterator<Item = Condition<'_>> {
-    let Matcher { listeners, methods, client, headers, cookies, query, .. } = matcher;
+    let Matcher { listeners, methods, client, certificate, headers, cookies, query, .. } = matcher;
     let lists = [
         (!listeners.is_empty()).then_some(Condition::Listeners(listeners)),
         (!methods.is_empty()).then_some(Condition::Methods(methods)),
         (!client.is_empty()).then_some(Condition::Client(client)),
     ];
+    let certificate = certificate.iter().map(|(part, wanted)| Condition::Certificate(*part, wanted));
     let headers = headers.iter().map(|(name, wanted)| Condition::Header(name, wanted));
     let cookies = cookies.iter().map(|(name, wanted)| Condition::Cookie(name, wanted));
     let query = query.iter().map(|(name, wanted)| Condition::Query(name, wanted));
-    lists.into_iter().flatten().chain(headers).chain(cookies).chain(query)
+    lists.into_iter().flatten().chain(certificate).chain(headers).chain(cookies).chain(query)
 }
 
 impl Condition<'_> {
@@ -38,6 +40,9 @@ impl Condition<'_> {
             Condition::Listeners(listeners) => listeners.contains(&request.listener),
             Condition::Methods(methods) => method_holds(methods, request.method),
             Condition::Client(networks) => networks.iter().any(|net| net.contains(&request.client)),
+            Condition::Certificate(part, wanted) => {
+                value_holds(wanted, part_of(request.certificate, *part).map(str::as_bytes))
+            }
             Condition::Header(name, wanted) => {
                 value_holds(wanted, request.headers.get_all(*name).into_iter().map(|v| v.as_bytes()))
             }
@@ -47,6 +52,23 @@ impl Condition<'_> {
             }
         }
     }
+}
+
+/// What a certificate says of itself; nothing when there is none.
+pub(super) fn part_of(
+    certificate: Option<&ClientCertificate>,
+    part: CertificatePart,
+) -> impl Iterator<Item = &str> {
+    let (one, several) = match (certificate, part) {
+        (None, _) => (None, &[][..]),
+        (Some(_), CertificatePart::Verified) => (Some("verified"), &[][..]),
+        (Some(certificate), CertificatePart::Subject) => (Some(certificate.subject.as_str()), &[][..]),
+        (Some(certificate), CertificatePart::San) => (None, certificate.san.as_slice()),
+        (Some(certificate), CertificatePart::Fingerprint) => {
+            (Some(certificate.fingerprint.as_str()), &[][..])
+        }
+    };
+    one.into_iter().chain(several.iter().map(String::as_str))
 }
 
 /// How many conditions a route has, besides host and path.
@@ -96,6 +118,7 @@ pub(super) fn implied(wide: &Matcher, narrow: &Matcher) -> bool {
     covers(&wide.listeners, &narrow.listeners, |wide, narrow| wide.contains(narrow))
         && covers(&wide.methods, &narrow.methods, method_holds)
         && covers(&wide.client, &narrow.client, |wide, narrow| wide.iter().any(|net| net.contains(narrow)))
+        && values_implied(&wide.certificate, &narrow.certificate)
         && values_implied(&wide.headers, &narrow.headers)
         && values_implied(&wide.query, &narrow.query)
         && values_implied(&wide.cookies, &narrow.cookies)
@@ -136,6 +159,7 @@ pub(super) fn overlap(a: &Matcher, b: &Matcher) -> bool {
 /// Whether this client's address or anything it sends besides host, path and method matters.
 pub(super) fn selects(matcher: &Matcher) -> bool {
     !matcher.client.is_empty()
+        || !matcher.certificate.is_empty()
         || !matcher.headers.is_empty()
         || !matcher.query.is_empty()
         || !matcher.cookies.is_empty()
@@ -145,6 +169,7 @@ pub(super) fn selects(matcher: &Matcher) -> bool {
 pub(super) fn relaxed(matcher: &Matcher) -> Matcher {
     Matcher {
         client: Vec::new(),
+        certificate: Vec::new(),
         headers: Vec::new(),
         query: Vec::new(),
         cookies: Vec::new(),

@@ -141,6 +141,10 @@ fn held(condition: Condition<'_>, request: &RouteQuery<'_>, listeners: &[Arc<Lis
         }
         Condition::Methods(_) => request.method.to_string(),
         Condition::Client(_) => request.client.to_string(),
+        Condition::Certificate(part, _) => {
+            let all = conditions::part_of(request.certificate, part);
+            values(part.name(), all.map(String::from).collect())
+        }
         Condition::Header(name, _) => {
             let all = request.headers.get_all(name).into_iter();
             values(name.as_str(), all.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect())

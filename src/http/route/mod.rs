@@ -12,7 +12,7 @@
 //!    for `/api`, `/api/` and `/api/x`, never for `/apix`); then `regex`, in the order in which each
 //!    pattern first stands in the file; then `path: /` or no path at all. A `regex` must match the
 //!    whole path. (The root prefix comes last because nothing could be reached behind it.)
-//! 3. **Number of conditions.** Each header, query parameter and cookie counts one; `methods`,
+//! 3. **Number of conditions.** Each header, query parameter, cookie and part of a certificate counts one; `methods`,
 //!    `client` and `listeners` count one each, however many they list.
 //! 4. **The order in the file.**
 //!
@@ -30,6 +30,8 @@
 //!   parameters are compared decoded (`+` is a space), cookies as sent.
 //! - `client`: the address of the client is in one of the networks; an IPv4 address that came in as
 //!   IPv6 (`::ffff:192.0.2.1`) counts as IPv4.
+//! - `client_certificate`: the certificate that the client has shown and that was believed. Without one, `verified:
+//!   false` and `present: false` hold, and nothing else.
 //!
 //! The path is matched as [`super::path::normalise`] gives it, patterns included.
 //!
@@ -50,6 +52,7 @@ pub use explain::{Explained, Held, Lost, Why};
 pub use words::{Condition, conditions, host_words, path_words, precedence};
 
 use crate::config::plan::{ListenerId, Route};
+use crate::http::ClientCertificate;
 use index::{Hosts, Search, Take};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -68,6 +71,8 @@ pub struct RouteQuery<'a> {
     pub query: Option<&'a str>,
     /// The client, or whom a trusted proxy names as the client.
     pub client: IpAddr,
+    /// What the client has shown on its connection.
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 /// All routes of a configuration, indexed.

@@ -7,7 +7,7 @@ mod scan;
 
 use super::*;
 use crate::config::plan::{
-    Action, Matcher, PathMatch, Pattern, Respond, RouteTimeouts, UpstreamId, ValueMatch,
+    Action, CertificatePart, Matcher, PathMatch, Pattern, Respond, RouteTimeouts, UpstreamId, ValueMatch,
 };
 use crate::template::Template;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -73,6 +73,10 @@ impl Draft {
         self.0.listeners.push(ListenerId(id));
         self
     }
+    fn certificate(mut self, part: CertificatePart, value: ValueMatch) -> Self {
+        self.0.certificate.push((part, value));
+        self
+    }
     fn refuses(mut self) -> Self {
         self.1 = respond();
         self
@@ -102,6 +106,7 @@ struct Ask {
     headers: HeaderMap,
     query: Option<String>,
     client: IpAddr,
+    certificate: Option<ClientCertificate>,
     listener: usize,
 }
 
@@ -114,6 +119,7 @@ impl Ask {
             headers: HeaderMap::new(),
             query: None,
             client: IpAddr::from([192, 0, 2, 1]),
+            certificate: None,
             listener: 0,
         }
     }
@@ -138,6 +144,11 @@ impl Ask {
         self.client = client.parse().unwrap();
         self
     }
+    fn certificate(mut self, subject: &str, san: &[&str]) -> Self {
+        let san = san.iter().map(|name| (*name).to_string()).collect();
+        self.certificate = Some(ClientCertificate::made(subject, san));
+        self
+    }
     fn listener(mut self, id: usize) -> Self {
         self.listener = id;
         self
@@ -151,6 +162,7 @@ impl Ask {
             headers: &self.headers,
             query: self.query.as_deref(),
             client: self.client,
+            certificate: self.certificate.as_ref(),
         }
     }
     fn of(&self, router: &Router) -> Option<usize> {

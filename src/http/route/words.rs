@@ -34,6 +34,10 @@ pub(super) fn in_words(condition: conditions::Condition<'_>, listeners: &[Arc<Li
         }
         C::Methods(methods) => ("methods".to_string(), list(methods.iter().map(ToString::to_string))),
         C::Client(networks) => ("client".to_string(), list(networks.iter().map(ToString::to_string))),
+        C::Certificate(part, wanted) => {
+            let part = part.name();
+            (format!("client_certificate.{part}"), value(part, wanted))
+        }
         C::Header(name, wanted) => (format!("headers.{name}"), value(name.as_str(), wanted)),
         C::Cookie(name, wanted) => (format!("cookies.{name}"), value(name, wanted)),
         C::Query(name, wanted) => (format!("query.{name}"), value(name, wanted)),

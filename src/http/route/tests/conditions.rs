@@ -76,3 +76,30 @@ fn clients_and_listeners() {
     assert_eq!(Ask::path("/l").listener(2).of(&router), Some(1));
     assert_eq!(Ask::path("/l").of(&router), None);
 }
+
+#[test]
+fn certificates_of_clients() {
+    use CertificatePart::{Fingerprint, San, Subject, Verified};
+    let spiffe = ValueMatch::Prefix("URI:spiffe://example/".into());
+    let shown = || any().certificate(Verified, ValueMatch::Present(true));
+    let router = router(vec![
+        any(),
+        shown(),
+        shown().certificate(Subject, is("CN=one")),
+        shown().certificate(San, spiffe).certificate(San, is("DNS:a")),
+        prefix("/none").certificate(Verified, ValueMatch::Present(false)),
+        prefix("/none").certificate(San, ValueMatch::Present(false)),
+        prefix("/print").certificate(Fingerprint, is("0a1b")),
+    ]);
+    let with = |subject: &str, san: &[&str]| Ask::path("/").certificate(subject, san).of(&router);
+    assert_eq!(Ask::path("/").of(&router), Some(0));
+    assert_eq!(with("CN=two", &[]), Some(1));
+    assert_eq!(with("CN=one", &["DNS:a"]), Some(2));
+    assert_eq!(with("CN=one", &["DNS:a", "URI:spiffe://example/x"]), Some(3), "any of the names");
+    assert_eq!(with("CN=one,O=x", &[]), Some(1), "a part of the subject is not the subject");
+    assert_eq!(Ask::path("/none").of(&router), Some(4));
+    assert_eq!(Ask::path("/none").certificate("CN=one", &[]).of(&router), Some(5), "none has no names");
+    assert_eq!(Ask::path("/none").certificate("CN=one", &["DNS:a"]).of(&router), Some(2));
+    assert_eq!(Ask::path("/print").of(&router), Some(0));
+    assert_eq!(Ask::path("/print").certificate("CN=two", &[]).of(&router), Some(6));
+}
