@@ -80,6 +80,7 @@ impl Catalogue {
     pub fn standard() -> Self {
         let mut all = Catalogue { entries: Vec::new() };
         all.register::<super::headers::Headers>();
+        all.register::<super::hsts::Hsts>();
         all.register::<super::ip::Ip>();
         all
     }

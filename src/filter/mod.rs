@@ -11,6 +11,7 @@ mod catalogue;
 mod chain;
 mod exchange;
 pub mod headers;
+pub mod hsts;
 pub mod ip;
 
 pub use catalogue::{Catalogue, FilterPlan};
