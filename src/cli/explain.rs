@@ -5,7 +5,11 @@ use super::{ConfigFile, FAILED, Format, OK, USAGE, err, out};
 use crate::Gate;
 use crate::config::report::Code;
 use crate::explain::{Explainer, Question};
+use crate::http::ClientCertificate;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(override_usage = "weirgate explain METHOD URL [OPTIONS]\n       weirgate explain CODE")]
@@ -22,6 +26,9 @@ pub(super) struct Explain {
     /// The address of the client.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     client: IpAddr,
+    /// The certificate that the client has shown, as a PEM file.
+    #[arg(long, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
     /// The listener it comes in at; found by the URL without it.
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
@@ -90,5 +97,12 @@ fn question(arguments: Explain) -> Result<Question, String> {
         headers: arguments.headers.iter().map(split).collect::<Result<_, _>>()?,
         listener: arguments.listener,
         client: Some(arguments.client),
+        certificate: arguments.client_cert.as_deref().map(certificate).transpose()?,
     })
+}
+
+fn certificate(file: &Path) -> Result<ClientCertificate, String> {
+    let read = CertificateDer::from_pem_file(file).map_err(|e| e.to_string());
+    read.and_then(|der| ClientCertificate::read(&der))
+        .map_err(|why| format!("`{}` holds no certificate: {why}", file.display()))
 }

@@ -152,7 +152,10 @@ impl<'a> Explainer<'a> {
         let client = question.client.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
         let judged = edge::judge_head(&head.bytes, &listener.limits);
         let prospect = match (judged, head.parsed) {
-            (Ok(()), Some(parsed)) => explain(self.plan, &self.router, listener, &parsed, client),
+            (Ok(()), Some(parsed)) => {
+                let who = (client, question.certificate.as_ref());
+                explain(self.plan, &self.router, listener, &parsed, who)
+            }
             (Ok(()), None) => Prospect::refused(Reject::BadRequest("malformed request target"), client),
             (Err(reject), _) => Prospect::refused(reject, client),
         };

@@ -1,6 +1,7 @@
 //! A question becomes the head of a request, as a client would send it.
 
 use crate::config::plan::Listener;
+use crate::http::ClientCertificate;
 use http::Version;
 use pingora_http::RequestHeader;
 use std::net::IpAddr;
@@ -17,6 +18,8 @@ pub struct Question {
     pub listener: Option<String>,
     /// The address of the peer; 127.0.0.1 without it.
     pub client: Option<IpAddr>,
+    /// What it has shown, if it comes over TLS.
+    pub certificate: Option<ClientCertificate>,
 }
 
 /// The parts of a URL.

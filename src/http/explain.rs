@@ -1,6 +1,7 @@
 //! What would be done with a request, by the steps that the running gate takes, but without a
 //! connection. Called by `explain` (the command); nothing is sent.
 
+use super::ClientCertificate;
 use super::answer::{self, Reply};
 use super::connection::{Connection, TlsFacts};
 use super::refusal::Reject;
@@ -51,13 +52,14 @@ impl Prospect {
     }
 }
 
-/// The request with this head, which came from `peer` to `listener`.
+/// The request with this head, which came from `peer` to `listener`, on a connection on which that has shown a
+/// `certificate`.
 pub fn explain(
     plan: &Plan,
     router: &Router,
     listener: &Arc<Listener>,
     head: &RequestHeader,
-    peer: IpAddr,
+    (peer, certificate): (IpAddr, Option<&ClientCertificate>),
 ) -> Prospect {
     let https_here = listener.tls.is_some();
     let client = forwarded::resolve(peer, &head.headers, &plan.trusted_proxies, https_here);
@@ -87,7 +89,7 @@ pub fn explain(
         headers: &head.headers,
         query: head.uri.query(),
         client: client.addr,
-        certificate: None,
+        certificate: certificate.filter(|_| https_here),
     };
     prospect.routed = router.explain(&query, &plan.listeners);
     let route = prospect.routed.taken.and_then(|at| router.route(at));

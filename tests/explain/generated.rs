@@ -136,6 +136,7 @@ pub fn question(dice: &mut Dice) -> Question {
         headers,
         listener: Some(dice.one(&["web", "web", "second"]).to_string()),
         client: None,
+        certificate: None,
     }
 }
 
