@@ -280,6 +280,13 @@ fn certificates_choose_routes() {
         .replace("routes: [{ path: /, upstream: api }]", &format!("routes:{ROUTES}"));
     let gate = world.builder().start(&config.replace("upstreams: { api: { servers: [$api] } }", ""));
     let issue = |name: &str| world.clients.issue(&[name]);
+    std::fs::write(gate.dir().join("shown.crt"), issue("client one").0).unwrap();
+    let shown = gate.dir().join("shown.crt").display().to_string();
+    let question = ["explain", "GET", "https://a.example/", "--listener", "secure"];
+    let asked = gate.command(&[&question[..], &["--client-cert", &shown]].concat());
+    assert!(asked.stdout.contains("client_certificate.subject"), "{asked:?}");
+    let asked = gate.command(&question);
+    assert!(asked.stdout.contains("client_certificate.verified"), "{asked:?}");
     for (own, body) in [
         (Some(issue("client one")), "one"),
         (Some(issue("client two")), "named"),

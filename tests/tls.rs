@@ -341,3 +341,100 @@ fn check_warns_of_an_expired_certificate() {
     assert_eq!(checked.code, Some(0), "a warning only: {checked:?}");
     assert!(checked.text().contains("W005"), "{checked:?}");
 }
+
+/// What a client of OpenSSL sees of this name, with these further arguments.
+fn openssl(gate: &Gate, name: &str, arguments: &[&str]) -> String {
+    let address = gate.at("secure").to_string();
+    let mut command = std::process::Command::new("openssl");
+    command.args(["s_client", "-connect", &address, "-servername", name]).args(arguments);
+    let checked = Checked::of(command.stdin(std::process::Stdio::null()));
+    checked.text()
+}
+
+/// What the authority `ca.crt`, `ca.key` says of the certificate number 5.
+fn ocsp_response(dir: &std::path::Path, days: &str) {
+    let run = |arguments: &[&str]| {
+        let checked = Checked::of(std::process::Command::new("openssl").current_dir(dir).args(arguments));
+        assert_eq!(checked.code, Some(0), "{arguments:?}: {}", checked.text());
+    };
+    std::fs::write(dir.join("index.txt"), "V\t401231235959Z\t\t05\tunknown\t/CN=localhost\n").unwrap();
+    let signer = ["-index", "index.txt", "-rsigner", "ca.crt", "-rkey", "ca.key", "-CA", "ca.crt"];
+    let question = ["-issuer", "ca.crt", "-serial", "5", "-ndays", days, "-respout", "a.ocsp", "-noverify"];
+    run(&[&["ocsp"], &signer[..], &question[..]].concat());
+}
+
+#[test]
+fn what_the_authority_says_is_shown_with_the_certificate() {
+    if !harness::need_program("openssl") {
+        return;
+    }
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let numbered = |serial: u64| {
+        authority.issue_with(&["localhost"], |params| {
+            params.serial_number = Some(rcgen::SerialNumber::from(serial));
+        })
+    };
+    let (cert, key) = numbered(5);
+    let builder = Gate::with(&[&api]).file("a.crt", cert).file("a.key", key);
+    let builder = builder.file("ca.crt", authority.pem()).file("ca.key", authority.key_pem());
+    ocsp_response(builder.dir(), "7");
+    let config = SECURE.replace("key: $dir/a.key", "key: $dir/a.key, ocsp: $dir/a.ocsp");
+    let checked = builder.check(&config, &[]);
+    assert!(checked.code == Some(0) && !checked.text().contains("W013"), "{checked:?}");
+    // one of another certificate is left out
+    let (other, other_key) = numbered(6);
+    let builder = builder.file("b.crt", other).file("b.key", other_key);
+    let unfit = config.replace("a.crt", "b.crt").replace("a.key", "b.key");
+    let checked = builder.check(&unfit, &[]);
+    assert!(checked.code == Some(0) && checked.text().contains("about another certificate"), "{checked:?}");
+    let gate = builder.start(&config);
+    for version in ["-tls1_2", "-tls1_3"] {
+        let shown = openssl(&gate, "localhost", &["-status", version]);
+        assert!(
+            shown.contains("OCSP Response Status: successful") && shown.contains("Cert Status: good"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_warned_of() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let (cert, key) = authority.issue_with(&["localhost"], |params| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let two_days_and_a_half = std::time::Duration::from_secs(60 * 60 * 60);
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + two_days_and_a_half;
+    });
+    let checked = Gate::with(&[&api]).file("a.crt", cert).file("a.key", key).check(SECURE, &[]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(checked.text().contains("W005") && checked.text().contains("expires in 2 days"), "{checked:?}");
+}
+
+#[test]
+fn browsers_are_told_to_come_by_https() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let both = SECURE.replace(
+        "routes: [{ path: /,",
+        "  - { name: plain, address: $plain }
+routes: [{ path: /, filters: [{ hsts: { include_subdomains: true } }],",
+    );
+    let gate = with_certificate(&authority, &api, &["localhost"]).start(&both);
+    let told = authority.client("localhost").connect(gate.at("secure")).get("/");
+    let expected = "max-age=31536000; includeSubDomains";
+    assert_eq!(told.header("strict-transport-security").as_deref(), Some(expected));
+    let plain = harness::Client::connect(gate.at("plain")).get("/");
+    assert_eq!(plain.header("strict-transport-security"), None, "RFC 6797 §7.2");
+}
+
+#[test]
+fn status_tells_when_certificates_end() {
+    let (authority, api) = (Authority::new(), Backend::start("api"));
+    let builder = with_certificate(&authority, &api, &["localhost"]);
+    let gate = builder.start(&format!("server: {{ upgrade_sock: $dir/control.sock }}{SECURE}"));
+    let status = gate.command(&["status", "--format", "json"]);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).expect("JSON");
+    let certificate = &status["certificates"][0];
+    assert_eq!((&certificate["listener"], &certificate["names"][0]), (&"secure".into(), &"localhost".into()));
+    assert!(certificate["not_after"].as_str().is_some_and(|date| date.starts_with("4096-")), "{certificate}");
+    assert!(gate.command(&["status"]).stdout.contains("certificate of secure until 4096-"));
+}

@@ -92,6 +92,12 @@ pub(super) fn status(running: &Running) -> u8 {
         text("/reloads"),
         text("/refusals"),
     ));
+    let certificates = answer.get("certificates").and_then(Value::as_array);
+    for certificate in certificates.into_iter().flatten() {
+        let text = |key: &str| certificate.get(key).and_then(Value::as_str).unwrap_or_default();
+        let until = text("not_after").split('T').next().unwrap_or_default();
+        out(&format!("certificate of {} until {until}, {}\n", text("listener"), text("file")));
+    }
     if answer.get("last_refused").is_some_and(Value::is_object) {
         out(&format!(
             "\nthe last one that was refused, {} by {}:\n{}\n",

@@ -120,7 +120,7 @@ impl Place {
         let key = self.shape.rsplit('.').next().unwrap_or_default();
         let setting_of_filter = self.shape.starts_with("filters.*.*.") || self.shape.contains(".filters.*.");
         match key {
-            "filters" | "certificates" | "error_pages" | "groups" => true,
+            "filters" | "certificates" | "ciphers" | "keys" | "error_pages" | "groups" => true,
             "allow" | "deny" => false,
             // what lists mean to filters is theirs to know
             _ => setting_of_filter || self.shape == "filters.*",

@@ -182,7 +182,7 @@ impl Preparing<'_> {
             Difference::Ahead => now.era.clone(),
             Difference::Terms => Era::new(self.edge.0.workers),
         };
-        let next = Arc::new(now.next(plan, era)?);
+        let next = Arc::new(now.next(plan, era, &self.edge.0.tickets)?);
         Ok(Step::Change { place: place.clone(), next, difference })
     }
 
@@ -199,7 +199,13 @@ impl Preparing<'_> {
         };
         let doubles = opened.doubles().map_err(explain)?;
         let count = Count::new(self.edge.0.open.clone(), plan.limits.connections);
-        let listening = Listening::first(plan, opened.address, count, Era::new(self.edge.0.workers))?;
+        let listening = Listening::first(
+            plan,
+            opened.address,
+            count,
+            Era::new(self.edge.0.workers),
+            &self.edge.0.tickets,
+        )?;
         let place = Place::new(plan.address, listening, doubles, opened.shared);
         Ok(Step::Open { place: Arc::new(place), opened, follows })
     }

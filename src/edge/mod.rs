@@ -47,6 +47,7 @@ pub use place::Listening;
 pub use worker::{Share, Worker, serve};
 
 use crate::config::file::ListenerLimits;
+use crate::config::plan::TicketKey;
 use crate::edge::era::Era;
 use crate::edge::place::{Closing, Place};
 use crate::edge::worker::Order;
@@ -89,6 +90,7 @@ struct Inner {
     shares: Mutex<Vec<Share>>,
     ended: watch::Sender<bool>,
     places: Mutex<Places>,
+    tickets: Arc<tls::RandomSecrets>,
 }
 
 /// Locked by whoever changes or lists the listeners, never for a connection.
@@ -128,7 +130,15 @@ impl Edge {
             .unzip();
         let inherited = inherited.into_iter().map(|(address, fd)| (address, Socket::from(fd))).collect();
         let places = Mutex::new(Places { inherited, ..Places::default() });
-        Edge(Arc::new(Inner { open, workers, orders, shares: Mutex::new(shares), ended, places }))
+        Edge(Arc::new(Inner {
+            open,
+            workers,
+            orders,
+            shares: Mutex::new(shares),
+            ended,
+            places,
+            tickets: Arc::default(),
+        }))
     }
 
     /// What the workers need, one for each, in the order of their numbers. Empty when they have
@@ -158,6 +168,17 @@ impl Edge {
             all.extend(place.hand_out()?.into_iter().map(|socket| (address, socket)));
         }
         Ok(all)
+    }
+
+    /// The secrets of session tickets, and when they were made (seconds since 1970), for a process that is to open the
+    /// tickets of this one.
+    pub fn ticket_secrets(&self) -> Vec<(u64, TicketKey)> {
+        self.0.tickets.hand_out()
+    }
+
+    /// Opens the tickets of the process that these are from. To be called before the first connection.
+    pub fn inherit_tickets(&self, secrets: Vec<(u64, TicketKey)>) {
+        self.0.tickets.inherit(secrets);
     }
 
     /// The end: nothing more is accepted once those whom the kernel has let in are, requests in

@@ -7,7 +7,7 @@ use crate::edge::era::Era;
 use crate::edge::head::HeadLimits;
 use crate::edge::listener;
 use crate::edge::open::Count;
-use crate::edge::tls::Termination;
+use crate::edge::tls::{RandomSecrets, Termination};
 use crate::observe::Throttle;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -66,10 +66,11 @@ impl Listening {
         address: SocketAddr,
         count: Arc<Count>,
         era: Arc<Era>,
+        secrets: &Arc<RandomSecrets>,
     ) -> Result<Listening, String> {
         Ok(Listening {
             limits: head_limits(plan),
-            tls: termination(plan)?,
+            tls: termination(plan, secrets)?,
             plan: plan.clone(),
             address,
             count,
@@ -80,12 +81,17 @@ impl Listening {
     }
 
     /// The one that follows at the same address.
-    pub(super) fn next(&self, plan: &Arc<plan::Listener>, era: Arc<Era>) -> Result<Listening, String> {
+    pub(super) fn next(
+        &self,
+        plan: &Arc<plan::Listener>,
+        era: Arc<Era>,
+        secrets: &Arc<RandomSecrets>,
+    ) -> Result<Listening, String> {
         let same_tls = (&self.plan.tls, self.plan.h1, self.plan.h2) == (&plan.tls, plan.h1, plan.h2);
         Ok(Listening {
             limits: head_limits(plan),
             // the same one where nothing differs: sessions can be resumed
-            tls: if same_tls { self.tls.clone() } else { termination(plan)? },
+            tls: if same_tls { self.tls.clone() } else { termination(plan, secrets)? },
             plan: plan.clone(),
             address: self.address,
             count: self.count.clone(),
@@ -100,9 +106,12 @@ fn head_limits(plan: &plan::Listener) -> HeadLimits {
     HeadLimits::from(&plan.limits)
 }
 
-fn termination(plan: &plan::Listener) -> Result<Option<Arc<Termination>>, String> {
+fn termination(
+    plan: &plan::Listener,
+    secrets: &Arc<RandomSecrets>,
+) -> Result<Option<Arc<Termination>>, String> {
     let Some(tls) = &plan.tls else { return Ok(None) };
-    let built = Termination::build(tls, plan.h1, plan.h2);
+    let built = Termination::build(tls, (plan.h1, plan.h2), secrets);
     built.map(|built| Some(Arc::new(built))).map_err(|e| format!("listener `{}`: {e}", plan.name))
 }
 

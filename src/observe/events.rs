@@ -6,6 +6,7 @@ use crate::units::{Percent, Time};
 use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// So many changes of a reload are said one by one.
@@ -142,6 +143,11 @@ pub fn connections_full(throttle: &Throttle, listener: &str, limit: usize) {
 /// those who debug.
 pub fn handshake_failed(listener: &str, client: IpAddr, why: &dyn Display) {
     log::debug!(target: LISTENER, "listener {listener:?}: TLS handshake with {client}: {why}");
+}
+
+/// A certificate is to be renewed, and was not.
+pub fn certificate_expires(listener: &str, file: &Path, when: &str) {
+    log::warn!(target: LISTENER, "listener {listener:?}: the certificate in {file:?} {when}: renew it, and reload");
 }
 
 /// The access log's sink fails. Said when it begins.

@@ -7,8 +7,11 @@
 //! {"do":"reload"}   ->  {"ok":{"changes":["upstreams.api.balance: ..."]}}  or  {"error":"..."}
 //! ```
 
+use super::expiry;
 use super::reload::{Applied, Ask};
 use super::status::Status;
+use crate::config::plan::Plan;
+use arc_swap::ArcSwap;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -138,6 +141,7 @@ impl Control {
 pub struct Desk {
     pub asks: mpsc::Sender<Ask>,
     pub status: Arc<Status>,
+    pub current: Arc<ArcSwap<Plan>>,
 }
 
 impl Desk {
@@ -166,13 +170,13 @@ impl Desk {
 
     async fn answer(&self, wish: Wish) -> Answer {
         match wish {
-            Wish::Status => Answer::Ok(self.status.to_json()),
+            Wish::Status => Answer::Ok(self.told()),
             Wish::Configuration => Answer::Ok(self.status.loaded().comparable()),
             Wish::Reload => {
                 let ask = |answer| Ask::Reload { by: "weirgate reload".into(), answer: Some(answer) };
                 Answer::from(self.pass_on(ask).await.map(|Applied { changes, warnings }| {
                     let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
-                    json!({ "changes": changes, "warnings": warnings, "status": self.status.to_json() })
+                    json!({ "changes": changes, "warnings": warnings, "status": self.told() })
                 }))
             }
             Wish::Upgrade => {
@@ -180,6 +184,15 @@ impl Desk {
                 Answer::from(became.map(|pid| json!({ "pid": pid })))
             }
         }
+    }
+
+    /// What is known of this process.
+    fn told(&self) -> Value {
+        let mut status = self.status.to_json();
+        if let Some(status) = status.as_object_mut() {
+            status.insert("certificates".to_owned(), expiry::certificates(&self.current.load()));
+        }
+        status
     }
 
     /// To those who can do it, and waits for what they say.

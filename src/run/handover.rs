@@ -3,7 +3,10 @@
 //! no more than 253 descriptors at once (`SCM_MAX_FD`).
 
 use super::notify;
+use crate::config::plan::TicketKey;
 use crate::upstream::registry::ServerState;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use nix::cmsg_space;
 use nix::sys::socket::{
     self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, sockopt,
@@ -34,6 +37,8 @@ enum Packet {
     /// To the new process; the descriptors are with it, in this order.
     Sockets(Vec<SocketAddr>),
     Servers(Vec<ServerState>),
+    /// The secrets of session tickets, in base64, and when they were made.
+    Tickets(Vec<(u64, String)>),
     End,
     /// From the new process: it serves.
     Ready {
@@ -52,6 +57,8 @@ pub struct Line(OwnedFd);
 pub struct Goods {
     pub sockets: Vec<(SocketAddr, OwnedFd)>,
     pub servers: Vec<ServerState>,
+    /// The secrets of session tickets, and when they were made.
+    pub tickets: Vec<(u64, TicketKey)>,
 }
 
 impl Line {
@@ -99,6 +106,8 @@ impl Line {
         for batch in goods.servers.chunks(SERVERS) {
             self.send(&Packet::Servers(batch.to_vec()), &[])?;
         }
+        let encode = |(made, key): &(u64, TicketKey)| (*made, STANDARD.encode(key.secret()));
+        self.send(&Packet::Tickets(goods.tickets.iter().map(encode).collect()), &[])?;
         self.send(&Packet::End, &[])
     }
 
@@ -112,6 +121,11 @@ impl Line {
                     goods.sockets.extend(addresses.into_iter().zip(sockets));
                 }
                 Packet::Servers(servers) => goods.servers.extend(servers),
+                Packet::Tickets(tickets) => {
+                    let decode =
+                        |(made, key)| Some((made, TicketKey::new(&STANDARD.decode::<String>(key).ok()?)));
+                    goods.tickets.extend(tickets.into_iter().filter_map(decode));
+                }
                 Packet::End => return Ok(goods),
                 Packet::Sockets(_) | Packet::Ready { .. } | Packet::Failed(_) => return Err(unexpected()),
             }
@@ -134,7 +148,7 @@ impl Line {
         match self.receive()?.0 {
             Packet::Ready { pid } => Ok(Ok(pid)),
             Packet::Failed(why) => Ok(Err(why)),
-            Packet::Sockets(_) | Packet::Servers(_) | Packet::End => Err(unexpected()),
+            Packet::Sockets(_) | Packet::Servers(_) | Packet::Tickets(_) | Packet::End => Err(unexpected()),
         }
     }
 
@@ -190,7 +204,7 @@ impl Takeover {
         let goods = match &line {
             // at once: what is not read is lost, and with it what this process says, when it cannot serve
             Some(line) => line.take().map_err(cannot)?,
-            None => Goods { sockets: notify::sockets(), servers: Vec::new() },
+            None => Goods { sockets: notify::sockets(), ..Goods::default() },
         };
         Ok(Takeover(Arc::new(Start { line, goods: Mutex::new(goods) })))
     }
@@ -239,7 +253,7 @@ mod tests {
             .iter()
             .map(|l| (l.local_addr().unwrap(), OwnedFd::from(l.try_clone().unwrap())))
             .collect();
-        let goods = Goods { sockets, servers: Vec::new() };
+        let goods = Goods { sockets, tickets: vec![(7, TicketKey::new(&[7; 32]))], ..Goods::default() };
         let taking = std::thread::spawn(move || {
             let line = Line(theirs);
             let goods = line.take().unwrap();
@@ -250,6 +264,7 @@ mod tests {
         assert_eq!(ours.wait().unwrap(), Ok(std::process::id()));
         let taken = taking.join().unwrap();
         assert_eq!(taken.sockets.len(), 150);
+        assert_eq!(taken.tickets, [(7, TicketKey::new(&[7; 32]))]);
         for ((address, socket), listener) in taken.sockets.into_iter().zip(&listeners) {
             assert_eq!(address, listener.local_addr().unwrap());
             assert_eq!(TcpListener::from(socket).local_addr().unwrap(), address);

@@ -12,6 +12,7 @@
 mod background;
 pub mod control;
 mod doorplate;
+mod expiry;
 mod files;
 mod frozen;
 mod handover;

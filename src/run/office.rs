@@ -4,6 +4,7 @@
 use super::background::Background;
 use super::control::Desk;
 use super::doorplate::Doorplate;
+use super::expiry;
 use super::files::{self, Files};
 use super::handover::Takeover;
 use super::notify;
@@ -59,7 +60,8 @@ impl Office {
         notify::ready();
         let (watched, to_watch) = watch::channel(Arc::new(self.files));
         let (asks, asked) = self.asks;
-        let desk = Desk { asks: asks.clone(), status: self.status.clone() };
+        let current = self.running.current.clone();
+        let desk = Desk { asks: asks.clone(), status: self.status.clone(), current: current.clone() };
         let reloader = Reloader {
             ids: ListenerIds::of(&self.running.plan),
             source: self.source,
@@ -75,6 +77,7 @@ impl Office {
         tokio::join!(
             reloader.run(asked),
             files::watch(to_watch, asks),
+            expiry::watch(current),
             self.doorplate.answer(desk),
             notify::alive()
         );

@@ -117,6 +117,7 @@ impl Opened {
         let registry = Registry::new();
         registry.resume(goods.servers);
         let edge = Edge::with_inherited(workers(&plan.server), goods.sockets);
+        edge.inherit_tickets(goods.tickets);
         let listeners = edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
         let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
         let groups = Groups::build(&plan, &[], &registry)?;

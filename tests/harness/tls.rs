@@ -41,6 +41,11 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// The key that the others are signed with, as PEM.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// As `issue`, after the certificate's parameters have been adjusted.
     pub fn issue_with(
         &self,
@@ -52,7 +57,16 @@ impl Authority {
 
     /// As `issue`, for an RSA key of 2048 bits.
     pub fn issue_rsa(&self, names: &[&str]) -> (String, String) {
-        self.issue_for(&KeyPair::from_pem(include_str!("rsa.key")).expect("an RSA key"), names, |_| {})
+        self.issue_rsa_with(names, |_| {})
+    }
+
+    /// As `issue_rsa`, after the certificate's parameters have been adjusted.
+    pub fn issue_rsa_with(
+        &self,
+        names: &[&str],
+        adjust: impl FnOnce(&mut CertificateParams),
+    ) -> (String, String) {
+        self.issue_for(&KeyPair::from_pem(include_str!("rsa.key")).expect("an RSA key"), names, adjust)
     }
 
     fn issue_for(

@@ -1,6 +1,7 @@
 //! Checks of certificates and keys, those of listeners and those that are shown to servers: the files
 //! are read, parsed and held against each other, so that nothing is left to fail when they are used.
 
+use super::ocsp::{self, Statement};
 use super::{Checker, files};
 use crate::config::decode::Located;
 use crate::config::file::Certificate;
@@ -15,6 +16,22 @@ use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificat
 
 /// A file of certificates or with a key is no larger.
 const LARGEST: u64 = 16 << 20;
+/// An OCSP response is no larger.
+const LARGEST_RESPONSE: u64 = 1 << 20;
+const DAY: i64 = 24 * 60 * 60;
+/// Days before its end in which a certificate is warned about: those of Let's Encrypt, which live for 90, are renewed
+/// with 30 left.
+const SOON: i64 = 14;
+
+/// `today`, `tomorrow` or `in 5 days`, for a certificate that is to be renewed now.
+pub(crate) fn expires_soon(not_after: i64, now: i64) -> Option<String> {
+    match (not_after - now).div_euclid(DAY) {
+        ..0 | SOON.. => None,
+        0 => Some("today".to_string()),
+        1 => Some("tomorrow".to_string()),
+        days => Some(format!("in {days} days")),
+    }
+}
 
 impl Checker<'_> {
     /// Its policy is for the caller to fill in. `None` when it cannot be used; that was reported.
@@ -22,12 +39,16 @@ impl Checker<'_> {
         let (chain, key) = self.pair(&certificate.cert, &certificate.key)?;
         let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
         let names = self.names(certificate, &leaf);
+        let ocsp = certificate.ocsp.as_ref().and_then(|file| self.ocsp(file, &leaf));
+        let not_after = leaf.validity().not_after.timestamp();
         Some(plan::Certificate {
             cert_file: certificate.cert.value.clone(),
             names,
             key,
             chain: chain.clone(),
             policy: 0,
+            ocsp,
+            not_after,
         })
     }
 
@@ -64,6 +85,32 @@ impl Checker<'_> {
         Some((chain, PrivateKey(Arc::new(private))))
     }
 
+    /// The response to be shown with a certificate. One that is of no use to a client is left out, with a warning:
+    /// fetching it is the work of another program, whose failure is not to be that of the gate.
+    fn ocsp(&mut self, file: &Located<PathBuf>, leaf: &X509Certificate<'_>) -> Option<Arc<[u8]>> {
+        let response = match files::read(&file.value, LARGEST_RESPONSE) {
+            Ok(response) => response,
+            Err(why) => {
+                self.error(Code::BadFile, file.span, &why);
+                return None;
+            }
+        };
+        let now = x509_parser::time::ASN1Time::now();
+        let why = match ocsp::read(&response, leaf) {
+            Ok(statement) if !statement.good => "the certificate is revoked, or not known".to_string(),
+            Ok(Statement { next_update: Some(until), .. }) if until < now => {
+                format!("it was good until {until}")
+            }
+            Ok(_) => return Some(response.into()),
+            Err(why) => why.to_string(),
+        };
+        let message = format!("the OCSP response in `{}` is not shown: {why}", file.value.display());
+        self.report
+            .warning(Code::OcspUnfit, file.span, message)
+            .help("fetch it anew: openssl ocsp -issuer CHAIN -cert CERT -url URL -respout FILE");
+        None
+    }
+
     fn validity(&mut self, cert: &Located<PathBuf>, leaf: &X509Certificate<'_>) {
         let validity = leaf.validity();
         let file = cert.value.display();
@@ -72,6 +119,8 @@ impl Checker<'_> {
             format!("the certificate in `{file}` has expired on {}", validity.not_after)
         } else if validity.not_before > now {
             format!("the certificate in `{file}` is not valid before {}", validity.not_before)
+        } else if let Some(days) = expires_soon(validity.not_after.timestamp(), now.timestamp()) {
+            format!("the certificate in `{file}` expires {days}, on {}", validity.not_after)
         } else {
             return;
         };
@@ -187,5 +236,26 @@ fn belong_together(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'stati
     match rustls::sign::CertifiedKey::new(chain.to_vec(), signing).keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(()),
         Err(_) => Err("the key does not belong to the certificate".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_soon() {
+        let now = 1_800_000_000;
+        for (left, words) in [
+            (-1, None),
+            (0, Some("today")),
+            (DAY - 1, Some("today")),
+            (DAY, Some("tomorrow")),
+            (2 * DAY, Some("in 2 days")),
+            (14 * DAY - 1, Some("in 13 days")),
+            (14 * DAY, None),
+        ] {
+            assert_eq!(expires_soon(now + left, now).as_deref(), words, "{left}");
+        }
     }
 }

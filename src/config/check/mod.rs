@@ -9,6 +9,7 @@ mod filters;
 mod health;
 mod listeners;
 mod no_effect;
+mod ocsp;
 mod passive;
 mod placement;
 mod process;
@@ -18,6 +19,7 @@ mod tls;
 mod upstream_tls;
 mod upstreams;
 
+pub(crate) use certificate::expires_soon;
 pub use files::FileDigests;
 pub(crate) use listeners::overlap;
 

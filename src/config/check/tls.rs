@@ -5,18 +5,26 @@ use super::certificate::{fit, read_chain};
 use super::files;
 use crate::config::decode::Located;
 use crate::config::file::{self, Certificate, ClientAuthMode, OrOff, Tls, TlsVersion};
-use crate::config::plan::{self, ClientAuth, TlsPolicy};
+use crate::config::plan::{self, ClientAuth, TicketKey, TlsPolicy, TlsSettings};
 use crate::config::report::{Code, Span};
 use crate::config::words::HostPattern;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 /// A file of revoked certificates is no larger.
 const LARGEST: u64 = 64 << 20;
+/// A file of keys for tickets is no larger.
+const LARGEST_KEYS: u64 = 1 << 20;
+const SHORTEST_KEY: usize = 32;
+/// RFC 8446 §4.6.1.
+const LONGEST_TICKET: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Checker<'_> {
     /// `None` when a certificate cannot be used; that was reported.
@@ -44,7 +52,10 @@ impl Checker<'_> {
             .collect();
         let certificates = all.into_iter().collect::<Option<Vec<_>>>()?;
         self.one_policy_for_a_name(&tls.certificates, &certificates);
-        Some(plan::Tls::new(certificates, tls.ciphers.clone(), tls.unknown_names))
+        let tickets = self.tickets(who, tls)?;
+        let settings =
+            TlsSettings { ciphers: tls.ciphers.clone(), unknown_names: tls.unknown_names, tickets };
+        Some(plan::Tls::new(certificates, settings))
     }
 
     /// That of the listener, with what the certificate says otherwise.
@@ -95,6 +106,28 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+
+    /// `None` when its files cannot be used; that was reported.
+    #[expect(clippy::option_option, reason = "there may rightly be none")]
+    fn tickets(&mut self, who: &str, tls: &Located<Tls>) -> Option<Option<plan::Tickets>> {
+        let OrOff::On(tickets) = &tls.tickets else { return Some(None) };
+        let lifetime = tickets.lifetime.0;
+        if lifetime.as_secs() == 0 || lifetime > LONGEST_TICKET || lifetime.subsec_nanos() != 0 {
+            let message = format!(
+                "tickets.lifetime of {who} is {}\nuse whole seconds, from 1s to 7d (RFC 8446 §4.6.1), or `tickets: off`",
+                tickets.lifetime
+            );
+            self.error(Code::InvalidValue, tls.span, &message);
+        }
+        let mut keys = Vec::new();
+        for file in &tickets.keys.0 {
+            match read_ticket_keys(&file.value) {
+                Ok(read) => keys.extend(read),
+                Err(why) => self.error(Code::BadFile, file.span, &why),
+            }
+        }
+        (tickets.keys.0.is_empty() || !keys.is_empty()).then_some(Some(plan::Tickets { keys, lifetime }))
     }
 
     /// `None` when its files cannot be used; that was reported.
@@ -149,6 +182,33 @@ impl Checker<'_> {
                 );
             }
         }
+    }
+}
+
+/// The secrets of a file, at least one: 48 or 80 bytes as nginx has them, or lines of base64 as HAProxy does.
+fn read_ticket_keys(path: &Path) -> Result<Vec<TicketKey>, String> {
+    let content = files::read(path, LARGEST_KEYS)?;
+    let cannot = |why: &str| {
+        format!(
+            "`{}` holds no keys for session tickets: {why}\nmake one with: openssl rand 80 > FILE, readable by the gate only",
+            path.display()
+        )
+    };
+    match std::str::from_utf8(&content) {
+        Ok(text) if text.is_ascii() => {
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            let decoded: Option<Vec<Vec<u8>>> = lines.map(|line| STANDARD.decode(line).ok()).collect();
+            let decoded = decoded.ok_or_else(|| cannot("it is text and not base64"))?;
+            if decoded.is_empty() {
+                return Err(cannot("it is empty"));
+            }
+            if decoded.iter().any(|key| key.len() < SHORTEST_KEY) {
+                return Err(cannot("a line has less than 32 bytes"));
+            }
+            Ok(decoded.iter().map(|key| TicketKey::new(key)).collect())
+        }
+        _ if matches!(content.len(), 48 | 80) => Ok(vec![TicketKey::new(&content)]),
+        _ => Err(cannot(&format!("it has {} bytes, not 48 or 80", content.len()))),
     }
 }
 

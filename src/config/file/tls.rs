@@ -2,6 +2,7 @@
 
 use crate::config::decode::Located;
 use crate::config::file::{Later, OneOrMany, OrOff};
+use crate::units::Time;
 use rustls::CipherSuite;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,12 +19,14 @@ pub struct Tls {
     /// The newest TLS version spoken.
     pub max_version: TlsVersion,
     /// The cipher suites, the preferred ones first, by their IANA or OpenSSL names. A version of which none is
-    /// named keeps all of its own. Without it all that are known here, as the client prefers.
+    /// named keeps all of its own. Without it all that are known here, AES-128-GCM first.
     pub ciphers: Vec<Cipher>,
     /// Clients are asked for a certificate.
     pub client_auth: Option<Located<ClientAuth>>,
     /// What is done with clients that ask for a name which no certificate serves, or for none.
     pub unknown_names: UnknownNames,
+    /// Session tickets, by which clients resume sessions; `off`: there are none.
+    pub tickets: OrOff<Tickets>,
 
     #[schemars(skip)]
     #[serde(skip_serializing)]
@@ -39,6 +42,7 @@ impl Default for Tls {
             ciphers: Vec::new(),
             client_auth: None,
             unknown_names: UnknownNames::Default,
+            tickets: OrOff::On(Tickets::default()),
             passthrough: Later,
         }
     }
@@ -61,6 +65,9 @@ pub struct Certificate {
     /// The newest TLS version spoken for these names; that of the listener without it.
     #[serde(default)]
     pub max_version: Option<TlsVersion>,
+    /// What the authority says of the certificate (an OCSP response, DER), to be shown with it.
+    #[serde(default)]
+    pub ocsp: Option<Located<PathBuf>>,
     /// Clients that ask for these names are asked for a certificate, or are not (`off`); as on the listener
     /// without it.
     #[serde(default)]
@@ -83,6 +90,24 @@ pub enum UnknownNames {
     Default,
     /// The handshake is refused (alert `unrecognized_name`).
     Refuse,
+}
+
+/// Session tickets.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tickets {
+    /// Files with secrets, the same for all replicas: the first of all makes tickets, each opens those it has made. A
+    /// file is 48 or 80 random bytes, or lines of base64 with at least 32 bytes each. Without files, random
+    /// secrets of the process, a new one every 12 hours.
+    pub keys: OneOrMany<Located<PathBuf>>,
+    /// How long a ticket is good for, at most 7 days.
+    pub lifetime: Time,
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Tickets { keys: OneOrMany::default(), lifetime: Time::secs(12 * 60 * 60) }
+    }
 }
 
 /// Which certificates clients have to show.

@@ -1,16 +1,16 @@
 //! TLS of a listener, resolved: its files are read, and each name has the certificates and the policy that are
 //! for it. `edge` opens connections by it, `http` holds the host of each request against it.
 
-use crate::config::file::{Cipher, TlsVersion, UnknownNames};
+use crate::config::file::{self, Cipher, TlsVersion, UnknownNames};
 use crate::config::words::HostPattern;
 use ahash::AHashMap;
 use rustls::RootCertStore;
-use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// TLS termination. Made by [`Tls::new`].
 #[derive(Debug, Clone)]
@@ -19,10 +19,62 @@ pub struct Tls {
     pub certificates: Vec<Certificate>,
     /// The terms on which connections are opened, each once. The first is that of unknown names.
     pub policies: Vec<TlsPolicy>,
+    pub settings: TlsSettings,
+    names: Names,
+}
+
+/// What is the same for all names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TlsSettings {
     /// The preferred ones first; empty: all.
     pub ciphers: Vec<Cipher>,
     pub unknown_names: UnknownNames,
-    names: Names,
+    /// `None`: no session is resumed.
+    pub tickets: Option<Tickets>,
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        let tickets = Tickets { keys: Vec::new(), lifetime: file::Tickets::default().lifetime.0 };
+        TlsSettings { ciphers: Vec::new(), unknown_names: UnknownNames::Default, tickets: Some(tickets) }
+    }
+}
+
+/// What lets clients resume sessions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tickets {
+    /// The first makes tickets, all open them. Empty: random ones of the process.
+    pub keys: Vec<TicketKey>,
+    /// Whole seconds.
+    pub lifetime: Duration,
+}
+
+/// A secret that the keys of tickets are derived from.
+#[derive(Clone, PartialEq)]
+pub struct TicketKey(Arc<[u8]>);
+
+impl TicketKey {
+    /// `secret` holds 32 random bytes at least.
+    pub fn new(secret: &[u8]) -> TicketKey {
+        TicketKey(secret.into())
+    }
+
+    /// `None` when the system has no randomness.
+    pub fn random() -> Option<TicketKey> {
+        let mut secret = [0; 32];
+        aws_lc_rs::rand::fill(&mut secret).ok()?;
+        Some(TicketKey::new(&secret))
+    }
+
+    pub fn secret(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for TicketKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TicketKey")
+    }
 }
 
 /// The terms on which a connection is opened, by the name that the client asks for.
@@ -65,7 +117,7 @@ impl ClientAuth {
         for authority in &self.ca {
             roots.add(authority.clone()).map_err(|e| e.to_string())?;
         }
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .with_crls(self.crl.iter().cloned())
             .enforce_revocation_expiration();
@@ -88,6 +140,10 @@ pub struct Certificate {
     pub names: Vec<HostPattern>,
     /// The index of its policy in [`Tls::policies`].
     pub policy: usize,
+    /// Shown with it: an OCSP response (DER).
+    pub ocsp: Option<Arc<[u8]>>,
+    /// Its last second, since 1970.
+    pub not_after: i64,
 }
 
 impl std::fmt::Debug for Certificate {
@@ -109,19 +165,14 @@ impl PartialEq for PrivateKey {
 impl PartialEq for Tls {
     fn eq(&self, other: &Self) -> bool {
         // the names follow from the certificates
-        let Tls { certificates, policies, ciphers, unknown_names, names: _ } = self;
-        (certificates, policies, ciphers, unknown_names)
-            == (&other.certificates, &other.policies, &other.ciphers, &other.unknown_names)
+        let Tls { certificates, policies, settings, names: _ } = self;
+        (certificates, policies, settings) == (&other.certificates, &other.policies, &other.settings)
     }
 }
 
 impl Tls {
     /// `certificates` in the order of the file, each with the policy for its names.
-    pub fn new(
-        certificates: Vec<(Certificate, TlsPolicy)>,
-        ciphers: Vec<Cipher>,
-        unknown_names: UnknownNames,
-    ) -> Tls {
+    pub fn new(certificates: Vec<(Certificate, TlsPolicy)>, settings: TlsSettings) -> Tls {
         let mut policies: Vec<TlsPolicy> = Vec::new();
         let mut all = Vec::with_capacity(certificates.len());
         for (certificate, policy) in certificates {
@@ -133,7 +184,7 @@ impl Tls {
             all.push(Certificate { policy: index, ..certificate });
         }
         let names = Names::new(&all);
-        Tls { certificates: all, policies, ciphers, unknown_names, names }
+        Tls { certificates: all, policies, settings, names }
     }
 
     /// The certificates for this name (lower case), as indexes, in the order of the file: those for exactly this
@@ -146,7 +197,7 @@ impl Tls {
     pub fn policy(&self, name: Option<&str>) -> Option<usize> {
         match name.and_then(|name| self.serving(name).first()) {
             Some(certificate) => self.certificates.get(*certificate).map(|certificate| certificate.policy),
-            None => match self.unknown_names {
+            None => match self.settings.unknown_names {
                 UnknownNames::Default => Some(0),
                 UnknownNames::Refuse => None,
             },
@@ -156,12 +207,13 @@ impl Tls {
     /// Whether requests for some name would be on other terms than those for another, so that a connection for the
     /// one is not for the other.
     pub fn tells_names_apart(&self) -> bool {
-        self.policies.len() > 1 || self.unknown_names == UnknownNames::Refuse
+        self.policies.len() > 1 || self.settings.unknown_names == UnknownNames::Refuse
     }
 
     /// Whether connections that were opened by `self` may go on where `new` is at work: no name has other terms.
     pub fn same_terms(&self, new: &Tls) -> bool {
-        let terms = |tls: &Tls| (tls.policies.clone(), tls.ciphers.clone(), tls.unknown_names);
+        let terms =
+            |tls: &Tls| (tls.policies.clone(), tls.settings.ciphers.clone(), tls.settings.unknown_names);
         let names = |tls: &Tls| -> Vec<_> {
             tls.certificates
                 .iter()
@@ -213,6 +265,8 @@ mod tests {
             key: PrivateKey(Arc::new(PrivateKeyDer::Pkcs8(Vec::new().into()))),
             names: names.iter().map(|name| name.parse().unwrap()).collect(),
             policy: 0,
+            ocsp: None,
+            not_after: 0,
         }
     }
 
@@ -227,7 +281,7 @@ mod tests {
             (certificate(&["*.b.example", "both.example"]), TlsPolicy::default()),
             (certificate(&["c.b.example"]), strict()),
         ];
-        let tls = Tls::new(certificates.clone(), Vec::new(), UnknownNames::Default);
+        let tls = Tls::new(certificates.clone(), TlsSettings::default());
         assert_eq!(tls.policies, [TlsPolicy::default(), strict()]);
         for (name, serving, policy) in [
             ("a.example", &[0][..], 0),
@@ -241,7 +295,8 @@ mod tests {
             assert_eq!((tls.serving(name), tls.policy(Some(name))), (serving, Some(policy)), "{name}");
         }
         assert_eq!(tls.policy(None), Some(0));
-        let refusing = Tls::new(certificates, Vec::new(), UnknownNames::Refuse);
+        let refuse = TlsSettings { unknown_names: UnknownNames::Refuse, ..TlsSettings::default() };
+        let refusing = Tls::new(certificates, refuse);
         assert_eq!((refusing.policy(None), refusing.policy(Some("other"))), (None, None));
         assert_eq!(refusing.policy(Some("c.b.example")), Some(1));
     }
@@ -249,7 +304,7 @@ mod tests {
     #[test]
     fn connections_go_on_while_no_name_has_other_terms() {
         let tls = |certificates: &[(Certificate, TlsPolicy)]| {
-            Tls::new(certificates.to_vec(), Vec::new(), UnknownNames::Default)
+            Tls::new(certificates.to_vec(), TlsSettings::default())
         };
         let (a, b) = (certificate(&["a.example"]), certificate(&["b.example"]));
         let easy = TlsPolicy::default;

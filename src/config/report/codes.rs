@@ -213,8 +213,8 @@ codes! {
     UnusedFilters "W004" "a filter chain is not used",
         cause "No route, listener or chain uses it.",
         mend "Use it or remove it.";
-    CertificateDates "W005" "a certificate is expired or not valid yet",
-        cause "Clients will refuse the connection.",
+    CertificateDates "W005" "a certificate is expired, about to expire or not valid yet",
+        cause "Clients refuse the connection, or will within 14 days; or a list of revoked certificates is out of date.",
         mend "Renew the certificate, or correct the clock.";
     UnreachedListener "W006" "a listener has no route",
         cause "Every route names other listeners, so that each request here is answered 404.",
@@ -237,6 +237,9 @@ codes! {
     AllDraining "W012" "all servers of an upstream drain",
         cause "A draining server gets no new sessions, so that only clients which are with one already are served.",
         mend "Take drain: true from one of the servers, or add another.";
+    OcspUnfit "W013" "an OCSP response is not shown",
+        cause "It is out of date, about another certificate, or says that the certificate is revoked.",
+        mend "Fetch it anew, before it ends, and reload; the gate does without it until then.";
 }
 
 impl Code {

@@ -1,6 +1,6 @@
 use super::setup::{Client, Gate, PATIENCE, listener, millis};
 use crate::config::file::{ListenerLimits, UnknownNames};
-use crate::config::plan::{self, PrivateKey, TlsPolicy};
+use crate::config::plan::{self, PrivateKey, TlsPolicy, TlsSettings};
 use crate::edge::tls::Termination;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -18,11 +18,13 @@ pub fn certificate(names: &[&str]) -> plan::Certificate {
         key: PrivateKey(Arc::new(made.signing_key.into())),
         names: names.iter().map(|name| name.parse().unwrap()).collect(),
         policy: 0,
+        ocsp: None,
+        not_after: 0,
     }
 }
 
 fn terms(certificates: Vec<(plan::Certificate, TlsPolicy)>, unknown_names: UnknownNames) -> Arc<plan::Tls> {
-    Arc::new(plan::Tls::new(certificates, Vec::new(), unknown_names))
+    Arc::new(plan::Tls::new(certificates, TlsSettings { unknown_names, ..TlsSettings::default() }))
 }
 
 pub fn termination(certificates: Vec<plan::Certificate>) -> Arc<plan::Tls> {
@@ -159,6 +161,6 @@ async fn heads_are_refused_over_tls_too_and_shutdown_says_goodbye() {
 fn a_key_of_another_certificate_is_refused() {
     let mut wrong = certificate(&["one.example"]);
     wrong.key = certificate(&["one.example"]).key;
-    let error = Termination::build(&termination(vec![wrong]), true, true).err().unwrap();
+    let error = Termination::build(&termination(vec![wrong]), (true, true), &Arc::default()).err().unwrap();
     assert!(error.starts_with("one.example.crt: "), "{error}");
 }

@@ -41,12 +41,13 @@ impl Certificates {
 fn certified(certificate: &plan::Certificate) -> Result<Arc<CertifiedKey>, String> {
     let explain = |e: rustls::Error| format!("{}: {e}", certificate.cert_file.display());
     let key = aws_lc_rs::sign::any_supported_type(&certificate.key.0).map_err(explain)?;
-    let certified = CertifiedKey::new(certificate.chain.clone(), key);
+    let mut certified = CertifiedKey::new(certificate.chain.clone(), key);
     match certified.keys_match() {
         // Unknown: the key type does not tell its public half
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
         Err(e) => return Err(explain(e)),
     }
+    certified.ocsp = certificate.ocsp.as_deref().map(<[u8]>::to_vec);
     Ok(Arc::new(certified))
 }
 

@@ -7,6 +7,9 @@
 
 mod certificates;
 mod policy;
+mod tickets;
+
+pub use tickets::RandomSecrets;
 
 use crate::config::file::Cipher;
 use crate::config::plan;
@@ -39,11 +42,15 @@ enum Answer {
 }
 
 impl Termination {
-    /// For a listener that speaks HTTP/1.1 (`h1`), HTTP/2 (`h2`) or both.
+    /// For a listener that speaks HTTP/1.1 (`h1`), HTTP/2 (`h2`) or both. `secrets` are those of the process.
     ///
     /// # Errors
     /// A certificate, key or list of authorities that cannot be used, with its file.
-    pub fn build(plan: &Arc<plan::Tls>, h1: bool, h2: bool) -> Result<Termination, String> {
+    pub fn build(
+        plan: &Arc<plan::Tls>,
+        (h1, h2): (bool, bool),
+        secrets: &Arc<RandomSecrets>,
+    ) -> Result<Termination, String> {
         let certificates = Arc::new(Certificates::build(plan)?);
         let alpn: Vec<Vec<u8>> = [(h2, &b"h2"[..]), (h1, b"http/1.1")]
             .into_iter()
@@ -51,7 +58,7 @@ impl Termination {
             .map(|(_, name)| name.to_vec())
             .collect();
         let config = |policy: &plan::TlsPolicy| {
-            let mut config = policy::server_config(policy, &plan.ciphers, certificates.clone())?;
+            let mut config = policy::server_config(policy, &plan.settings, certificates.clone(), secrets)?;
             config.alpn_protocols.clone_from(&alpn);
             Ok(Arc::new(config))
         };

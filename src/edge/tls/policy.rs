@@ -2,9 +2,11 @@
 //! resumption.
 
 use crate::config::file::{Cipher, TlsVersion};
-use crate::config::plan::TlsPolicy;
+use crate::config::plan::{TlsPolicy, TlsSettings};
 use crate::edge::tls::certificates::Certificates;
+use crate::edge::tls::tickets::{RandomSecrets, Tickets};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use std::sync::Arc;
@@ -12,10 +14,11 @@ use std::sync::Arc;
 /// No early data (0-RTT) is taken, as it can be replayed: rustls takes none unless told to.
 pub fn server_config(
     policy: &TlsPolicy,
-    ciphers: &[Cipher],
+    settings: &TlsSettings,
     certificates: Arc<Certificates>,
+    secrets: &Arc<RandomSecrets>,
 ) -> Result<ServerConfig, String> {
-    let builder = ServerConfig::builder_with_provider(Arc::new(provider(ciphers)))
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider(&settings.ciphers)))
         .with_protocol_versions(&versions(policy))
         .map_err(|e| e.to_string())?;
     let builder = match &policy.client_auth {
@@ -23,11 +26,14 @@ pub fn server_config(
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(certificates);
-    // whoever names ciphers means an order; else the client knows best what it is fast at
-    config.ignore_client_order = !ciphers.is_empty();
-    // stateless resumption: no memory per client, and it works whichever worker it comes back to. Of this policy
-    // alone, or a session of another would come in without a certificate
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|e| e.to_string())?;
+    config.ignore_client_order = true;
+    match &settings.tickets {
+        Some(tickets) => config.ticketer = Tickets::build(policy, &tickets.keys, tickets.lifetime, secrets)?,
+        None => {
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
+    }
     Ok(config)
 }
 
@@ -49,11 +55,19 @@ fn provider(ciphers: &[Cipher]) -> CryptoProvider {
             known.cipher_suites.iter().filter(of_it).find(|suite| suite.suite() == cipher.suite())
         });
         let named: Vec<_> = named.copied().collect();
-        match named.is_empty() {
-            true => known.cipher_suites.iter().filter(of_it).copied().collect(),
-            false => named,
+        if !named.is_empty() {
+            return named;
         }
+        let mut all: Vec<_> = known.cipher_suites.iter().filter(of_it).copied().collect();
+        all.sort_by_key(|suite| preference(suite.suite().as_str().unwrap_or_default()));
+        all
     };
     let cipher_suites = [of_version(&TLS13), of_version(&TLS12)].concat();
     CryptoProvider { cipher_suites, ..known }
+}
+
+/// As Mozilla has it for servers: AES with 128 bits is as safe as the rest of the connection and the cheapest;
+/// ChaCha20 is for clients that have no AES.
+fn preference(suite: &str) -> usize {
+    ["AES_128_GCM", "AES_256_GCM"].iter().position(|name| suite.contains(name)).unwrap_or(2)
 }

@@ -1,0 +1,64 @@
+//! Certificates that end: said once a day while one is about to, and told in `status`. At the start and at a reload the
+//! check says it. Begun by `office`.
+
+use crate::config::check::expires_soon;
+use crate::config::plan::Plan;
+use crate::observe::{Stamp, events};
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Does not end.
+pub async fn watch(current: Arc<ArcSwap<Plan>>) -> Infallible {
+    loop {
+        tokio::time::sleep(DAY).await;
+        tell(&current.load(), SystemTime::now());
+    }
+}
+
+fn tell(plan: &Plan, now: SystemTime) {
+    let now = seconds(now);
+    for listener in &plan.listeners {
+        for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
+            let file = &certificate.cert_file;
+            if certificate.not_after < now {
+                events::certificate_expires(&listener.name, file, "has expired");
+            } else if let Some(when) = expires_soon(certificate.not_after, now) {
+                events::certificate_expires(&listener.name, file, &format!("expires {when}"));
+            }
+        }
+    }
+}
+
+/// For machines: the certificates of each listener, in the order of the configuration.
+pub fn certificates(plan: &Plan) -> Value {
+    let each = plan.listeners.iter().flat_map(|listener| {
+        let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
+        certificates.map(|certificate| {
+            let names: Vec<_> = certificate.names.iter().map(ToString::to_string).collect();
+            json!({
+                "listener": listener.name,
+                "file": certificate.cert_file.display().to_string(),
+                "names": names,
+                "not_after": time(certificate.not_after),
+            })
+        })
+    });
+    each.collect()
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(since).unwrap_or(i64::MAX)
+}
+
+fn time(seconds: i64) -> String {
+    let mut text = Vec::new();
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    Stamp::default().rfc3339(UNIX_EPOCH + since, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
