@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/checked.rs"]
+mod checked;
+
 use std::future::Future as _;
 use std::hint::black_box;
 use std::pin::pin;
@@ -15,7 +18,6 @@ use http::{Extensions, HeaderMap, StatusCode};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use tokio::io::AsyncWriteExt as _;
-use weirgate::Gate;
 use weirgate::config::plan::Listener;
 use weirgate::filter::{Chain, Exchange, Flow, RequestInfo};
 use weirgate::http::{Connection, RequestId};
@@ -31,14 +33,7 @@ fn listener(pairs: usize) -> Arc<Listener> {
     let yaml = format!(
         "listeners:\n  - address: 127.0.0.1:8080\n    filters:{filters}\nroutes:\n  - respond: {{ status: 200 }}\n"
     );
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("weirgate.yaml");
-    std::fs::write(&file, yaml).unwrap();
-    let checked = Gate::from_file(&file).check();
-    let Some(plan) = checked.plan else {
-        unreachable!("{}", checked.report.render_text(&checked.sources));
-    };
-    Arc::clone(plan.listeners.first().unwrap())
+    Arc::clone(checked::plan(&yaml).listeners.first().unwrap())
 }
 
 /// A session whose request head has been read.

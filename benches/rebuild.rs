@@ -8,6 +8,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/checked.rs"]
+mod checked;
 #[path = "common/groups.rs"]
 mod groups;
 

@@ -12,6 +12,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/checked.rs"]
+mod checked;
 #[path = "common/groups.rs"]
 mod groups;
 

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use weirgate::Gate;
 use weirgate::config::plan::Upstream;
+
+use crate::checked;
 
 /// Every algorithm: its name in the results, and what `balance` says.
 pub const ALGORITHMS: [(&str, &str); 10] = [
@@ -30,12 +31,5 @@ pub fn plan(balance: &str, more: &str, servers: usize, weight: impl Fn(usize) ->
         let (c, d, weight) = (i / 250, i % 250, weight(i));
         writeln!(yaml, "      - {{ address: \"127.1.{c}.{d}:3000\", weight: {weight} }}").unwrap();
     }
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("weirgate.yaml");
-    std::fs::write(&file, yaml).unwrap();
-    let checked = Gate::from_file(&file).check();
-    let Some(plan) = checked.plan else {
-        unreachable!("{}", checked.report.render_text(&checked.sources));
-    };
-    Arc::clone(plan.upstreams.first().unwrap())
+    Arc::clone(checked::plan(&yaml).upstreams.first().unwrap())
 }

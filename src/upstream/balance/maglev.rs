@@ -64,40 +64,59 @@ fn fill(members: &[Member]) -> Box<[u32]> {
     let size = SIZES.iter().find(|(_, most)| members.len() <= *most).map_or(LARGEST, |(size, _)| *size);
     let mut orders: Vec<Order> = members.iter().map(|member| Order::of(member, size)).collect();
     let mut slots = vec![0; size as usize];
-    let mut taken = Taken::none_of(size);
+    let mut free = Free::all(size);
     let mut calendar = Calendar::of(members);
-    let mut empty = size;
     loop {
         for place in calendar.round() {
             let order = &mut orders[*place as usize];
-            while taken.has(order.at) {
-                order.advance(size);
-            }
-            taken.add(order.at);
+            free.take_next_of(order);
             slots[order.at as usize] = order.index;
-            empty -= 1;
-            if empty == 0 {
+            if free.count == 0 {
                 return slots.into();
             }
         }
     }
 }
 
-/// Which slots are filled, a bit each: asked a dozen times for every slot, it stays in the nearest cache, where
-/// the slots themselves have no room.
-struct Taken(Vec<u64>);
+/// The slots that no server has filled. While there are many, a server tries one after the other in its order;
+/// of the last few, which it would find after hundreds of others, each is asked how far it is. Both ways lead to the
+/// same slot, and the second is quicker below the square root of the size; half of all tries would follow then.
+struct Free {
+    size: u32,
+    count: u32,
+    /// A bit for each slot that is filled: asked so often, they should stay in the nearest cache.
+    filled: Vec<u64>,
+    /// All of them, when there are few.
+    last: Vec<u32>,
+}
 
-impl Taken {
-    fn none_of(size: u32) -> Taken {
-        Taken(vec![0; size.div_ceil(u64::BITS) as usize])
+impl Free {
+    fn all(size: u32) -> Free {
+        Free { size, count: size, filled: vec![0; size.div_ceil(u64::BITS) as usize], last: Vec::new() }
     }
 
-    fn has(&self, slot: u32) -> bool {
-        self.0[(slot / u64::BITS) as usize] & (1 << (slot % u64::BITS)) != 0
+    /// Moves on to the first one in this order. There must be one.
+    fn take_next_of(&mut self, order: &mut Order) {
+        if self.count > self.size.isqrt() {
+            while self.is_filled(order.at) {
+                order.advance(self.size);
+            }
+            self.filled[(order.at / u64::BITS) as usize] |= 1 << (order.at % u64::BITS);
+        } else {
+            if self.last.is_empty() {
+                self.last = (0..self.size).filter(|slot| !self.is_filled(*slot)).collect();
+            }
+            let steps = order.steps(self.size);
+            let nearest = (0..self.last.len()).min_by_key(|which| steps.to(self.last[*which]));
+            if let Some(nearest) = nearest {
+                order.at = self.last.swap_remove(nearest);
+            }
+        }
+        self.count -= 1;
     }
 
-    fn add(&mut self, slot: u32) {
-        self.0[(slot / u64::BITS) as usize] |= 1 << (slot % u64::BITS);
+    fn is_filled(&self, slot: u32) -> bool {
+        self.filled[(slot / u64::BITS) as usize] & (1 << (slot % u64::BITS)) != 0
     }
 }
 
@@ -116,12 +135,39 @@ impl Order {
         Order { index: member.index, at: at as u32, step: step as u32 + 1 }
     }
 
+    fn steps(&self, size: u32) -> Steps {
+        let size = u64::from(size);
+        // the inverse of the step (Fermat: the size is prime), by squaring
+        let (mut inverse, mut power, mut exponent) = (1, u64::from(self.step), size - 2);
+        while exponent > 0 {
+            if exponent % 2 == 1 {
+                inverse = inverse * power % size;
+            }
+            power = power * power % size;
+            exponent /= 2;
+        }
+        Steps { at: u64::from(self.at), inverse, size }
+    }
+
     fn advance(&mut self, size: u32) {
         // both are below the size, which is far below the half of what the type holds
         self.at += self.step;
         if self.at >= size {
             self.at -= size;
         }
+    }
+}
+
+/// How often a server has to move on to come to a slot.
+struct Steps {
+    at: u64,
+    inverse: u64,
+    size: u64,
+}
+
+impl Steps {
+    fn to(&self, slot: u32) -> u64 {
+        (u64::from(slot) + self.size - self.at) % self.size * self.inverse % self.size
     }
 }
 
@@ -180,20 +226,44 @@ impl Maglev {
 mod tests {
     use super::*;
 
+    fn member(index: u32, weight: u16) -> Member {
+        let address = ([127, 0, 0, 1], 80).into();
+        Member { index, address, weight, seed: key_hash::nth(7, u64::from(index)) }
+    }
+
     /// The slots of each, of members with these weights.
     fn slots(weights: &[u16]) -> Vec<u32> {
-        let member = |(index, weight): (u32, &u16)| Member {
-            index,
-            address: ([127, 0, 0, 1], 80).into(),
-            weight: *weight,
-            seed: key_hash::nth(7, u64::from(index)),
-        };
-        let members: Vec<_> = (0..).zip(weights).map(member).collect();
+        let members: Vec<_> = (0..).zip(weights).map(|(index, weight)| member(index, *weight)).collect();
         let mut counts = vec![0; weights.len()];
         for server in fill(&members) {
             counts[server as usize] += 1;
         }
         counts
+    }
+
+    #[test]
+    fn the_last_slots_are_found_as_by_trying() {
+        let (size, mut order) = (SIZES[0].0, Order { index: 0, at: 17, step: 40_961 });
+        for steps in 0..1000 {
+            let there = order.at;
+            assert_eq!(Order { index: 0, at: 17, step: 40_961 }.steps(size).to(there), steps);
+            order.advance(size);
+        }
+        let members: Vec<_> = (0..300).map(|index| member(index, 1 + index as u16 % 7)).collect();
+        let mut orders: Vec<_> = members.iter().map(|member| Order::of(member, size)).collect();
+        let (mut expected, mut left) = (vec![u32::MAX; size as usize], size);
+        let mut calendar = Calendar::of(&members);
+        while left > 0 {
+            for place in calendar.round().iter().take(left as usize) {
+                let order = &mut orders[*place as usize];
+                while expected[order.at as usize] != u32::MAX {
+                    order.advance(size);
+                }
+                expected[order.at as usize] = order.index;
+                left -= 1;
+            }
+        }
+        assert!(*fill(&members) == *expected);
     }
 
     #[test]
