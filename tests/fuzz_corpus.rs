@@ -13,6 +13,8 @@ mod config;
 mod path;
 #[path = "../fuzz/targets/router.rs"]
 mod router;
+#[path = "../fuzz/targets/tls.rs"]
+mod tls;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -100,6 +102,12 @@ fn any_text_is_a_configuration_or_is_refused() {
         "1s",
     ];
     fuzz(config::run, &all, &words, 3_000);
+}
+
+#[test]
+fn what_clients_send_before_they_are_known_is_read() {
+    let words = ["example.com", "b.", "www.", "localhost", "\u{0}\u{0}", "\u{30}\u{7f}", "\u{c}\u{7f}"];
+    fuzz(tls::run, &corpus("fuzz/corpus/tls"), &words, 20_000);
 }
 
 #[test]

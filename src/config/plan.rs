@@ -21,7 +21,7 @@ pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 pub use succession::ListenerIds;
 pub use timeouts::{RouteTimeouts, UpstreamTimeouts};
-pub use tls::{Certificate, ClientAuth, PrivateKey, TicketKey, Tickets, Tls, TlsPolicy, TlsSettings};
+pub use tls::{Certificate, ClientAuth, Ocsp, PrivateKey, TicketKey, Tickets, Tls, TlsPolicy, TlsSettings};
 pub use upstream_tls::{ClientCertificate, Trust, UpstreamTls};
 
 use crate::config::file::{

@@ -7,4 +7,4 @@ mod inherited;
 mod limits;
 mod setup;
 mod shutdown;
-mod tls;
+pub(super) mod tls;

@@ -150,6 +150,14 @@ pub fn certificate_expires(listener: &str, file: &Path, when: &str) {
     log::warn!(target: LISTENER, "listener {listener:?}: the certificate in {file:?} {when}: renew it, and reload");
 }
 
+/// What the authority says of a certificate is out of date, and is not shown any more.
+pub fn ocsp_outdated(listener: &str, file: &Path) {
+    log::warn!(
+        target: LISTENER,
+        "listener {listener:?}: the OCSP response for {file:?} is out of date and not shown: fetch it anew, and reload"
+    );
+}
+
 /// The access log's sink fails. Said when it begins.
 pub(super) fn access_log_failing(name: &str, why: &io::Error) {
     log::error!(target: LOG, "access log {name}: {why}; lines are lost until it can be written again");

@@ -30,6 +30,9 @@ fn tell(plan: &Plan, now: SystemTime) {
             } else if let Some(when) = expires_soon(certificate.not_after, now) {
                 events::certificate_expires(&listener.name, file, &format!("expires {when}"));
             }
+            if certificate.ocsp.as_ref().and_then(|ocsp| ocsp.until).is_some_and(|until| until < now) {
+                events::ocsp_outdated(&listener.name, file);
+            }
         }
     }
 }

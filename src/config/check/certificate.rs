@@ -87,7 +87,7 @@ impl Checker<'_> {
 
     /// The response to be shown with a certificate. One that is of no use to a client is left out, with a warning:
     /// fetching it is the work of another program, whose failure is not to be that of the gate.
-    fn ocsp(&mut self, file: &Located<PathBuf>, leaf: &X509Certificate<'_>) -> Option<Arc<[u8]>> {
+    fn ocsp(&mut self, file: &Located<PathBuf>, leaf: &X509Certificate<'_>) -> Option<plan::Ocsp> {
         let response = match files::read(&file.value, LARGEST_RESPONSE) {
             Ok(response) => response,
             Err(why) => {
@@ -101,7 +101,10 @@ impl Checker<'_> {
             Ok(Statement { next_update: Some(until), .. }) if until < now => {
                 format!("it was good until {until}")
             }
-            Ok(_) => return Some(response.into()),
+            Ok(Statement { next_update, .. }) => {
+                let until = next_update.map(|until| until.timestamp());
+                return Some(plan::Ocsp { response: response.into(), until });
+            }
             Err(why) => why.to_string(),
         };
         let message = format!("the OCSP response in `{}` is not shown: {why}", file.value.display());

@@ -140,10 +140,19 @@ pub struct Certificate {
     pub names: Vec<HostPattern>,
     /// The index of its policy in [`Tls::policies`].
     pub policy: usize,
-    /// Shown with it: an OCSP response (DER).
-    pub ocsp: Option<Arc<[u8]>>,
+    /// Shown with it.
+    pub ocsp: Option<Ocsp>,
     /// Its last second, since 1970.
     pub not_after: i64,
+}
+
+/// What an authority says of a certificate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ocsp {
+    /// DER.
+    pub response: Arc<[u8]>,
+    /// Its last second, since 1970, if it says so.
+    pub until: Option<i64>,
 }
 
 impl std::fmt::Debug for Certificate {

@@ -7,18 +7,40 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The certificates of a listener, ready for use.
 #[derive(Debug)]
 pub struct Certificates {
     plan: Arc<plan::Tls>,
     /// In the order of the plan.
-    all: Vec<Arc<CertifiedKey>>,
+    all: Vec<Shown>,
+}
+
+/// A certificate, and what its authority says of it for as long as that is good.
+#[derive(Debug)]
+struct Shown {
+    alone: Arc<CertifiedKey>,
+    stapled: Option<Stapled>,
+}
+
+#[derive(Debug)]
+struct Stapled {
+    both: Arc<CertifiedKey>,
+    until: Option<i64>,
+}
+
+impl Shown {
+    /// A client that is shown what is out of date may take it for an attack.
+    fn at(&self, now: impl Fn() -> i64) -> Arc<CertifiedKey> {
+        let good = self.stapled.as_ref().filter(|stapled| stapled.until.is_none_or(|until| now() <= until));
+        good.map_or(&self.alone, |stapled| &stapled.both).clone()
+    }
 }
 
 impl Certificates {
     pub fn build(plan: &Arc<plan::Tls>) -> Result<Certificates, String> {
-        let all: Vec<_> = plan.certificates.iter().map(certified).collect::<Result<_, _>>()?;
+        let all: Vec<_> = plan.certificates.iter().map(shown).collect::<Result<_, _>>()?;
         if all.is_empty() {
             return Err("TLS needs at least one certificate".to_string());
         }
@@ -31,29 +53,58 @@ impl Certificates {
         let serving = name.map(|name| self.plan.serving(name)).unwrap_or_default();
         let candidates = || serving.iter().filter_map(|index| self.all.get(*index));
         candidates()
-            .find(|certified| certified.key.choose_scheme(schemes).is_some())
+            .find(|shown| shown.alone.key.choose_scheme(schemes).is_some())
             .or_else(|| candidates().next())
             .or_else(|| self.all.first())
-            .cloned()
+            .map(|shown| shown.at(now))
     }
 }
 
-fn certified(certificate: &plan::Certificate) -> Result<Arc<CertifiedKey>, String> {
+/// In seconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(since).unwrap_or(i64::MAX)
+}
+
+fn shown(certificate: &plan::Certificate) -> Result<Shown, String> {
     let explain = |e: rustls::Error| format!("{}: {e}", certificate.cert_file.display());
     let key = aws_lc_rs::sign::any_supported_type(&certificate.key.0).map_err(explain)?;
-    let mut certified = CertifiedKey::new(certificate.chain.clone(), key);
-    match certified.keys_match() {
+    let alone = CertifiedKey::new(certificate.chain.clone(), key);
+    match alone.keys_match() {
         // Unknown: the key type does not tell its public half
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
         Err(e) => return Err(explain(e)),
     }
-    certified.ocsp = certificate.ocsp.as_deref().map(<[u8]>::to_vec);
-    Ok(Arc::new(certified))
+    let stapled = certificate.ocsp.as_ref().map(|ocsp| {
+        let both = CertifiedKey { ocsp: Some(ocsp.response.to_vec()), ..alone.clone() };
+        Stapled { both: Arc::new(both), until: ocsp.until }
+    });
+    Ok(Shown { alone: Arc::new(alone), stapled })
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // rustls has made the name lower case, and left out schemes that fit none of the client's cipher suites
         self.choose(hello.server_name(), hello.signature_schemes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::tests::tls::certificate;
+
+    #[test]
+    fn what_is_out_of_date_is_not_shown() {
+        let mut plan = certificate(&["one.example"]);
+        assert_eq!(shown(&plan).unwrap().at(|| 0).ocsp, None);
+        let response: Arc<[u8]> = [1, 2, 3].into();
+        for (until, now, there) in
+            [(None, i64::MAX, true), (Some(1_000), 1_000, true), (Some(1_000), 1_001, false)]
+        {
+            plan.ocsp = Some(plan::Ocsp { response: response.clone(), until });
+            let shown = shown(&plan).unwrap().at(|| now);
+            assert_eq!(shown.ocsp.as_deref(), there.then_some(&response[..]), "{until:?} {now}");
+        }
     }
 }
