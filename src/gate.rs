@@ -83,14 +83,14 @@ impl Gate {
             std::env::current_dir().map_err(|why| Error::Start(format!("no working directory: {why}")))?;
         let source = run::Source { file: self.file, catalogue: Arc::new(self.catalogue), root };
         let begun = SystemTime::now();
-        let checked = source.check();
-        let Some(plan) = &checked.plan else {
+        let mut checked = source.check();
+        let Some(plan) = checked.plan.take() else {
             return Err(Error::Configuration(checked.report.render_text(&checked.sources)));
         };
         process_log::init(plan.log_level);
         for warning in checked.warnings() {
             log::warn!("{warning}");
         }
-        run::run(source, (begun, &checked, plan), takeover).map_err(Error::Start)
+        run::run(source, (begun, checked, plan), takeover).map_err(Error::Start)
     }
 }

@@ -116,7 +116,7 @@ fn a_renewed_certificate_is_a_change_though_its_path_is_the_same() {
         std::fs::write(&files[1], key).expect("a key");
         let checked = weirgate::Gate::from_file(&config).check();
         assert!(checked.plan.is_some(), "{}", checked.report.render_text(&checked.sources));
-        weirgate::config::comparable(&checked)
+        weirgate::config::Comparable::of(&checked).to_value()
     };
     let (before, after) = (now(), now());
     let said: Vec<String> = weirgate::config::diff(&before, &after).iter().map(ToString::to_string).collect();

@@ -7,7 +7,8 @@
 mod harness;
 
 use harness::{
-    Authority, Backend, Client, Gate, H2Client, Load, RawServer, Reply, Request, eventually, read_head,
+    Authority, Backend, Checked, Client, Gate, H2Client, Load, RawServer, Reply, Request, eventually,
+    read_head, weirgate,
 };
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -339,4 +340,37 @@ routes: [{ path: /, respond: { status: 200, body: one } }]
     assert_eq!(renewed.connect(gate.at("secure")).get("/").text(), "one");
     assert_eq!(kept.get("/").text(), "one", "and the old one goes on for those who are there");
     assert!(gate.stderr().contains("the contents of "), "{}", gate.stderr());
+}
+
+#[test]
+fn a_file_that_is_not_that_of_the_process_is_not_taken_for_it() {
+    let gate = Gate::start(&answering("one"), &[]);
+    let (its, other) = (gate.dir().join("weirgate.yaml"), gate.dir().join("other.yaml"));
+    let text = std::fs::read_to_string(&its).unwrap();
+    std::fs::write(&other, text.replace("body: one", "body: two")).unwrap();
+    for command in ["reload", "upgrade"] {
+        let asked = Checked::of(weirgate(&[command, "-c"]).arg(&other));
+        assert_eq!(asked.code, Some(1));
+        assert!(asked.stderr.contains("nothing was done"), "{}", asked.stderr);
+        assert!(asked.stderr.contains(&format!("say -c {}", its.display())), "{}", asked.stderr);
+    }
+    assert_eq!(gate.get("/").text(), "one");
+    // the same file by another name
+    std::fs::write(&its, text.replace("body: one", "body: three")).unwrap();
+    let link = gate.dir().join("link.yaml");
+    std::os::unix::fs::symlink(&its, &link).unwrap();
+    let asked = Checked::of(weirgate(&["reload", "-c"]).arg(&link));
+    assert_eq!(asked.code, Some(0), "{}", asked.stderr);
+    assert_eq!(gate.get("/").text(), "three");
+}
+
+#[test]
+fn warnings_are_shown_to_whoever_asks() {
+    let mut gate = Gate::start(&answering("one"), &[]);
+    let unused = format!("{}upstreams: {{ idle: {{ servers: [127.0.0.1:9] }} }}\n", answering("two"));
+    let reloaded = gate.reload(&unused);
+    assert_eq!(reloaded.code, Some(0), "{}", reloaded.stderr);
+    assert!(reloaded.stderr.contains("warning: upstream \"idle\" is not used"), "{}", reloaded.stderr);
+    let again = gate.command(&["reload"]);
+    assert!(again.stdout.contains("nothing has changed"), "{}", again.stdout);
 }

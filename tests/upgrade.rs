@@ -5,7 +5,12 @@
 
 mod harness;
 
-use harness::{Backend, Client, Gate, Load, Reply, Request, eventually};
+use harness::{
+    Backend, Client, Gate, Load, Program, Reply, Request, eventually, free_address, own_loopback, weirgate,
+};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
 use std::time::Duration;
 
 fn config(body: &str) -> String {
@@ -109,4 +114,42 @@ fn a_new_process_that_cannot_start_leaves_the_old_one_running() {
     gate.rewrite(&config("new"));
     gate.upgrade();
     eventually("the new process answers", || gate.get("/who").text() == "new");
+}
+
+/// A new process, as the old one starts it, and the old one's end of the line to it.
+fn successor(gate: &Gate) -> (Program, OwnedFd) {
+    let (ours, theirs) = nix::sys::socket::socketpair(
+        nix::sys::socket::AddressFamily::Unix,
+        nix::sys::socket::SockType::SeqPacket,
+        None,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+    )
+    .unwrap();
+    let mut command = weirgate(&["run", "-c"]);
+    command.arg(gate.dir().join("successor.yaml")).stdin(Stdio::from(theirs));
+    command.env("WEIRGATE_TAKES_OVER_FROM", std::process::id().to_string());
+    let log = std::fs::File::create(gate.dir().join("successor.log")).unwrap();
+    (Program::start(command.stdout(Stdio::null()).stderr(log)), ours)
+}
+
+#[test]
+fn a_new_process_that_nobody_waits_for_ends() {
+    let (api, sick) = (Backend::start("api"), Backend::start("sick"));
+    let gate = Gate::start(&config("old"), &[&api, &sick]);
+    // on other addresses, so that it can start, and beside the same files
+    let text = std::fs::read_to_string(gate.dir().join("weirgate.yaml")).unwrap();
+    let [web, second] = ["web", "second"].map(|name| gate.at(name).to_string());
+    let free = || free_address(own_loopback()).to_string();
+    let moved = text.replace(&web, &free()).replace(&second, &free());
+    std::fs::write(gate.dir().join("successor.yaml"), moved).unwrap();
+    let (mut new, line) = successor(&gate);
+    let line = UnixDatagram::from(line);
+    line.send(b"\"end\"").unwrap();
+    drop(line);
+    eventually("it ends", || new.has_ended());
+    let log = std::fs::read_to_string(gate.dir().join("successor.log")).unwrap();
+    assert!(log.contains("the process before this one goes on"), "{log}");
+    assert_eq!(gate.get("/who").text(), "old");
+    assert_eq!(pid_in_file(&gate), Some(gate.id()), "the files are still those of the old one");
+    assert_eq!(gate.command(&["status"]).code, Some(0));
 }

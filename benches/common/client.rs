@@ -1,12 +1,28 @@
 //! The least HTTP/1.1 client that a load needs. Called by our own loads and by probes.
 
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 /// One exchange may take this long; more is an error.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection that waits for nothing for ever.
+pub fn connect(target: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&target, PATIENCE).context("connect")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Sleeps of this thread otherwise end up to 50 µs late, so that the kernel may wake several threads at once.
+pub fn wake_on_time() {
+    // SAFETY: this option takes one plain integer, nanoseconds.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
+}
 
 /// Sends one GET on `stream` and reads one answer with a Content-Length: head and body. Anything but a 200 is an
 /// error.

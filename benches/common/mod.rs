@@ -1,7 +1,7 @@
 //! What the benchmarks that run whole programs have in common: children on chosen cores, the other proxies'
-//! configurations, a server to stand behind them, tables. Part of `compare` and of `effect`.
+//! configurations, a server to stand behind them, tables. Part of `compare`, `effect`, `reload` and `churn`.
 
-// each of the two uses its own half of some of it
+// each of them uses its own part of some of it
 #![allow(dead_code)]
 
 pub mod client;

@@ -48,6 +48,11 @@ impl Running {
         Ok(tree)
     }
 
+    /// Sends it to the child alone.
+    pub fn signal(&self, signal: i32) {
+        send(self.child.id(), signal);
+    }
+
     /// An error once the child has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         match self.child.try_wait()? {

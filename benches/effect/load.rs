@@ -10,9 +10,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::common::client::{PATIENCE, get};
+use crate::common::client::{connect, get, wake_on_time};
 use crate::common::machine::Cores;
 
 /// Connections of the load by the clock: several times what is in flight under the worst of the algorithms.
@@ -205,14 +205,6 @@ impl Client {
     }
 }
 
-fn connect(target: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&target, PATIENCE).context("connect")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
 /// The last byte of an answer is the digit of its server.
 fn number(answer: &[u8]) -> Result<u8> {
     let digit = answer.last().copied().unwrap_or_default();
@@ -220,10 +212,4 @@ fn number(answer: &[u8]) -> Result<u8> {
         bail!("an answer that is not from a server of ours");
     }
     Ok(digit - b'0')
-}
-
-/// Sleeps otherwise end up to 50 µs late, so that the kernel may wake several threads at once.
-fn wake_on_time() {
-    // SAFETY: this option takes one plain integer, nanoseconds.
-    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
 }

@@ -4,7 +4,7 @@
 use weirgate::config::check::check_document;
 use weirgate::config::load::load_str;
 use weirgate::config::report::Report;
-use weirgate::config::{comparable, diff, print};
+use weirgate::config::{Comparable, diff, print};
 use weirgate::filter::Catalogue;
 use weirgate::http::route::{Router, precedence};
 
@@ -24,8 +24,11 @@ pub fn run(data: &[u8]) {
     assert_eq!(checked.plan.is_none(), checked.report.has_errors(), "{shown}");
     assert!(problems["diagnostics"].is_array());
     let Some(plan) = &checked.plan else { return };
-    let value = comparable(&checked);
+    let comparable = Comparable::of(&checked);
+    let value = comparable.to_value();
+    assert_eq!(value.to_string(), comparable.text(), "it is not what was written");
     assert!(diff(&value, &value).is_empty(), "a configuration differs from itself");
+    assert!(comparable.changes(&comparable).is_empty(), "not even piece by piece");
     assert!(!print(&checked).is_empty());
     let router = Router::build(&plan.routes);
     let rows = precedence(&plan.routes);

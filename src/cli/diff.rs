@@ -69,5 +69,5 @@ fn comparable(file: &Path) -> Option<Value> {
         err(checked.report.render_text(&checked.sources).trim_end());
         return None;
     }
-    Some(config::comparable(&checked))
+    Some(config::Comparable::of(&checked).to_value())
 }

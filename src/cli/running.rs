@@ -37,16 +37,25 @@ pub(super) fn socket_of(file: &Path) -> Option<PathBuf> {
     socket
 }
 
+/// Says why nothing was done; the code to exit with.
+fn failed(why: &str) -> u8 {
+    err(&format!("weirgate: {}", why.trim_end()));
+    FAILED
+}
+
 impl Running {
     fn ask(&self, wish: Wish) -> Result<Value, u8> {
         let socket = match &self.socket {
             Some(socket) => socket.clone(),
-            None => socket_of(&self.file).ok_or(USAGE)?,
+            None => {
+                let socket = socket_of(&self.file).ok_or(USAGE)?;
+                if matches!(wish, Wish::Reload | Wish::Upgrade) {
+                    self.is_its_file(&socket).map_err(|why| failed(&why))?;
+                }
+                socket
+            }
         };
-        let answer = control::ask(&socket, wish).map_err(|why| {
-            err(&format!("weirgate: {}", why.trim_end()));
-            FAILED
-        })?;
+        let answer = control::ask(&socket, wish).map_err(|why| failed(&why))?;
         if self.format == Format::Json {
             out(&format!("{answer:#}\n"));
             return Err(OK);
@@ -55,12 +64,37 @@ impl Running {
     }
 }
 
+impl Running {
+    /// The process reads the file that it was started with, whatever is named here: another one may name the same
+    /// socket, and must not seem to have been taken.
+    fn is_its_file(&self, socket: &Path) -> Result<(), String> {
+        let status = control::ask(socket, Wish::Status)?;
+        let text = |pointer| status.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let its = Path::new(text("/config/file"));
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if real(its) == real(&self.file) {
+            return Ok(());
+        }
+        let pid = status.get("pid").cloned().unwrap_or_default();
+        Err(format!(
+            "process {pid} runs with `{its}`, not with `{given}`; nothing was done\nput the new configuration into \
+             its file and say -c {its}; `weirgate diff -c {given}` shows what would change",
+            its = its.display(),
+            given = self.file.display()
+        ))
+    }
+}
+
 pub(super) fn reload(running: &Running) -> u8 {
     let answer = match running.ask(Wish::Reload) {
         Ok(answer) => answer,
         Err(code) => return code,
     };
-    let changes = answer.get("changes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let list = |key| answer.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for warning in list("warnings").iter().filter_map(Value::as_str) {
+        err(&format!("warning: {warning}"));
+    }
+    let changes = list("changes");
     for change in changes.iter().filter_map(Value::as_str) {
         out(&format!("{change}\n"));
     }

@@ -1,34 +1,159 @@
 //! A configuration in the form in which two are compared: what it means, with every default, with
 //! digests in place of what must not be seen or is too long to be held: secrets, and the contents
 //! of the files it names. Made by whoever loads a configuration; [`diff`](super::diff()) reads it.
+//!
+//! It is kept as text, and made and compared route by route and group by group: as a tree, a
+//! configuration of many routes takes twenty times as much memory as the routes themselves.
+
+mod pieces;
 
 use crate::config::check::{Checked, FileDigests};
-use crate::config::plan::Plan;
+use crate::config::diff::{Change, diff};
+use crate::config::plan::{self, Plan};
 use crate::config::schema::names_secret;
 use crate::config::secret::{self, DIGEST, HIDDEN, MASK, is_key_material, is_secret_key};
+use pieces::Section;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
+use std::cell::Cell;
 use std::path::Path;
 
 /// The key under which a file's path stands, beside the digest of its contents.
 pub(super) const FILE: &str = "$file";
 
-/// What [`diff`](super::diff()) compares: the resolved configuration, as `check --print` shows it, but
+/// The resolved configuration, as `check --print` shows it, but
 ///
 /// - a hidden value is `{"$hidden": shown, "$digest": hex}`,
 /// - a file that was read is `{"$file": path, "$digest": hex}`,
 /// - listeners and routes without a name have the one they go by.
 ///
 /// It holds no secret, and may be sent to another process of the same user; do not publish it.
-pub fn comparable(checked: &Checked) -> Value {
-    let file = secret::with_digests(|| serde_json::to_value(&checked.file));
-    let mut value = file.unwrap_or_default();
-    let variables: Vec<_> = checked.report.concealed().filter(|(_, shown)| names_secret(shown)).collect();
-    let hidden = Hiding { variables, files: &checked.files };
-    hidden.hide(&mut value, false);
-    if let Some(plan) = &checked.plan {
-        fill_in(&mut value, plan);
+#[derive(Debug, Clone)]
+pub struct Comparable {
+    /// JSON on one line.
+    text: String,
+    routes: Section,
+    upstreams: Section,
+}
+
+impl Comparable {
+    /// Of a configuration without mistakes.
+    pub fn of(checked: &Checked) -> Comparable {
+        Comparable::new(checked, checked.plan.as_ref())
     }
-    value
+
+    /// As [`Comparable::of`], when the plan is somewhere else by now.
+    pub fn new(checked: &Checked, plan: Option<&Plan>) -> Comparable {
+        let variables: Vec<_> = checked.report.concealed().filter(|(_, shown)| names_secret(shown)).collect();
+        let hiding = Hiding { variables, files: &checked.files };
+        let mut made =
+            Comparable { text: String::new(), routes: Section::default(), upstreams: Section::default() };
+        let rest = without_parts(|| secret::with_digests(|| serde_json::to_value(&checked.file)));
+        let Ok(Value::Object(rest)) = rest else { return made };
+        made.text.push('{');
+        for (number, (key, mut value)) in rest.into_iter().enumerate() {
+            made.text.push_str(if number > 0 { "," } else { "" });
+            made.push_json(&key);
+            made.text.push(':');
+            match key.as_str() {
+                "routes" => made.push_routes(checked, plan, &hiding),
+                "upstreams" => made.push_upstreams(checked, &hiding),
+                _ => {
+                    hiding.hide(&mut value, is_secret_key(&key));
+                    if let (Some(plan), "listeners") = (plan, key.as_str()) {
+                        fill_in(&mut value, &plan.listeners);
+                    }
+                    made.push_json(&value);
+                }
+            }
+        }
+        made.text.push('}');
+        made.text.shrink_to_fit();
+        made
+    }
+
+    /// JSON, the same for the same configuration, whatever its spelling.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// As a tree, which is large.
+    pub fn to_value(&self) -> Value {
+        // it was written by ourselves
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+
+    /// What is different in `new`, as [`diff`](super::diff()) tells it.
+    pub fn changes(&self, new: &Comparable) -> Vec<Change> {
+        let (routes_before, routes) = pieces::differing_routes(self, new);
+        let (groups_before, groups) = pieces::differing_groups(self, new);
+        diff(&self.only(&routes_before, &groups_before), &new.only(&routes, &groups))
+    }
+
+    fn push_routes(&mut self, checked: &Checked, plan: Option<&Plan>, hiding: &Hiding<'_>) {
+        let mut names = plan.map(|plan| plan.routes.iter()).into_iter().flatten();
+        self.text.push('[');
+        let begin = self.text.len();
+        for route in &checked.file.routes {
+            let mut value = hiding.hidden(route);
+            let name = names.next().map(|route| route.name.as_str());
+            if let (Value::Object(map), Some(name)) = (&mut value, name) {
+                named_if_not(map, name);
+            }
+            let from = self.next_piece(begin);
+            self.push_json(&value);
+            let name = pieces::name_of_route(&self.text, from, &value);
+            self.routes.push(name, from..self.text.len());
+        }
+        self.routes.whole = begin..self.text.len();
+        self.text.push(']');
+    }
+
+    fn push_upstreams(&mut self, checked: &Checked, hiding: &Hiding<'_>) {
+        self.text.push('{');
+        let begin = self.text.len();
+        for (name, group) in checked.file.upstreams.iter() {
+            let value = hiding.hidden(group);
+            let from = self.next_piece(begin);
+            self.push_json(&name.value);
+            let named = from..self.text.len();
+            self.text.push(':');
+            self.push_json(&value);
+            self.upstreams.push(named, from..self.text.len());
+        }
+        self.upstreams.whole = begin..self.text.len();
+        self.text.push('}');
+    }
+
+    /// Where the next one of a list that begins here is to begin.
+    fn next_piece(&mut self, begin: usize) -> usize {
+        if self.text.len() > begin {
+            self.text.push(',');
+        }
+        self.text.len()
+    }
+
+    fn push_json(&mut self, value: &(impl Serialize + ?Sized)) {
+        // text and trees of our own can be written
+        self.text.push_str(&serde_json::to_string(value).unwrap_or_default());
+    }
+}
+
+thread_local! {
+    static IN_PARTS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Within `work`, what is serialised by [`in_parts`] is nothing.
+fn without_parts<T>(work: impl FnOnce() -> T) -> T {
+    let before = IN_PARTS.replace(true);
+    let done = work();
+    IN_PARTS.set(before);
+    done
+}
+
+/// Serialises the long lists of a file, which [`Comparable`] takes one by one.
+pub(super) fn in_parts<T: Serialize, S: Serializer>(list: &T, s: S) -> Result<S::Ok, S::Error> {
+    if IN_PARTS.get() { s.serialize_unit() } else { list.serialize(s) }
 }
 
 struct Hiding<'a> {
@@ -38,6 +163,13 @@ struct Hiding<'a> {
 }
 
 impl Hiding<'_> {
+    /// One route or group.
+    fn hidden(&self, part: &impl Serialize) -> Value {
+        let mut value = secret::with_digests(|| serde_json::to_value(part)).unwrap_or_default();
+        self.hide(&mut value, false);
+        value
+    }
+
     /// `secret`: it stands below a key that names one.
     fn hide(&self, value: &mut Value, secret: bool) {
         match value {
@@ -73,12 +205,11 @@ fn hidden(shown: &str, value: &str) -> Value {
 }
 
 /// Names that were not given, and the port of redirects to https, follow from other settings.
-fn fill_in(value: &mut Value, plan: &Plan) {
-    let listeners = plan.listeners.iter().map(|listener| listener.name.as_str());
-    name(value.get_mut("listeners"), listeners);
-    name(value.get_mut("routes"), plan.routes.iter().map(|route| route.name.as_str()));
-    let Some(Value::Array(shown)) = value.get_mut("listeners") else { return };
-    for (shown, listener) in shown.iter_mut().zip(&plan.listeners) {
+fn fill_in(shown: &mut Value, listeners: &[std::sync::Arc<plan::Listener>]) {
+    let Value::Array(shown) = shown else { return };
+    for (shown, listener) in shown.iter_mut().zip(listeners) {
+        let Value::Object(shown) = shown else { continue };
+        named_if_not(shown, &listener.name);
         if let (Some(redirect), Some(Value::Object(shown))) =
             (&listener.redirect_https, shown.get_mut("redirect_https"))
         {
@@ -88,19 +219,10 @@ fn fill_in(value: &mut Value, plan: &Plan) {
     }
 }
 
-fn name<'a>(list: Option<&mut Value>, names: impl Iterator<Item = &'a str>) {
-    let Some(Value::Array(items)) = list else { return };
-    for (item, name) in items.iter_mut().zip(names) {
-        if let Value::Object(map) = item
-            && map.get("name").is_none_or(Value::is_null)
-        {
-            named(map, name);
-        }
-    }
-}
-
 /// The name stands first, where it is written.
-fn named(map: &mut Map<String, Value>, name: &str) {
-    map.shift_remove("name");
-    map.shift_insert(0, "name".into(), name.into());
+fn named_if_not(map: &mut Map<String, Value>, name: &str) {
+    if map.get("name").is_none_or(Value::is_null) {
+        map.shift_remove("name");
+        map.shift_insert(0, "name".into(), name.into());
+    }
 }

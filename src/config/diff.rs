@@ -1,5 +1,5 @@
 //! What differs between two configurations, in the words of the configuration. Pure. Called by
-//! `weirgate diff` and by a reload, with what [`comparable`](super::comparable()) has made.
+//! `weirgate diff` and by a reload, with what [`Comparable`](super::Comparable) has made.
 
 mod items;
 mod order;
@@ -79,7 +79,7 @@ impl fmt::Display for Change {
 }
 
 /// What is different in `new`, in the order of its keys; what is gone follows what stands beside it.
-/// Both were made by [`comparable`](super::comparable()).
+/// Both are [`Comparable`](super::Comparable)s as trees.
 pub fn diff(old: &Value, new: &Value) -> Vec<Change> {
     let mut walk = Walk::default();
     if let (Value::Object(old), Value::Object(new)) = (old, new) {

@@ -3,7 +3,7 @@
 //! In reading order: [`load`] reads the files, includes and `${VAR}`; [`decode`] turns the tree into types and
 //! finds every problem on the way; [`file`](mod@file) is the shape, [`check`] holds it against itself and the world and
 //! makes the [`plan`]; [`report`] holds what was found and shows it.
-//! [`comparable()`] and [`diff()`] tell how two configurations differ.
+//! [`Comparable`] and [`diff()`] tell how two configurations differ.
 //! [`servers_file`] reads lists of servers that stand in files of their own, then and while the gate runs.
 
 pub mod check;
@@ -23,6 +23,6 @@ pub mod yaml;
 mod env;
 
 pub use check::{Checked, check_file};
-pub use comparable::comparable;
+pub use comparable::Comparable;
 pub use diff::{Change, What, diff};
 pub use schema::{print, resolved, schema_text};

@@ -49,7 +49,7 @@ thread_local! {
 }
 
 /// What is serialised within `work` has a digest beside every hidden value. For
-/// [`comparable`](super::comparable()) only: a digest tells nothing about a good secret, but lets a weak
+/// [`Comparable`](super::Comparable) only: a digest tells nothing about a good secret, but lets a weak
 /// one be guessed.
 pub(super) fn with_digests<T>(work: impl FnOnce() -> T) -> T {
     struct Restore(bool);
@@ -93,10 +93,17 @@ pub fn is_secret_key(key: &str) -> bool {
         "private_key",
         "authorization",
     ];
-    let name = key.to_ascii_lowercase().replace('-', "_");
-    WORDS
-        .iter()
-        .any(|word| name.strip_suffix(word).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))
+    // asked for every key of every configuration, so that it allocates nothing
+    let sign = |byte: &u8| if *byte == b'-' { b'_' } else { byte.to_ascii_lowercase() };
+    let is_last = |word: &&str| {
+        let Some((rest, last)) =
+            key.len().checked_sub(word.len()).and_then(|at| key.as_bytes().split_at_checked(at))
+        else {
+            return false;
+        };
+        last.iter().map(sign).eq(word.bytes()) && rest.last().is_none_or(|before| sign(before) == b'_')
+    };
+    WORDS.iter().any(is_last)
 }
 
 /// Whether a value is key material whatever its key is called.

@@ -49,9 +49,16 @@ pub struct Scalar {
     pub text: String,
     /// Written without quotes, so that it may be a number, a boolean or nothing.
     pub plain: bool,
-    /// The text as it stands in the file, when `${VAR}` in it was expanded.
-    pub raw: Option<String>,
-    /// The values from the environment that are part of the text.
+    /// When `${VAR}` in it was expanded.
+    pub expanded: Option<Box<Expanded>>,
+}
+
+/// What the text of a [`Scalar`] was before, and what came into it.
+#[derive(Clone, Debug)]
+pub struct Expanded {
+    /// The text as it stands in the file.
+    pub raw: String,
+    /// The values from the environment that are part of the text, each with what is shown for it.
     pub values: Vec<(String, String)>,
 }
 
@@ -73,8 +80,7 @@ impl Node {
     }
 
     pub(crate) fn scalar(text: String, plain: bool) -> Node {
-        let scalar = Scalar { text, plain, raw: None, values: Vec::new() };
-        Node { span: Span::default(), data: Data::Scalar(Arc::new(scalar)) }
+        Node { span: Span::default(), data: Data::Scalar(Arc::new(Scalar::new(text, plain))) }
     }
 
     pub fn null(span: Span) -> Node {
@@ -159,6 +165,15 @@ impl PartialEq for Node {
 }
 
 impl Scalar {
+    pub fn new(text: String, plain: bool) -> Scalar {
+        Scalar { text, plain, expanded: None }
+    }
+
+    /// The text as it stands in the file, when `${VAR}` in it was expanded.
+    pub fn raw(&self) -> Option<&str> {
+        self.expanded.as_ref().map(|expanded| expanded.raw.as_str())
+    }
+
     /// The scalar's type: quoted text is text, plain text what the core schema says (YAML 1.2.2 §10.3.2).
     pub fn kind(&self) -> Kind<'_> {
         if self.plain { resolve(&self.text) } else { Kind::Text(&self.text) }
@@ -167,7 +182,7 @@ impl Scalar {
     /// The type the text would have if it were plain. A quoted `"${N}"` counts as a number where one is
     /// needed, because inside `{ }` it cannot be written without quotes.
     pub fn kind_when_expanded(&self) -> Kind<'_> {
-        if self.raw.is_some() { resolve(&self.text) } else { self.kind() }
+        if self.expanded.is_some() { resolve(&self.text) } else { self.kind() }
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Background {
 /// The tasks of one group; they end when this is dropped.
 pub struct Care {
     group: Arc<Group>,
-    _discovery: Task,
+    _discovery: Option<Task>,
     _watch: Option<Task>,
 }
 
@@ -34,7 +34,7 @@ impl Background {
     pub fn discover(&mut self, group: &Arc<Group>) -> (Care, oneshot::Receiver<()>) {
         let (begun, known) = oneshot::channel();
         let discovery = discover::watch(group, &mut self.resolvers, begun, self.shutdown.clone());
-        (Care { group: group.clone(), _discovery: Task::spawn(discovery), _watch: None }, known)
+        (Care { group: group.clone(), _discovery: discovery.map(Task::spawn), _watch: None }, known)
     }
 
     /// The group is at work: its servers are checked, and whoever cared for its predecessor stops.

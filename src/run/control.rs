@@ -41,7 +41,7 @@ pub enum Wish {
     Status,
     Reload,
     Upgrade,
-    /// The configuration in use, as [`comparable`](crate::config::comparable()) made it.
+    /// The configuration in use, as a [`Comparable`](crate::config::Comparable) has it.
     Configuration,
 }
 
@@ -171,7 +171,7 @@ impl Desk {
     async fn answer(&self, wish: Wish) -> Answer {
         match wish {
             Wish::Status => Answer::Ok(self.told()),
-            Wish::Configuration => Answer::Ok(self.status.loaded().comparable()),
+            Wish::Configuration => Answer::Ok(self.status.loaded().comparable.to_value()),
             Wish::Reload => {
                 let ask = |answer| Ask::Reload { by: "weirgate reload".into(), answer: Some(answer) };
                 Answer::from(self.pass_on(ask).await.map(|Applied { changes, warnings }| {

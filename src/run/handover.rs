@@ -132,6 +132,14 @@ impl Line {
         }
     }
 
+    /// Whether the other end is.
+    fn is_closed(&self) -> bool {
+        let mut byte = [0];
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        // nothing is sent this way any more, so that what can be read is the end
+        !matches!(socket::recv(self.0.as_raw_fd(), &mut byte, flags), Err(nix::Error::EAGAIN))
+    }
+
     /// Says that this process serves now.
     pub fn ready(&self) -> io::Result<()> {
         self.send(&Packet::Ready { pid: std::process::id() }, &[])
@@ -189,7 +197,9 @@ pub struct Takeover(Arc<Start>);
 
 #[derive(Debug)]
 struct Start {
-    line: Option<Line>,
+    takes_over: bool,
+    /// Until everything is said.
+    line: Mutex<Option<Line>>,
     goods: Mutex<Goods>,
 }
 
@@ -206,11 +216,12 @@ impl Takeover {
             Some(line) => line.take().map_err(cannot)?,
             None => Goods { sockets: notify::sockets(), ..Goods::default() },
         };
-        Ok(Takeover(Arc::new(Start { line, goods: Mutex::new(goods) })))
+        let (takes_over, line) = (line.is_some(), Mutex::new(line));
+        Ok(Takeover(Arc::new(Start { takes_over, line, goods: Mutex::new(goods) })))
     }
 
     pub fn is_one(&self) -> bool {
-        self.0.line.is_some()
+        self.0.takes_over
     }
 
     /// What was handed over, the first time.
@@ -218,18 +229,23 @@ impl Takeover {
         std::mem::take(&mut self.0.goods.lock())
     }
 
-    /// This process serves.
-    pub fn ready(&self) {
-        if let Some(line) = &self.0.line
-            && let Err(why) = line.ready()
-        {
-            log::error!("the process before this one cannot be told that it is to end: {why}");
-        }
+    /// Whether the other process waits no more: it goes on, and this one is to end.
+    pub fn is_given_up(&self) -> bool {
+        self.0.line.lock().as_ref().is_some_and(Line::is_closed)
+    }
+
+    /// This process serves; says so, and that is all there is to say.
+    ///
+    /// # Errors
+    /// The other process is not there to be told, or goes on because this one took too long.
+    pub fn ready(&self) -> io::Result<()> {
+        let line = self.0.line.lock().take();
+        line.map_or(Ok(()), |line| line.ready())
     }
 
     /// This process cannot serve.
     pub fn failed(&self, why: &str) {
-        if let Some(line) = &self.0.line {
+        if let Some(line) = self.0.line.lock().take() {
             // the other one sees the end of this one, too
             line.failed(why).ok();
         }

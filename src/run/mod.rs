@@ -3,12 +3,13 @@
 //!
 //! - `server`: from the plan to a process that serves, and to its end; `signals` tell it to end.
 //! - `office`: what goes on beside requests; `background` is the care for groups.
-//! - `reload`: another plan; `snapshot` builds its parts, `frozen` is what cannot change, `files` are watched,
+//! - `reload`: another plan; `aside` is where it is made, `snapshot` builds its parts, `frozen` is what cannot change, `files` are watched,
 //!   `status` is what is known of it all.
 //! - `upgrade`: another process; `handover` is what it is given and how.
 //! - [`control`]: how the command line asks for all of that; `doorplate`: how it finds the process; `notify`: what
 //!   the service manager is told.
 
+mod aside;
 mod background;
 pub mod control;
 mod doorplate;

@@ -55,8 +55,11 @@ impl Office {
         if self.serving.await.is_err() {
             return;
         }
-        self.doorplate.show();
-        self.takeover.ready();
+        if let Err(why) = show(&self.doorplate, &self.takeover) {
+            log::error!("the process before this one goes on, so that this one ends: {why}");
+            self.upgrade.stand_back();
+            return std::future::pending().await;
+        }
         notify::ready();
         let (watched, to_watch) = watch::channel(Arc::new(self.files));
         let (asks, asked) = self.asks;
@@ -82,4 +85,13 @@ impl Office {
             notify::alive()
         );
     }
+}
+
+/// This process can be found from now on, and the one before it is told that it serves.
+fn show(doorplate: &Doorplate, takeover: &Takeover) -> std::io::Result<()> {
+    if takeover.is_given_up() {
+        return Err(std::io::ErrorKind::TimedOut.into());
+    }
+    doorplate.show();
+    takeover.ready().inspect_err(|_| doorplate.take_down())
 }

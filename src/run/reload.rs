@@ -1,6 +1,7 @@
 //! A new configuration takes the place of the one in use: read, checked, built whole beside it, and swapped; or
 //! refused, and nothing has changed. Asked by signals, by the watch over its files and through the control socket.
 
+use super::aside::aside;
 use super::background::{Background, Care};
 use super::files::Files;
 use super::frozen;
@@ -110,6 +111,26 @@ struct Built {
     site: Site,
 }
 
+/// What was read.
+struct Read {
+    /// Without its plan.
+    checked: Checked,
+    /// The very one that is running when it says the same; `None` when there are mistakes.
+    plan: Option<Arc<Plan>>,
+    ids: ListenerIds,
+}
+
+impl Read {
+    fn from(source: &Source, running: &Arc<Plan>, mut ids: ListenerIds) -> Read {
+        let mut checked = source.check();
+        let plan = checked.plan.take().map(|mut plan| {
+            plan.succeed(running, &mut ids);
+            if plan == **running { running.clone() } else { Arc::new(plan) }
+        });
+        Read { checked, plan, ids }
+    }
+}
+
 impl Reloader {
     /// Serves those who ask, one after the other, until there is nobody left who could.
     pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
@@ -145,25 +166,23 @@ impl Reloader {
     /// Refused, it has changed nothing.
     async fn replace(&mut self, by: &str) -> Answer {
         let (began, begun) = (SystemTime::now(), Instant::now());
-        let source = self.source.clone();
-        let mut checked = blocking(move || source.check()).await?;
+        let (source, running, ids) = (self.source.clone(), self.running.plan.clone(), self.ids.clone());
+        let Read { checked, plan, ids } = aside(move || Read::from(&source, &running, ids)).await?;
+        self.ids = ids;
         let warnings: Vec<String> = checked.warnings().collect();
-        let Some(mut plan) = checked.plan.take() else {
+        let Some(plan) = plan else {
             // watched all the same: the mistake may be in a file that was not before
             self.watch(&checked, began, self.running.plan.server.reload_on_change);
             return Err(checked.report.render_text(&checked.sources));
         };
-        plan.succeed(&self.running.plan, &mut self.ids);
         self.watch(&checked, began, plan.server.reload_on_change);
         if let Some(why) = frozen::changes(&self.running.plan.server, &plan.server) {
             return Err(why);
         }
-        if plan == *self.running.plan {
+        if Arc::ptr_eq(&plan, &self.running.plan) {
             events::reload_same(by);
             return Ok(Applied { warnings, ..Applied::default() });
         }
-        let plan = Arc::new(plan);
-        checked.plan = Some(Plan::clone(&plan));
         let built = self.build(plan).await?;
         self.commit(built);
         let took = begun.elapsed();
@@ -188,7 +207,7 @@ impl Reloader {
         let departed = self.departed_from(&plan);
         let (before, registry, new) = (self.running.groups.clone(), self.registry.clone(), plan.clone());
         let log = access_log.clone();
-        let (groups, site) = blocking(move || {
+        let (groups, site) = aside(move || {
             let groups = Groups::build(&new, &before, &registry)?;
             let site = groups.site(&new, &departed, log);
             Ok::<_, String>((groups, site))
@@ -254,10 +273,11 @@ impl Reloader {
     async fn tell(&self, by: &str, took: Duration, checked: Checked) -> Result<Vec<Change>, String> {
         let before = self.status.loaded();
         let file = self.source.path();
-        let (loaded, changes) = blocking(move || {
-            let comparable = config::comparable(&checked);
-            let changes = config::diff(&before.comparable(), &comparable);
-            (Loaded::new(file, &comparable), changes)
+        let plan = self.running.plan.clone();
+        let (loaded, changes) = aside(move || {
+            let comparable = config::Comparable::new(&checked, Some(&plan));
+            let changes = before.comparable.changes(&comparable);
+            (Loaded::new(file, comparable), changes)
         })
         .await?;
         events::reloaded(by, took, &loaded.hash, &changes);
@@ -276,14 +296,9 @@ async fn retire<T: Send + Sync + 'static>(replaced: Arc<T>, then: impl FnOnce() 
         tokio::time::sleep(RETIRE).await;
     }
     // it may have tens of thousands of pieces; an error means that the process ends
-    let taken_apart = blocking(move || {
+    let taken_apart = aside(move || {
         drop(replaced);
         then();
     });
     taken_apart.await.ok();
-}
-
-/// Does what takes a while where nothing else waits for it.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| format!("the reload broke off: {error}"))
 }

@@ -41,13 +41,14 @@ const ASKS: usize = 16;
 /// In words for the operator: an address in use, a file that cannot be opened. Nothing was served then.
 pub fn run(
     source: Source,
-    (begun, checked, plan): (SystemTime, &Checked, &Plan),
+    (begun, checked, plan): (SystemTime, Checked, Plan),
     takeover: &Takeover,
 ) -> Result<(), String> {
     install_crypto();
     let _held = signals::hold();
     let program = Program::this().map_err(|why| format!("the program cannot find itself: {why}"))?;
-    let Opened { registry, edge, running, doorplate } = Opened::open(plan, takeover)?;
+    let plan = Arc::new(plan);
+    let Opened { registry, edge, running, doorplate } = Opened::open(plan.clone(), takeover)?;
     let (site, current) = (running.site.clone(), running.current.clone());
     let (served, serving) = oneshot::channel();
     let (known, discovered) = oneshot::channel();
@@ -63,8 +64,11 @@ pub fn run(
     let threads = front.threads.clone();
     let back = Office {
         upgrade: Upgrade::new(program, edge.clone(), registry.clone(), successor, &plan.server),
-        status: Arc::new(Status::new(Loaded::new(source.path(), &config::comparable(checked)))),
-        files: Files::of(checked, begun, plan.server.reload_on_change),
+        status: Arc::new(Status::new(Loaded::new(
+            source.path(),
+            config::Comparable::new(&checked, Some(&plan)),
+        ))),
+        files: Files::of(&checked, begun, plan.server.reload_on_change),
         source,
         registry,
         edge: edge.clone(),
@@ -75,6 +79,8 @@ pub fn run(
         known,
         serving,
     };
+    // as typed, with its places and texts, it is several times as large as the plan
+    drop(checked);
     let ending = Arc::new(Ending::default());
     let signals = Signals {
         edge,
@@ -111,8 +117,7 @@ struct Opened {
 
 impl Opened {
     /// Sockets, logs and groups. Clients can connect, and wait to be accepted.
-    fn open(plan: &Plan, takeover: &Takeover) -> Result<Opened, String> {
-        let plan = Arc::new(plan.clone());
+    fn open(plan: Arc<Plan>, takeover: &Takeover) -> Result<Opened, String> {
         let goods = takeover.goods();
         let registry = Registry::new();
         registry.resume(goods.servers);

@@ -1,6 +1,7 @@
 //! What is known of the configuration in use: where it came from, since when, and what became of the last
 //! attempt to change it. Written by `reload`, read by whoever asks.
 
+use crate::config::Comparable;
 use crate::observe::Stamp;
 use aws_lc_rs::digest;
 use parking_lot::Mutex;
@@ -13,25 +14,17 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub struct Loaded {
     pub file: PathBuf,
-    /// As [`comparable`](crate::config::comparable()) made it, as text: a tree of it takes many times as much.
-    comparable: String,
+    pub comparable: Comparable,
     /// The same for the same configuration, whatever its spelling: 16 hexadecimal digits.
     pub hash: String,
     pub since: SystemTime,
 }
 
 impl Loaded {
-    pub fn new(file: PathBuf, comparable: &Value) -> Loaded {
-        let comparable = comparable.to_string();
-        let whole = digest::digest(&digest::SHA256, comparable.as_bytes());
+    pub fn new(file: PathBuf, comparable: Comparable) -> Loaded {
+        let whole = digest::digest(&digest::SHA256, comparable.text().as_bytes());
         let hash = whole.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Loaded { file, comparable, hash, since: SystemTime::now() }
-    }
-
-    /// For [`diff`](crate::config::diff()).
-    pub fn comparable(&self) -> Value {
-        // it was written by ourselves
-        serde_json::from_str(&self.comparable).unwrap_or_default()
     }
 }
 

@@ -88,6 +88,13 @@ impl Upgrade {
         began
     }
 
+    /// The process whose place this one was to take has not waited, and goes on: this one accepts no more, and ends
+    /// when its connections have.
+    pub fn stand_back(&self) {
+        self.edge.hand_over();
+        self.successor.send_replace(Some(std::os::unix::process::parent_id()));
+    }
+
     async fn begin(&self) -> Result<u32, String> {
         let sockets =
             self.edge.sockets().map_err(|why| format!("the sockets cannot be handed over: {why}"))?;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// One HTTP/2 connection.
 pub struct H2Client {
@@ -23,6 +23,10 @@ impl H2Client {
     /// Connects with ALPN `h2` alone.
     #[track_caller]
     pub fn connect(address: SocketAddr, tls: &ClientTls) -> Self {
+        Self::try_connect(address, tls).expect("HTTP/2")
+    }
+
+    pub fn try_connect(address: SocketAddr, tls: &ClientTls) -> Result<Self, Failure> {
         let tls = tls.clone().alpn(&["h2"]);
         Self::open("https", async move {
             let socket = TcpStream::connect(address).await?;
@@ -34,22 +38,20 @@ impl H2Client {
     /// Connects in plaintext with prior knowledge.
     #[track_caller]
     pub fn connect_plaintext(address: SocketAddr) -> Self {
-        Self::open("http", async move { spawn(TcpStream::connect(address).await?).await })
+        Self::open("http", async move { spawn(TcpStream::connect(address).await?).await }).expect("HTTP/2")
     }
 
-    #[track_caller]
     fn open(
         scheme: &'static str,
         opening: impl Future<Output = Result<SendRequest<Bytes>, Failure>>,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("runtime");
-        let opened = runtime.block_on(async { tokio::time::timeout(PATIENCE, opening).await });
-        let sender = opened.expect("HTTP/2 in time").expect("HTTP/2");
-        Self { runtime, sender, scheme }
+        let sender = runtime.block_on(async { tokio::time::timeout(PATIENCE, opening).await })??;
+        Ok(Self { runtime, sender, scheme })
     }
 
     #[track_caller]

@@ -104,7 +104,11 @@ pub struct Client {
 impl Client {
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        Self::over(Box::new(TcpStream::connect(address).expect("connect to the gate")))
+        Self::try_connect(address).expect("connect to the gate")
+    }
+
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self::over(Box::new(TcpStream::connect(address)?)))
     }
 
     /// Connects from a loopback address of the caller's choice.

@@ -35,7 +35,7 @@ mod valve;
 
 pub use backend::{Backend, Received};
 pub use gate::{Checked, Gate, GateBuilder, check, weirgate};
-pub use h2_client::{H2Client, frame, h2_block, h2_get_headers, h2_opening};
+pub use h2_client::{Failure as H2Failure, H2Client, frame, h2_block, h2_get_headers, h2_opening};
 pub use health_server::{HealthServer, NOT_SERVING, SERVING};
 pub use http_client::{Client, Request, Response};
 pub use load::Load;

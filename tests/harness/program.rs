@@ -53,6 +53,10 @@ impl Program {
         self.0.id()
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().is_ok_and(|ended| ended.is_some())
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         let _ = self.0.kill();

@@ -28,6 +28,7 @@ use crate::config::file::File;
 use crate::config::load::{self, Document};
 use crate::config::plan::{AccessLog, Plan, UpstreamId};
 use crate::config::report::{Code, Report, Severity, Sources, Span};
+use crate::config::yaml::Node;
 use crate::filter::{Catalogue, FilterPlan};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -62,8 +63,10 @@ pub fn check_file(path: &Path, catalogue: &Catalogue) -> Checked {
 }
 
 /// Checks what was read.
-pub fn check_document(document: Document, catalogue: &Catalogue, mut report: Report) -> Checked {
+pub fn check_document(mut document: Document, catalogue: &Catalogue, mut report: Report) -> Checked {
     let file: File = decode(&document, &document.root, &mut report);
+    // filters keep what they need of the tree; the rest makes room for the plan
+    document.root = Node::null(Span::default());
     // what was cut out because of a mistake must not look unused or missing below
     let whole = !report.has_errors();
     let checker = Checker::new(&document, &file, catalogue, &mut report, whole);

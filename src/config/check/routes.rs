@@ -14,10 +14,14 @@ impl<'a> Checker<'a> {
     pub(super) fn routes(&mut self, listeners: &[Arc<plan::Listener>]) -> Vec<Arc<plan::Route>> {
         let file = self.file;
         self.route_names();
-        let planned: Vec<_> = file.routes.iter().map(|r| self.route(r, listeners)).collect();
-        let spans: Vec<Span> =
-            file.routes.iter().zip(&planned).filter(|(_, p)| p.is_some()).map(|(r, _)| r.span).collect();
-        let routes: Vec<Arc<plan::Route>> = planned.into_iter().flatten().map(Arc::new).collect();
+        let mut routes = Vec::with_capacity(file.routes.len());
+        let mut spans = Vec::with_capacity(file.routes.len());
+        for route in &file.routes {
+            if let Some(planned) = self.route(route, listeners) {
+                routes.push(Arc::new(planned));
+                spans.push(route.span);
+            }
+        }
         self.overlaps(&routes, &spans);
         self.unreached(listeners, &routes);
         routes
@@ -62,7 +66,7 @@ impl<'a> Checker<'a> {
             error_pages,
             timeouts: timeouts.into(),
             max_body_bytes: route.limits.max_body_bytes.map(|s| s.0),
-            retry: route.retry.as_ref().map(plan::Retry::from),
+            retry: route.retry.as_deref().map(plan::Retry::from),
             priority_class: route.priority_class,
             name,
         })

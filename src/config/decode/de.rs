@@ -291,7 +291,7 @@ struct KeyDeserializer<'a> {
 
 impl KeyDeserializer<'_> {
     fn number<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        let scalar = Scalar { text: self.key.name.to_string(), plain: true, raw: None, values: Vec::new() };
+        let scalar = Scalar::new(self.key.name.to_string(), true);
         match scalar.kind() {
             Type::Unsigned(number) => visitor.visit_u64(number),
             Type::Signed(number) => visitor.visit_i64(number),

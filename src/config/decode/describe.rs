@@ -165,7 +165,7 @@ impl<'a> Place<'a> {
 
     fn unknown_choice(&self, word: &str, known: &'static [&'static str]) -> Words {
         // a suggestion would tell how near an expanded value is to a known word
-        let written = self.scalar().is_none_or(|scalar| scalar.raw.is_none()) && !self.secret;
+        let written = self.scalar().is_none_or(|scalar| scalar.expanded.is_none()) && !self.secret;
         let meant = suggest(word, known).filter(|_| written);
         let meant = meant.map(|meant| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
         let name = match self.last {
@@ -221,9 +221,9 @@ impl<'a> Place<'a> {
     fn hidden(&self) -> Vec<(String, String)> {
         fn collect(node: &Node, secret: bool, hidden: &mut Vec<(String, String)>) {
             if let Some(scalar) = node.as_scalar() {
-                if let Some(raw) = &scalar.raw {
-                    hidden.push((scalar.text.clone(), raw.clone()));
-                    hidden.extend(scalar.values.iter().cloned());
+                if let Some(expanded) = &scalar.expanded {
+                    hidden.push((scalar.text.clone(), expanded.raw.clone()));
+                    hidden.extend(expanded.values.iter().cloned());
                 } else if secret {
                     hidden.push((scalar.text.clone(), MASK.to_owned()));
                 }

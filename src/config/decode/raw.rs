@@ -113,7 +113,7 @@ impl Serialize for Shown<'_> {
 
 impl Shown<'_> {
     fn scalar<S: Serializer>(&self, scalar: &Scalar, serializer: S) -> Result<S::Ok, S::Error> {
-        if let Some(raw) = &scalar.raw {
+        if let Some(raw) = scalar.raw() {
             return serialize_hidden(&scalar.text, raw, serializer);
         }
         match scalar.kind() {

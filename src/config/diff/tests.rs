@@ -2,7 +2,7 @@ use super::*;
 use crate::config::check::check_document;
 use crate::config::load::load_str;
 use crate::config::report::Report;
-use crate::config::{Checked, comparable};
+use crate::config::{Checked, Comparable};
 use crate::filter::Catalogue;
 
 fn checked(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Checked {
@@ -14,8 +14,10 @@ fn checked(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Checked {
 }
 
 fn between(old: &str, new: &str) -> Vec<String> {
-    let value = |text| comparable(&checked(text, &|_| None));
-    diff(&value(old), &value(new)).iter().map(ToString::to_string).collect()
+    let [old, new] = [old, new].map(|text| Comparable::of(&checked(text, &|_| None)));
+    let changes = diff(&old.to_value(), &new.to_value());
+    assert_eq!(old.changes(&new), changes, "piece by piece");
+    changes.iter().map(ToString::to_string).collect()
 }
 
 /// What changes when `from` is written as `to`.
@@ -166,7 +168,7 @@ fn secrets_are_said_to_have_changed_and_never_shown() {
         let text = CONFIG
             .replace("X-A: a", "X-Token: '${API_TOKEN}', X-B: '${PLAIN}'")
             .replace("path: /site,", "path: /site, headers: { x-key: '${SITE_SECRET}' },");
-        comparable(&checked(&text, &move |name| Some(format!("{name} {value}"))))
+        Comparable::of(&checked(&text, &move |name| Some(format!("{name} {value}")))).to_value()
     };
     let (old, new) = (config("first-secret-of-all"), config("other-secret-of-all"));
     assert_eq!(between(&old, &new), ["upstreams.api.sticky.cookie.secret: changed (****)"]);
@@ -195,9 +197,9 @@ fn files_are_compared_by_their_contents() {
     let page = dir.path().join("page.html");
     let config = format!("{CONFIG}error_pages: [{{ status: 5xx, file: {} }}]\n", page.display());
     std::fs::write(&page, "before").unwrap();
-    let old = comparable(&checked(&config, &|_| None));
+    let old = Comparable::of(&checked(&config, &|_| None)).to_value();
     std::fs::write(&page, "after").unwrap();
-    let new = comparable(&checked(&config, &|_| None));
+    let new = Comparable::of(&checked(&config, &|_| None)).to_value();
     assert_eq!(
         diff(&old, &new).iter().map(ToString::to_string).collect::<Vec<_>>(),
         [format!("error_pages[5xx].file: the contents of {} have changed", page.display())]
@@ -206,7 +208,7 @@ fn files_are_compared_by_their_contents() {
 
 #[test]
 fn as_json_each_change_has_its_path_and_kind() {
-    let value = |text: &str| comparable(&checked(text, &|_| None));
+    let value = |text: &str| Comparable::of(&checked(text, &|_| None)).to_value();
     let changes = diff(
         &value(CONFIG),
         &value(&CONFIG.replace("weight: 2", "weight: 3").replace("127.0.0.1:3003", "127.0.0.1:3005")),
@@ -221,4 +223,51 @@ fn as_json_each_change_has_its_path_and_kind() {
               "value": { "address": "127.0.0.1:3003", "weight": 1, "priority": 0 } },
         ])
     );
+}
+
+/// Routes and groups come, go, change and move, some of the same name: what is left out because it is the same on both
+/// sides changes nothing of what is told.
+#[test]
+fn comparing_piece_by_piece_tells_the_same() {
+    let route = |random: &mut fastrand::Rng| {
+        let name = match random.u8(0..3) {
+            0 => format!("name: n{}, ", random.u8(0..6)),
+            _ => String::new(),
+        };
+        let (path, method, group) = (random.u8(0..5), ["GET", "PUT"][random.usize(0..2)], random.u8(0..3));
+        (name, format!("path: /p{path}, methods: [{method}], upstream: g{group}"))
+    };
+    let text = |routes: &[(String, String)], groups: &[u16]| {
+        // a name may stand once
+        let mut seen = std::collections::HashSet::new();
+        let lines: String = routes
+            .iter()
+            .filter(|(name, _)| name.is_empty() || seen.insert(name.clone()))
+            .map(|(name, rest)| format!("  - {{ {name}{rest} }}\n"))
+            .collect();
+        let groups: String = groups
+            .iter()
+            .enumerate()
+            .map(|(n, port)| format!("  g{n}: {{ servers: [\"10.0.0.1:{port}\"] }}\n"))
+            .collect();
+        format!("listeners: [{{ address: 127.0.0.1:8080 }}]\nroutes:\n{lines}upstreams:\n{groups}")
+    };
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut routes: Vec<_> = (0..random.usize(1..9)).map(|_| route(&mut random)).collect();
+        let mut groups = [1, 2, 3];
+        let before = text(&routes, &groups);
+        for _ in 0..random.usize(0..4) {
+            let at = random.usize(0..routes.len());
+            match random.u8(0..5) {
+                0 => routes.insert(at, route(&mut random)),
+                1 if routes.len() > 1 => _ = routes.remove(at),
+                2 => routes.swap(at, 0),
+                3 => groups[at % 3] += 1,
+                _ => routes[at] = route(&mut random),
+            }
+        }
+        // asserts it
+        between(&before, &text(&routes, &groups));
+    }
 }

@@ -15,6 +15,7 @@ use std::num::NonZeroU32;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Route {
+    // there may be a hundred thousand: what few have is boxed
     /// Its name in logs and metrics; what it matches without one.
     pub name: Option<Located<String>>,
     /// The listeners it is for; all without it.
@@ -43,11 +44,11 @@ pub struct Route {
     /// Action: pass the request to this group.
     pub upstream: Option<Located<String>>,
     /// Action: pass the request to one of several groups, chosen by weight.
-    pub split: Option<Located<Split>>,
+    pub split: Option<Box<Located<Split>>>,
     /// Action: send the client elsewhere.
-    pub redirect: Option<Located<Redirect>>,
+    pub redirect: Option<Box<Located<Redirect>>>,
     /// Action: answer here.
-    pub respond: Option<Located<Respond>>,
+    pub respond: Option<Box<Located<Respond>>>,
 
     /// What happens to the request on its way in and the response on its way out.
     pub filters: Vec<Raw>,
@@ -58,7 +59,7 @@ pub struct Route {
     /// Limits that differ from those of the listener.
     pub limits: RouteLimits,
     /// Retries that differ from those of the group.
-    pub retry: Option<crate::config::file::Retry>,
+    pub retry: Option<Box<crate::config::file::Retry>>,
     /// Whose turn it is when requests wait for a full group: `high`, `normal` or `low`.
     pub priority_class: PriorityClass,
 }

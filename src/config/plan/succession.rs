@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The id of every listener name that there ever was: one that was removed and returns is the same.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ListenerIds(HashMap<String, ListenerId>);
 
 impl ListenerIds {
@@ -32,6 +32,21 @@ impl Plan {
     pub fn succeed(&mut self, before: &Plan, ids: &mut ListenerIds) {
         self.identify(ids);
         self.keep_filters(before);
+        self.keep_routes(before);
+    }
+
+    /// A route that is like the one at its place is that one, counted from the top or from the bottom: a reload that
+    /// changes little allocates little.
+    fn keep_routes(&mut self, before: &Plan) {
+        let (count, known) = (self.routes.len(), before.routes.len());
+        for (place, route) in self.routes.iter_mut().enumerate() {
+            let from_below = (place + known).checked_sub(count);
+            let candidates = [Some(place), from_below].into_iter().flatten();
+            let same = candidates.filter_map(|at| before.routes.get(at)).find(|other| *other == route);
+            if let Some(same) = same {
+                *route = same.clone();
+            }
+        }
     }
 
     fn identify(&mut self, ids: &mut ListenerIds) {
@@ -58,13 +73,17 @@ impl Plan {
             }
         }
         let by_name: HashMap<&str, &Arc<Route>> =
-            before.routes.iter().map(|route| (route.name.as_str(), route)).collect();
+            with_filters(&before.routes).map(|route| (route.name.as_str(), route)).collect();
         for route in self.routes.iter_mut().filter(|route| !route.filters.is_empty()) {
             if let Some(before) = by_name.get(route.name.as_str()) {
                 keep(&mut Arc::make_mut(route).filters, &before.filters);
             }
         }
     }
+}
+
+fn with_filters(routes: &[Arc<Route>]) -> impl Iterator<Item = &Arc<Route>> {
+    routes.iter().filter(|route| !route.filters.is_empty())
 }
 
 /// A filter with the settings of one before it is that one; of several with the same, each is another.

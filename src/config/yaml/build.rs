@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ahash::{AHashMap, AHashSet};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Range, Tag};
 
-use super::{Data, Entry, Key, Node, Scalar};
+use super::{Data, Entry, Expanded, Key, Node, Scalar};
 use crate::config::env::{Env, EnvError, expand};
 use crate::config::report::{Code, FileId, Report, Sources, Span};
 use crate::config::secret::{is_secret_key, quoted_length};
@@ -14,6 +15,10 @@ use crate::config::secret::{is_secret_key, quoted_length};
 const DEEPEST: usize = 64;
 /// How many nodes aliases may stand for, so that a few lines cannot grow without end.
 const MOST_ALIASED: usize = 1_000_000;
+/// A mapping with more keys than this has an index of them.
+const FEW_KEYS: usize = 16;
+/// A key longer than this is hardly one that comes again.
+const LONG_KEY: usize = 32;
 
 /// Parses the text of `file` (already in `sources`) into a tree. Problems go to `report`; `None` when there
 /// is no document or the text is not YAML.
@@ -26,6 +31,7 @@ pub fn parse(file: FileId, sources: &mut Sources, env: Env<'_>, report: &mut Rep
         report,
         open: Vec::new(),
         anchors: HashMap::new(),
+        names: AHashSet::new(),
         aliased: 0,
         root: None,
         documents: 0,
@@ -54,7 +60,34 @@ struct Open {
 
 enum OpenKind {
     Sequence(Vec<Node>),
-    Mapping { entries: Vec<Entry>, seen: HashMap<Arc<str>, Span>, key: Option<PendingKey>, merged: Vec<Node> },
+    Mapping { entries: Entries, key: Option<PendingKey>, merged: Vec<Node> },
+}
+
+/// The entries of a mapping, and where each key is.
+#[derive(Default)]
+struct Entries {
+    all: Vec<Entry>,
+    /// Of all keys, as soon as there are many.
+    index: AHashMap<Arc<str>, Span>,
+}
+
+impl Entries {
+    /// Where this key is written.
+    fn find(&self, name: &str) -> Option<Span> {
+        if self.all.len() > FEW_KEYS {
+            return self.index.get(name).copied();
+        }
+        self.all.iter().find(|entry| &*entry.key.name == name).map(|entry| entry.key.span)
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.all.push(entry);
+        if self.all.len() > FEW_KEYS {
+            let known = self.index.len();
+            let new = self.all.iter().skip(known);
+            self.index.extend(new.map(|entry| (entry.key.name.clone(), entry.key.span)));
+        }
+    }
 }
 
 enum PendingKey {
@@ -79,6 +112,8 @@ struct Builder<'a> {
     report: &'a mut Report,
     open: Vec<Open>,
     anchors: HashMap<usize, Measured>,
+    /// Keys so far: most come again and again.
+    names: AHashSet<Arc<str>>,
     aliased: usize,
     root: Option<Node>,
     documents: usize,
@@ -102,12 +137,7 @@ impl Builder<'_> {
                 self.open(OpenKind::Sequence(Vec::new()), anchor, tag.as_deref(), range)
             }
             Event::MappingStart(anchor, tag) => {
-                let kind = OpenKind::Mapping {
-                    entries: Vec::new(),
-                    seen: HashMap::new(),
-                    key: None,
-                    merged: Vec::new(),
-                };
+                let kind = OpenKind::Mapping { entries: Entries::default(), key: None, merged: Vec::new() };
                 self.open(kind, anchor, tag.as_deref(), range)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
@@ -194,7 +224,8 @@ impl Builder<'_> {
         let plain = matches!(style, ScalarStyle::Plain) && !is_text;
         if self.wants_key() {
             let merge = plain && text == "<<";
-            return self.key(Key { name: text.into(), span }, merge);
+            let name = self.name(text);
+            return self.key(Key { name, span }, merge);
         }
         self.hide_if_secret(range);
         let scalar = self.expand(text, plain, span);
@@ -205,13 +236,13 @@ impl Builder<'_> {
     /// `None` when a variable in it is in error, which is reported.
     fn expand(&mut self, text: &str, plain: bool, span: Span) -> Option<Scalar> {
         match expand(text, self.env) {
-            Ok(None) => Some(Scalar { text: text.to_owned(), plain, raw: None, values: Vec::new() }),
+            Ok(None) => Some(Scalar::new(text.to_owned(), plain)),
             Ok(Some(expanded)) => {
                 for (value, shown) in &expanded.values {
                     self.report.conceal(value, shown);
                 }
-                let raw = Some(text.to_owned());
-                Some(Scalar { text: expanded.text, plain, raw, values: expanded.values })
+                let before = Expanded { raw: text.to_owned(), values: expanded.values };
+                Some(Scalar { text: expanded.text, plain, expanded: Some(Box::new(before)) })
             }
             Err(errors) => {
                 for error in errors {
@@ -262,20 +293,31 @@ impl Builder<'_> {
         self.open.last().is_some_and(|open| matches!(&open.kind, OpenKind::Mapping { key: None, .. }))
     }
 
+    /// The text of a key, shared with those that are the same.
+    fn name(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(text) {
+            return known.clone();
+        }
+        let name: Arc<str> = text.into();
+        if text.len() <= LONG_KEY {
+            self.names.insert(name.clone());
+        }
+        name
+    }
+
     fn key(&mut self, key: Key, merge: bool) -> bool {
-        let Some(Open { kind: OpenKind::Mapping { seen, key: pending, .. }, .. }) = self.open.last_mut()
+        let Some(Open { kind: OpenKind::Mapping { entries, key: pending, .. }, .. }) = self.open.last_mut()
         else {
             return true;
         };
         if merge {
             *pending = Some(PendingKey::Merge);
-        } else if let Some(first) = seen.get(&key.name) {
+        } else if let Some(first) = entries.find(&key.name) {
             self.report
                 .error(Code::DuplicateKey, key.span, format!("the key \"{}\" is written twice", key.name))
-                .related(*first, "first written here");
+                .related(first, "first written here");
             *pending = Some(PendingKey::Refused);
         } else {
-            seen.insert(key.name.clone(), key.span);
             *pending = Some(PendingKey::Plain(key));
         }
         true
@@ -310,18 +352,18 @@ impl Builder<'_> {
         let Some(open) = self.open.pop() else { return true };
         let node = match open.kind {
             OpenKind::Sequence(items) => Node::sequence(open.span, items),
-            OpenKind::Mapping { mut entries, mut seen, merged, .. } => {
+            OpenKind::Mapping { mut entries, merged, .. } => {
                 for source in merged {
-                    self.merge(&mut entries, &mut seen, &source);
+                    self.merge(&mut entries, &source);
                 }
-                Node::mapping(open.span, entries)
+                Node::mapping(open.span, entries.all)
             }
         };
         self.finish(Measured { node, nodes: open.nodes, depth: open.depth }, open.anchor)
     }
 
     /// `<<`: takes the entries of a mapping, or of a list of them, that are not there yet.
-    fn merge(&mut self, entries: &mut Vec<Entry>, seen: &mut HashMap<Arc<str>, Span>, source: &Node) {
+    fn merge(&mut self, entries: &mut Entries, source: &Node) {
         let sources = match &source.data {
             Data::Sequence(items) => items.as_slice(),
             Data::Mapping(_) | Data::Scalar(_) | Data::Pruned => std::slice::from_ref(source),
@@ -333,8 +375,7 @@ impl Builder<'_> {
                     .help("define it with an anchor, as in base: &base { ... }, and write <<: *base");
             }
             for entry in node.entries() {
-                if !seen.contains_key(&entry.key.name) {
-                    seen.insert(entry.key.name.clone(), entry.key.span);
+                if entries.find(&entry.key.name).is_none() {
                     entries.push(entry.clone());
                 }
             }

@@ -79,7 +79,7 @@ fn variables_take_their_type_after_expansion() {
     assert_eq!(scalar("b").kind(), Kind::Text("4"));
     assert_eq!(scalar("b").kind_when_expanded(), Kind::Unsigned(4));
     assert_eq!(scalar("c").kind(), Kind::Text("x4"));
-    assert_eq!(scalar("c").raw.as_deref(), Some("x${N}"));
+    assert_eq!(scalar("c").raw(), Some("x${N}"));
     assert!(root.get("${N}").is_some(), "keys are left alone");
     assert_eq!(codes("a: [x, \"y ${NONE}\"]"), [(Code::EnvUnset, 1, 11)]);
     assert_eq!(codes("a: ${N"), [(Code::EnvSyntax, 1, 4)]);

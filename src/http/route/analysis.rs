@@ -72,8 +72,12 @@ fn hider<'a>(
 /// only when they fall to a shorter path. Nothing is said of two routes for the same host and path:
 /// that is how requests are sorted on purpose, as to a canary.
 pub fn falls_through(routes: &[Arc<Route>]) -> Vec<(usize, usize)> {
+    let mut guarded =
+        routes.iter().enumerate().filter(|(_, r)| passes_on(&r.action) && selects(&r.matcher)).peekable();
+    if guarded.peek().is_none() {
+        return Vec::new();
+    }
     let groups = group(routes);
-    let guarded = routes.iter().enumerate().filter(|(_, r)| passes_on(&r.action) && selects(&r.matcher));
     guarded
         .filter_map(|(position, route)| {
             let mut hosts = hosts_of(&route.matcher);

@@ -19,13 +19,20 @@ use tokio::task::JoinSet;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks the sources of a group until the shutdown, or until it is dropped. `begun` is told when every
-/// source has answered or failed once, or does not within five seconds. To be called within a tokio runtime.
+/// source has answered or failed once, or does not within five seconds; at once when there is none, and nothing to do
+/// either. To be called within a tokio runtime.
 pub fn watch(
     group: &Arc<Group>,
     resolvers: &mut Resolvers,
     begun: oneshot::Sender<()>,
     shutdown: ShutdownWatch,
-) -> impl Future<Output = ()> + Send + use<> {
+) -> Option<impl Future<Output = ()> + Send + use<>> {
+    if group.plan().discover.is_empty() {
+        group.begin();
+        // nobody may be waiting
+        begun.send(()).ok();
+        return None;
+    }
     let mut tasks = JoinSet::new();
     let (first, firsts) = mpsc::channel(1);
     for (place, plan) in group.plan().discover.iter().enumerate() {
@@ -42,9 +49,9 @@ pub fn watch(
     }
     drop(first);
     tasks.spawn(wait_for(firsts, group.clone(), begun));
-    tasks::run(tasks, shutdown, |error| {
+    Some(tasks::run(tasks, shutdown, |error| {
         log::error!(target: events::DISCOVERY, "a source of servers ended: {error}");
-    })
+    }))
 }
 
 /// Every sender of `firsts` is dropped after a first answer.
