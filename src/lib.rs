@@ -24,12 +24,13 @@
 //!   reload               another plan takes its place while it runs, or is refused
 //!   upgrade, handover    another process takes its place
 //!   control              how the command line asks for that
-//! edge/        THE LIFE OF A CONNECTION      socket -> limits -> TLS -> one whole head, or HTTP/2
+//! edge/        THE LIFE OF A CONNECTION      socket -> limits -> PROXY -> TLS -> one whole head, or HTTP/2
 //! http/        THE LIFE OF A REQUEST         one impl ProxyHttp, callbacks in call order
 //! filter/      what happens to a request on its way in and to its response on the way out
 //! upstream/    THE LIFE OF A SERVER          discovered -> probed -> chosen -> drained
 //! observe/     the access log, the process log, events
 //! units.rs, template.rs, clock.rs            5s, 10MB, 20%; texts with {placeholders}; the time of day
+//! proxy_protocol, unix_socket.rs             what a proxy says before the first byte; sockets that are files
 //! ```
 //!
 //! Arrows run one way: `cli -> gate -> run -> edge -> http -> filter, upstream`; `observe` is called by all.
@@ -43,9 +44,11 @@ pub mod filter;
 mod gate;
 pub mod http;
 pub mod observe;
+pub mod proxy_protocol;
 pub mod run;
 pub mod template;
 pub mod units;
+mod unix_socket;
 pub mod upstream;
 
 pub use gate::{Error, Gate};

@@ -26,9 +26,9 @@ pub use upstream_tls::{ClientCertificate, Trust, UpstreamTls};
 
 use crate::config::file::{
     AccessFormat, Budget, HedgeAfter, Key, ListenerLimits, LogLevel, LogTarget, PriorityClass, ProxyHeaders,
-    RetryWhen, Server, SpillOver, UpstreamHost, UpstreamProtocol,
+    ProxyProtocol, RetryWhen, SendProxy, Server, SpillOver, UpstreamHost, UpstreamProtocol,
 };
-use crate::config::words::HostPattern;
+use crate::config::words::{HostPattern, ListenAddress, SocketMode};
 use crate::filter::FilterPlan;
 use crate::template::Template;
 use crate::units::Percent;
@@ -73,7 +73,12 @@ pub struct AccessLog {
 pub struct Listener {
     pub id: ListenerId,
     pub name: String,
-    pub address: SocketAddr,
+    pub address: ListenAddress,
+    /// Of a unix socket.
+    pub socket_mode: Option<SocketMode>,
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// `trusted_proxies`, where the listener has to know them.
+    pub trusted: Arc<[IpNet]>,
     pub h1: bool,
     pub h2: bool,
     pub tls: Option<Arc<Tls>>,
@@ -239,6 +244,7 @@ pub struct Upstream {
     pub spill_over: SpillOver,
     pub drain_timeout: Duration,
     pub limits: Option<UpstreamLimits>,
+    pub send_proxy: Option<SendProxy>,
 }
 
 /// One server of a group.

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 /// Serde through `FromStr` and `Display`, and a schema of type string.
@@ -38,18 +38,26 @@ macro_rules! text_word {
     };
 }
 
+mod listen;
 mod server;
+pub use listen::{ListenAddress, SocketMode};
 pub use server::{DnsName, ResolverAddress, ServerAddress};
 
-/// A network or a single address: `10.0.0.0/8`, `192.0.2.7`, `2001:db8::/32`.
+/// A network or a single address: `10.0.0.0/8`, `192.0.2.7`, `2001:db8::/32`; or `unix`, whoever connects to a unix
+/// socket: they all have the address 0.0.0.0, as no other client can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cidr(pub IpNet);
+
+const UNIX: &str = "unix";
 
 impl FromStr for Cidr {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         if let Ok(ip) = s.parse::<IpAddr>() {
             return Ok(Cidr(IpNet::from(ip)));
+        }
+        if matches!(s, UNIX | "unix:") {
+            return Ok(Cidr(IpNet::from(IpAddr::from(Ipv4Addr::UNSPECIFIED))));
         }
         let net: IpNet = s.parse().map_err(|_| {
             format!("`{s}` is not an address or network\nwrite it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
@@ -66,52 +74,16 @@ impl FromStr for Cidr {
 
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.prefix_len() == self.0.max_prefix_len() {
+        if self.0 == IpNet::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)) {
+            f.write_str(UNIX)
+        } else if self.0.prefix_len() == self.0.max_prefix_len() {
             write!(f, "{}", self.0.addr())
         } else {
             write!(f, "{}", self.0)
         }
     }
 }
-text_word!(Cidr, ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]);
-
-/// Where a listener listens: `127.0.0.1:8080`, `[::]:8443`, `*:80`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenAddress(pub SocketAddr);
-
-impl Default for ListenAddress {
-    fn default() -> Self {
-        ListenAddress(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
-    }
-}
-
-impl FromStr for ListenAddress {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        if s.starts_with("unix:") {
-            return Err("not supported yet: listening on a unix socket\nuse IP:PORT".into());
-        }
-        let address = match s.strip_prefix("*:") {
-            Some(port) => port.parse().ok().map(|port: u16| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
-            None => s.parse().ok(),
-        };
-        match address {
-            Some(a) if a.port() == 0 => Err(format!("`{s}` has port 0\nname the port, from 1 to 65535")),
-            Some(a) => Ok(ListenAddress(a)),
-            None => Err(format!(
-                "`{s}` is not an address to listen on\nwrite IP:PORT, such as 127.0.0.1:8080, [::1]:8080 or *:8080{}",
-                if s.starts_with("localhost") { " (for localhost: 127.0.0.1)" } else { "" }
-            )),
-        }
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-text_word!(ListenAddress, ["127.0.0.1:8080", "[::]:8443", "*:80"]);
+text_word!(Cidr, ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "unix"]);
 
 /// The name of a host, with a port where one is allowed: `api.internal`, `api.internal:8080`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -366,7 +338,7 @@ mod tests {
 
     #[test]
     fn words_print_back_as_written() {
-        for text in ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"] {
+        for text in ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "unix"] {
             assert_eq!(text.parse::<Cidr>().unwrap().to_string(), text);
         }
         for text in ["200", "2xx", "200-204"] {

@@ -4,6 +4,7 @@
 
 use crate::config::check::overlap;
 use crate::config::plan;
+use crate::config::words::ListenAddress;
 use crate::edge::era::Era;
 use crate::edge::listener::{self, BindError, Opened};
 use crate::edge::open::Count;
@@ -11,8 +12,8 @@ use crate::edge::place::{Closing, Difference, Listening, Place};
 use crate::edge::worker::Order;
 use crate::edge::{Edge, Places};
 use crate::observe::events;
+use crate::unix_socket::{Inode, SocketFile};
 use socket2::Socket;
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -112,9 +113,9 @@ impl Edge {
             }
         }
         places.running = true;
-        for (address, _unused) in std::mem::take(&mut places.inherited) {
-            if !places.now.iter().any(|place| place.now.load().address == address) {
-                events::socket_not_wanted(&address);
+        for unused in std::mem::take(&mut places.inherited) {
+            if !places.now.iter().any(|place| place.now.load().address == unused.address) {
+                events::socket_not_wanted(&unused.address);
             }
         }
         if !leaving.is_empty() {
@@ -147,6 +148,7 @@ impl Edge {
     }
 
     fn begin(&self, place: &Arc<Place>, opened: Opened, follows: &[Arc<Place>]) {
+        place.claim_file();
         let listening = place.now.load_full();
         let name = &listening.plan.name;
         for old in follows {
@@ -190,44 +192,44 @@ impl Preparing<'_> {
         let explain = |e: std::io::Error| listener::explain(plan, &e, self.places.running);
         let closing: Vec<_> = self.places.closing.iter().filter_map(Weak::upgrade).collect();
         let follows: Vec<_> = closing.iter().filter(|place| place.wanted == plan.address).cloned().collect();
-        let opened = match follows.last() {
-            Some(place) => place
+        let mut opened = match follows.last() {
+            // the file of a unix socket has gone, and nobody finds it any more
+            Some(place) if plan.address.ip().is_some() => place
                 .take_back()
-                .and_then(|sockets| listener::adopt(sockets, self.edge.0.workers, place.is_shared()))
+                .and_then(|sockets| {
+                    listener::adopt(&plan.address, sockets, self.edge.0.workers, place.is_shared())
+                })
                 .map_err(explain)?,
+            Some(_) => listener::open(plan, self.edge.0.workers).map_err(explain)?,
             None => self.sockets(plan, &closing)?,
         };
         let doubles = opened.doubles().map_err(explain)?;
         let count = Count::new(self.edge.0.open.clone(), plan.limits.connections);
-        let listening = Listening::first(
-            plan,
-            opened.address,
-            count,
-            Era::new(self.edge.0.workers),
-            &self.edge.0.tickets,
-        )?;
-        let place = Place::new(plan.address, listening, doubles, opened.shared);
+        let address = opened.address.clone();
+        let era = Era::new(self.edge.0.workers);
+        let listening = Listening::first(plan, address, count, era, &self.edge.0.tickets)?;
+        let place = Place::new(listening, &mut opened, doubles);
         Ok(Step::Open { place: Arc::new(place), opened, follows })
     }
 
     fn sockets(&self, plan: &plan::Listener, closing: &[Arc<Place>]) -> Result<Opened, String> {
         let workers = self.edge.0.workers;
         let explain = |e: std::io::Error| listener::explain(plan, &e, self.places.running);
-        let inherited = self.inherited(plan.address).map_err(explain)?;
-        if !inherited.is_empty() {
-            return listener::adopt(inherited, workers, true).map_err(explain);
+        if let Some(opened) = self.inherited(&plan.address).map_err(explain)? {
+            return Ok(opened);
         }
-        let overlaps = |place: &&Arc<Place>| overlap(place.now.load().address, plan.address);
+        let overlaps = |place: &&Arc<Place>| overlap(&place.now.load().address, &plan.address);
         let stays = |place: &Arc<Place>| self.wanted.iter().any(|plan| plan.address == place.wanted);
         if self.places.now.iter().filter(overlaps).any(stays) {
             return Err(explain(std::io::ErrorKind::AddrInUse.into()));
         }
         let going: Vec<_> = self.places.now.iter().chain(closing).filter(overlaps).collect();
         if going.is_empty() {
-            return listener::open(plan.address, workers).map_err(explain);
+            return listener::open(plan, workers).map_err(explain);
         }
+        let Some(address) = plan.address.ip() else { return listener::open(plan, workers).map_err(explain) };
         let allowed = going.iter().try_for_each(|place| place.allow_beside());
-        allowed.and_then(|()| listener::open_beside(plan.address, workers)).map_err(|e| {
+        allowed.and_then(|()| listener::open_beside(address, workers)).map_err(|e| {
             let old: Vec<_> = going.iter().map(|place| place.now.load().address.to_string()).collect();
             format!(
                 "listener `{}`: cannot listen on {} while this process still listens on {} ({e}); reload \
@@ -239,9 +241,21 @@ impl Preparing<'_> {
         })
     }
 
-    /// Those that another process has opened on this address.
-    fn inherited(&self, address: SocketAddr) -> std::io::Result<Vec<Socket>> {
-        let on_it = self.places.inherited.iter().filter(|(inherited, _)| *inherited == address);
-        on_it.map(|(_, socket)| socket.try_clone()).collect()
+    /// With those that another process has opened on this address, if there are any.
+    fn inherited(&self, address: &ListenAddress) -> std::io::Result<Option<Opened>> {
+        let on_it = || self.places.inherited.iter().filter(|inherited| inherited.address == *address);
+        let sockets: Vec<_> = on_it()
+            .map(|inherited| Ok(Socket::from(inherited.socket.try_clone()?)))
+            .collect::<std::io::Result<_>>()?;
+        if sockets.is_empty() {
+            return Ok(None);
+        }
+        let mut opened = listener::adopt(address, sockets, self.edge.0.workers, true)?;
+        if let ListenAddress::Unix(path) = address
+            && !on_it().any(|inherited| inherited.lent)
+        {
+            opened.file = Inode::of(path).map(|inode| SocketFile::handed(path, inode));
+        }
+        Ok(Some(opened))
     }
 }

@@ -1,14 +1,18 @@
-//! The story of one connection: TLS if the listener has it, then HTTP/1 or HTTP/2 until either side
-//! is done, or it is cut. Started by `accept` as a task of its own.
+//! The story of one connection: what a proxy says of it, TLS if the listener has it, then HTTP/1 or HTTP/2 until
+//! either side is done, or it is cut. Started by `accept` as a task of its own.
 
+use crate::config::words::ListenAddress;
+use crate::edge::announcement::{self, Ended};
 use crate::edge::conn::Conn;
+use crate::edge::link::Link;
 use crate::edge::open::Slot;
 use crate::edge::timer::Timer;
 use crate::edge::transport::Transport;
 use crate::edge::worker::Shared;
 use crate::edge::{App, Listening, http1, http2, tls};
-use crate::http::{Connection, TlsFacts};
+use crate::http::{Connection, NOWHERE, TlsFacts};
 use crate::observe::events;
+use crate::proxy_protocol::Announced;
 use pingora_core::server::ShutdownWatch;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -16,7 +20,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 
 /// How long a connection that is cut may take to find its own end, with a log line for its request.
 /// Who waits for nothing but the server would never.
@@ -26,7 +29,7 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 pub fn serve<A: App>(
     shared: Arc<Shared<A>>,
     listening: Arc<Listening>,
-    accepted: (TcpStream, SocketAddr),
+    accepted: (Link, SocketAddr),
     slot: Slot,
 ) -> impl Future<Output = ()> + Send {
     let seat = slot.seat().clone();
@@ -48,7 +51,7 @@ pub fn serve<A: App>(
 async fn story<A: App>(
     shared: Arc<Shared<A>>,
     listening: Arc<Listening>,
-    (tcp, peer): (TcpStream, SocketAddr),
+    (mut link, peer): (Link, SocketAddr),
     slot: Slot,
 ) {
     let peer = canonical(peer);
@@ -57,8 +60,11 @@ async fn story<A: App>(
         Poll::Ready(())
     })
     .await;
-    let Some((io, tls, h2)) = handshake(&listening, tcp, peer, &slot).await else { return };
-    let Some(conn) = wrap(io, &listening, peer, tls, slot) else { return };
+    let came = Instant::now();
+    let Ok(announced) = announcement(&listening, &mut link, peer, &slot).await else { return };
+    let from = announced.as_ref().and_then(|announced| announced.ends).map_or(peer, |ends| ends.client);
+    let Some((io, tls, h2)) = handshake(&listening, link, (from, came), &slot).await else { return };
+    let Some(conn) = wrap(io, &listening, (peer, announced), tls, slot) else { return };
     let stopped = std::pin::pin!(stopping(listening.era.retired().clone()));
     let mut stop = Stop { stopped, since: None };
     let conn = if h2 { Some(conn) } else { http1::serve(&shared, &listening, conn, &mut stop).await };
@@ -67,20 +73,50 @@ async fn story<A: App>(
     }
 }
 
+/// What a proxy says of the connection, where one may or has to.
+///
+/// # Errors
+/// The connection is to end.
+async fn announcement(
+    listening: &Listening,
+    link: &mut Link,
+    peer: SocketAddr,
+    slot: &Slot,
+) -> Result<Option<Announced>, ()> {
+    let Some(wanted) = announcement::asked_of(listening, peer.ip()) else { return Ok(None) };
+    let limits = &listening.plan.limits;
+    let limit = if listening.tls.is_some() { limits.tls_handshake_timeout } else { limits.header_timeout };
+    // boxed, as the handshake is
+    let mut expecting = Box::pin(tokio::time::timeout(limit.0, announcement::expect(wanted, link)));
+    let expected = poll_fn(|cx| match slot.seat().is_cut() {
+        true => Poll::Ready(None),
+        false => expecting.as_mut().poll(cx).map(Some),
+    });
+    let why = match expected.await {
+        Some(Ok(Ok(announced))) => return Ok(announced),
+        Some(Ok(Err(Ended::Malformed(why)))) => why,
+        Some(Err(_)) => "it did not come in time",
+        // somebody has looked whether the port is open
+        Some(Ok(Err(Ended::Silent))) | None => return Err(()),
+    };
+    events::not_announced(&listening.unannounced, &listening.plan.name, peer.ip(), why);
+    Err(())
+}
+
 /// TLS, if the listener has it; and whether HTTP/2 is spoken from the first byte.
 async fn handshake(
     listening: &Listening,
-    tcp: TcpStream,
-    peer: SocketAddr,
+    link: Link,
+    (peer, came): (SocketAddr, Instant),
     slot: &Slot,
 ) -> Option<(Transport, Option<TlsFacts>, bool)> {
     let h2_only = listening.plan.h2 && !listening.plan.h1;
     let Some(tls) = &listening.tls else {
-        return Some((Transport::Plain(tcp), None, h2_only));
+        return Some((Transport::Plain(link), None, h2_only));
     };
-    let limit = listening.plan.limits.tls_handshake_timeout.0;
+    let limit = listening.plan.limits.tls_handshake_timeout.0.saturating_sub(came.elapsed());
     // boxed: its state is large, and gone when the connection is established
-    let mut accepting = Box::pin(tls::accept(tls, tcp, limit));
+    let mut accepting = Box::pin(tls::accept(tls, link, limit));
     let accepted = poll_fn(|cx| match slot.seat().is_cut() {
         true => Poll::Ready(None),
         false => accepting.as_mut().poll(cx).map(Some),
@@ -98,16 +134,19 @@ async fn handshake(
 fn wrap(
     io: Transport,
     listening: &Listening,
-    peer: SocketAddr,
+    (peer, announced): (SocketAddr, Option<Announced>),
     tls: Option<TlsFacts>,
     slot: Slot,
 ) -> Option<Box<Conn>> {
-    let local = if listening.address.ip().is_unspecified() {
-        io.local_addr().map_or(listening.address, canonical)
-    } else {
-        listening.address
+    let local = match &listening.address {
+        ListenAddress::Ip(address) if address.ip().is_unspecified() => {
+            io.local_addr().map_or(*address, canonical)
+        }
+        ListenAddress::Ip(address) => *address,
+        ListenAddress::Unix(_) => NOWHERE,
     };
     let facts = Connection::new(listening.plan.clone(), peer, local, tls).ending_by(slot.ending().clone());
+    let facts = facts.announced(announced);
     Conn::new(io, facts, slot).inspect_err(|e| log::error!("{peer}: {e}")).ok()
 }
 

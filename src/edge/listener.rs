@@ -1,11 +1,15 @@
-//! Listening sockets: one per address and worker, opened here or by another process. Called by
-//! `edge::commit` before anything is changed.
+//! Listening sockets: one per address and worker (unix sockets: one for all), opened here or by another process.
+//! Called by `edge::commit` before anything is changed.
 
 use crate::config::plan;
+use crate::config::words::ListenAddress;
+use crate::unix_socket::{self, SocketFile};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// Connections that the kernel keeps until they are accepted (limited by `net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -25,7 +29,7 @@ impl std::error::Error for BindError {}
 /// The sockets of one address, all bound.
 pub(super) struct Opened {
     /// With the port that the kernel chose for port 0.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// At least one for each worker: the one with index i is for worker i modulo their number.
     pub sockets: Vec<Socket>,
     /// Clients can connect already. Not so beside a listener on an address that covers this one:
@@ -33,6 +37,17 @@ pub(super) struct Opened {
     pub listens: bool,
     /// Another process has opened them, and may have them still.
     pub shared: bool,
+    /// Of a unix socket that is ours.
+    pub file: Option<SocketFile>,
+}
+
+/// A listening socket that another process has opened.
+#[derive(Debug)]
+pub struct Inherited {
+    pub address: ListenAddress,
+    pub socket: OwnedFd,
+    /// The file of a unix socket stays when the listener goes: whoever has made it sees to it.
+    pub lent: bool,
 }
 
 impl Opened {
@@ -50,10 +65,28 @@ impl Opened {
     }
 }
 
+/// Sockets on an address that nobody of this process listens on.
+pub(super) fn open(plan: &plan::Listener, workers: usize) -> io::Result<Opened> {
+    match &plan.address {
+        ListenAddress::Ip(address) => open_ip(*address, workers),
+        ListenAddress::Unix(path) => open_unix(path, plan.socket_mode.map(|mode| mode.0), workers),
+    }
+}
+
+/// A unix socket has no `SO_REUSEPORT`: all workers accept on one.
+fn open_unix(path: &Path, mode: Option<u32>, workers: usize) -> io::Result<Opened> {
+    let (first, inode) = unix_socket::bind(path, mode)?;
+    let file = Some(SocketFile::made(path, inode));
+    first.listen(BACKLOG)?;
+    let mut sockets = (1..workers).map(|_| first.try_clone()).collect::<io::Result<Vec<_>>>()?;
+    sockets.push(first);
+    Ok(Opened { address: ListenAddress::Unix(path.into()), sockets, listens: true, shared: false, file })
+}
+
 /// The first socket is bound and listens without `SO_REUSEPORT`: were it set, a second gate could
 /// bind the same address and silently take a share of the connections. It is set once the address
 /// is ours, for the sockets of the other workers.
-pub(super) fn open(address: SocketAddr, workers: usize) -> io::Result<Opened> {
+fn open_ip(address: SocketAddr, workers: usize) -> io::Result<Opened> {
     let first = bind(address, false)?;
     first.listen(BACKLOG)?;
     let address = address_of(&first)?;
@@ -64,7 +97,7 @@ pub(super) fn open(address: SocketAddr, workers: usize) -> io::Result<Opened> {
     for _ in 1..workers {
         sockets.push(listen(address)?);
     }
-    Ok(Opened { address, sockets, listens: true, shared: false })
+    Ok(Opened { address: address.into(), sockets, listens: true, shared: false, file: None })
 }
 
 /// Beside sockets of this process on an address that overlaps: they have `SO_REUSEPORT` and are
@@ -76,32 +109,40 @@ pub(super) fn open_beside(address: SocketAddr, workers: usize) -> io::Result<Ope
     for _ in 1..workers {
         sockets.push(bind(address, true)?);
     }
-    Ok(Opened { address, sockets, listens: false, shared: false })
+    Ok(Opened { address: address.into(), sockets, listens: false, shared: false, file: None })
 }
 
 /// With sockets that are open, mostly of another process: all of them are accepted on, and each worker has
 /// one. Those that are missing are opened, or shared where the kernel does not let us: systemd's
 /// have no `SO_REUSEPORT`, and those of another user cannot be joined.
-pub(super) fn adopt(inherited: Vec<Socket>, workers: usize, shared: bool) -> io::Result<Opened> {
+pub(super) fn adopt(
+    wanted: &ListenAddress,
+    inherited: Vec<Socket>,
+    workers: usize,
+    shared: bool,
+) -> io::Result<Opened> {
     let first = inherited.first().ok_or_else(|| io::Error::other("there is no socket"))?;
-    let address = address_of(first)?;
+    let ip = wanted.ip().map(|_| address_of(first)).transpose()?;
     let mut sockets = Vec::with_capacity(workers.max(inherited.len()));
     for socket in &inherited {
         socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
+        if ip.is_some() {
+            socket.set_tcp_nodelay(true)?;
+        }
         sockets.push(socket.try_clone()?);
     }
     let joined = inherited.iter().all(|socket| socket.reuse_port().unwrap_or(false));
     for i in inherited.len()..workers {
         let common = inherited.get(i % inherited.len()).unwrap_or(first);
-        let own = if joined { listen(address).ok() } else { None };
+        let own = ip.filter(|_| joined).and_then(|address| listen(address).ok());
         sockets.push(own.map_or_else(|| common.try_clone(), Ok)?);
     }
-    Ok(Opened { address, sockets, listens: true, shared })
+    let address = ip.map_or_else(|| wanted.clone(), ListenAddress::Ip);
+    Ok(Opened { address, sockets, listens: true, shared, file: None })
 }
 
 /// Where a listening socket listens; an error for any other.
-pub(super) fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
+fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
     let address = socket.local_addr()?.as_socket();
     address.ok_or_else(|| io::Error::other("the socket has no internet address"))
 }
@@ -187,8 +228,11 @@ fn no_ipv6(e: &io::Error) -> bool {
 
 /// What went wrong and what to do about it. `running`: the process serves already.
 pub(super) fn explain(listener: &plan::Listener, e: &io::Error, running: bool) -> String {
-    let address = listener.address;
     let name = &listener.name;
+    let address = match &listener.address {
+        ListenAddress::Ip(address) => *address,
+        ListenAddress::Unix(_) => return explain_unix(listener, e),
+    };
     match e.kind() {
         io::ErrorKind::AddrInUse => format!(
             "listener `{name}`: address {address} is in use: another process (or another weirgate) listens \
@@ -211,6 +255,28 @@ pub(super) fn explain(listener: &plan::Listener, e: &io::Error, running: bool) -
             "listener `{name}`: address {address} does not belong to this machine; use one of its own \
              addresses (`ip address` shows them), or *:{} for all",
             address.port()
+        ),
+        _ => format!("listener `{name}`: cannot listen on {address}: {e}"),
+    }
+}
+
+fn explain_unix(listener: &plan::Listener, e: &io::Error) -> String {
+    let plan::Listener { name, address, .. } = listener;
+    match e.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "listener `{name}`: {address} is in use: another process (or another weirgate) listens there; stop it or \
+             choose another path"
+        ),
+        io::ErrorKind::AlreadyExists => {
+            format!("listener `{name}`: {address} is a file and no socket; remove it or choose another path")
+        }
+        io::ErrorKind::NotFound => {
+            format!(
+                "listener `{name}`: the directory of {address} does not exist; make it, or choose another path"
+            )
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "listener `{name}`: no permission for {address}; let the user of the process write to its directory"
         ),
         _ => format!("listener `{name}`: cannot listen on {address}: {e}"),
     }

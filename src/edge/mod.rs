@@ -1,15 +1,15 @@
-//! The life of a connection: socket, limits, TLS, then HTTP/1 or HTTP/2, and each request of it to
-//! the application.
+//! The life of a connection: socket, limits, PROXY protocol, TLS, then HTTP/1 or HTTP/2, and each request of
+//! it to the application.
 //!
 //! In reading order:
 //! - [`Edge`] is the listeners of the process, which open, change and close while it runs (`commit`,
 //!   `listener` opens the sockets); each works at a `place`;
 //! - [`serve`] is a worker, which is told what to accept on;
 //! - `accept` takes connections off a socket, as many as [`open`] allows;
-//! - `connection` is the story of one: [`tls`] opens it, `http1` reads its heads (`head` judges
+//! - `connection` is the story of one: `announcement` is what a proxy says of it, [`tls`] opens it, `http1` reads its heads (`head` judges
 //!   them) or `http2` its streams (`frames` watches them); with the others of its `era` it is
 //!   retired when its listener changes or goes;
-//! - `conn` is the stream that Pingora reads the request from and writes the answer to (`tunnel`
+//! - `link` is its socket, `transport` that with or without TLS, `conn` is the stream that Pingora reads the request from and writes the answer to (`tunnel`
 //!   measures the frames of a WebSocket, so that it can be closed properly);
 //! - `linger` closes it so that the client can read the last answer.
 //!
@@ -17,6 +17,7 @@
 //! `HttpServerApp` in tests.
 
 mod accept;
+mod announcement;
 mod chunked;
 mod commit;
 mod conn;
@@ -28,6 +29,7 @@ mod host;
 mod http1;
 mod http2;
 mod linger;
+mod link;
 pub mod listener;
 pub mod open;
 mod place;
@@ -41,7 +43,7 @@ mod worker;
 mod tests;
 
 pub use commit::{Changed, Changes, Prepared};
-pub use listener::BindError;
+pub use listener::{BindError, Inherited};
 pub use open::{Count, Open};
 pub use place::Listening;
 pub use worker::{Share, Worker, serve};
@@ -54,9 +56,6 @@ use crate::edge::worker::Order;
 use crate::http::Reject;
 use parking_lot::Mutex;
 use pingora_core::apps::HttpServerApp;
-use socket2::Socket;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, watch};
 
@@ -103,7 +102,7 @@ struct Places {
     /// Connections of listeners that were closed.
     leaving: Vec<Arc<Era>>,
     /// Sockets that another process opened and no listener has taken yet.
-    inherited: Vec<(SocketAddr, Socket)>,
+    inherited: Vec<Inherited>,
     /// There has been a commit.
     running: bool,
     ended: bool,
@@ -118,7 +117,7 @@ impl Edge {
     /// With listening sockets that another process has opened: the service manager, or the gate
     /// that this one follows. A listener on such an address uses them, all of them, whatever the
     /// number of workers; those that no listener wants are closed by the first commit.
-    pub fn with_inherited(workers: usize, inherited: Vec<(SocketAddr, OwnedFd)>) -> Edge {
+    pub fn with_inherited(workers: usize, inherited: Vec<Inherited>) -> Edge {
         let workers = workers.max(1);
         let open = Arc::new(Open::default());
         let (ended, ending) = watch::channel(false);
@@ -128,7 +127,6 @@ impl Edge {
                 (order, Share { index, orders, open: open.clone(), ended: ending.clone() })
             })
             .unzip();
-        let inherited = inherited.into_iter().map(|(address, fd)| (address, Socket::from(fd))).collect();
         let places = Mutex::new(Places { inherited, ..Places::default() });
         Edge(Arc::new(Inner {
             open,
@@ -161,11 +159,12 @@ impl Edge {
     ///
     /// # Errors
     /// When the process may not have so many open files.
-    pub fn sockets(&self) -> std::io::Result<Vec<(SocketAddr, OwnedFd)>> {
+    pub fn sockets(&self) -> std::io::Result<Vec<Inherited>> {
         let mut all = Vec::new();
         for place in &self.0.places.lock().now {
-            let address = place.now.load().address;
-            all.extend(place.hand_out()?.into_iter().map(|socket| (address, socket)));
+            let (address, lent) = (place.now.load().address.clone(), place.is_lent());
+            let inherited = |socket| Inherited { address: address.clone(), socket, lent };
+            all.extend(place.hand_out()?.into_iter().map(inherited));
         }
         Ok(all)
     }

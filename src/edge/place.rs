@@ -3,16 +3,17 @@
 //! takes connections off their sockets.
 
 use crate::config::plan;
+use crate::config::words::ListenAddress;
 use crate::edge::era::Era;
 use crate::edge::head::HeadLimits;
-use crate::edge::listener;
+use crate::edge::listener::{self, Opened};
 use crate::edge::open::Count;
 use crate::edge::tls::{RandomSecrets, Termination};
 use crate::observe::Throttle;
+use crate::unix_socket::SocketFile;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use socket2::Socket;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 pub struct Listening {
     pub plan: Arc<plan::Listener>,
     /// With the port that the kernel chose for port 0.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// The connections on this address, those under earlier plans included.
     pub count: Arc<Count>,
     pub(super) limits: HeadLimits,
@@ -30,6 +31,7 @@ pub struct Listening {
     pub(super) era: Arc<Era>,
     /// Log lines that must not become a flood.
     pub(super) full: Arc<Throttle>,
+    pub(super) unannounced: Arc<Throttle>,
     pub(super) trouble: Arc<Throttle>,
 }
 
@@ -63,7 +65,7 @@ impl Listening {
     /// The first at an address.
     pub(super) fn first(
         plan: &Arc<plan::Listener>,
-        address: SocketAddr,
+        address: ListenAddress,
         count: Arc<Count>,
         era: Arc<Era>,
         secrets: &Arc<RandomSecrets>,
@@ -76,6 +78,7 @@ impl Listening {
             count,
             era,
             full: Arc::new(Throttle::every_minute()),
+            unannounced: Arc::new(Throttle::every_minute()),
             trouble: Arc::new(Throttle::every_minute()),
         })
     }
@@ -93,10 +96,11 @@ impl Listening {
             // the same one where nothing differs: sessions can be resumed
             tls: if same_tls { self.tls.clone() } else { termination(plan, secrets)? },
             plan: plan.clone(),
-            address: self.address,
+            address: self.address.clone(),
             count: self.count.clone(),
             era,
             full: self.full.clone(),
+            unannounced: self.unannounced.clone(),
             trouble: self.trouble.clone(),
         })
     }
@@ -129,26 +133,30 @@ pub(super) enum Closing {
 /// An address that is listened on.
 pub(super) struct Place {
     /// As the configuration has it: port 0 stays 0.
-    pub wanted: SocketAddr,
+    pub wanted: ListenAddress,
     pub now: ArcSwap<Listening>,
     /// Everybody who may still be connected; the present era is the last.
     eras: Mutex<Vec<Arc<Era>>>,
     closing: watch::Sender<Option<Closing>>,
     /// A second descriptor for each socket, to hand over. They go with the last accept loop.
     sockets: Mutex<Vec<Socket>>,
+    /// Of a unix socket that is ours to remove.
+    file: Mutex<Option<SocketFile>>,
     /// Another process has them, too: what is set on them is set for it as well.
     shared: AtomicBool,
 }
 
 impl Place {
-    pub fn new(wanted: SocketAddr, first: Listening, sockets: Vec<Socket>, shared: bool) -> Place {
+    /// `sockets` are second descriptors of those that were opened.
+    pub fn new(first: Listening, opened: &mut Opened, sockets: Vec<Socket>) -> Place {
         Place {
-            wanted,
+            wanted: first.plan.address.clone(),
             eras: Mutex::new(vec![first.era.clone()]),
             now: ArcSwap::from_pointee(first),
             closing: watch::Sender::new(None),
             sockets: Mutex::new(sockets),
-            shared: AtomicBool::new(shared),
+            file: Mutex::new(opened.file.take()),
+            shared: AtomicBool::new(opened.shared),
         }
     }
 
@@ -168,10 +176,15 @@ impl Place {
 
     /// Accepts no more and retires its connections; those, to be cut at a deadline.
     pub fn close(&self, how: Closing) -> Vec<Arc<Era>> {
-        let shuts = how == Closing::Served && !self.shared.load(Ordering::Acquire);
+        let file = self.file.lock().take();
+        let shuts = how == Closing::Served && self.wanted.ip().is_some() && !self.is_shared();
         let shut = shuts && self.sockets.lock().iter().all(|socket| listener::shut_door(socket).is_ok());
         if how == Closing::Left {
             self.sockets.lock().clear();
+            file.into_iter().for_each(SocketFile::leave);
+        } else {
+            // nobody finds a unix socket any more, while those who have are served
+            drop(file);
         }
         self.closing.send_replace(Some(if shut { Closing::DoorShut } else { how }));
         let eras = self.eras.lock().clone();
@@ -202,6 +215,16 @@ impl Place {
             listener::open_door(socket);
         }
         self.now.store(next);
+    }
+
+    /// The file of a unix socket that was handed over is ours from now on.
+    pub fn claim_file(&self) {
+        self.file.lock().iter_mut().for_each(SocketFile::claim);
+    }
+
+    /// Whether the file of a unix socket is that of another process.
+    pub fn is_lent(&self) -> bool {
+        self.wanted.ip().is_none() && self.file.lock().is_none()
     }
 
     /// Whether another process has the sockets, too.

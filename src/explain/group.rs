@@ -2,7 +2,7 @@
 //! of the plan are taken apart by name, so that a new one does not compile until it is told here or is
 //! left out on purpose.
 
-use crate::config::file::{self, HedgeAfter, UpstreamHost, UpstreamProtocol};
+use crate::config::file::{self, HedgeAfter, SendProxy, UpstreamHost, UpstreamProtocol};
 use crate::config::plan::{self, Retry, Route, Trust, Upstream, UpstreamTimeouts, UpstreamTls};
 use crate::units::Time;
 use serde::Serialize;
@@ -17,6 +17,8 @@ pub struct Group {
     pub protocol: UpstreamProtocol,
     /// `null`: plaintext.
     pub tls: Option<Tls>,
+    /// The version of the PROXY protocol in which they are told of the client.
+    pub send_proxy: Option<SendProxy>,
     /// What servers see as `Host`: as under `upstreams.*.host`.
     pub host: UpstreamHost,
     pub timeouts: Timeouts,
@@ -97,6 +99,7 @@ impl Group {
             spill_over: _,
             drain_timeout: _,
             limits: _,
+            send_proxy,
         } = group;
         Group {
             upstream: name.clone(),
@@ -104,6 +107,7 @@ impl Group {
             servers: servers.iter().map(|server| server.address.to_string()).collect(),
             protocol: *protocol,
             tls: tls.as_ref().map(Tls::new),
+            send_proxy: *send_proxy,
             host: host.clone(),
             timeouts: Timeouts::new(timeouts.with(route.timeouts), tls.is_some()),
             retry: Retries::new(route.retry.unwrap_or(*retry), method),

@@ -25,9 +25,12 @@ pub(super) fn choose<'a>(
     let speaks = |listener: &&Arc<Listener>| target.https.is_none_or(|https| https == listener.tls.is_some());
     let all: Vec<&Arc<Listener>> = plan.listeners.iter().filter(speaks).collect();
     let here = |listener: &&&Arc<Listener>| {
-        let (address, asked) = (listener.address, target.address());
+        // a unix socket is at no port
+        let Some(address) = listener.address.ip() else {
+            return target.port().is_none() && target.address().is_none();
+        };
         target.port().is_none_or(|port| port == address.port())
-            && asked.is_none_or(|asked| address.ip().is_unspecified() || address.ip() == asked)
+            && target.address().is_none_or(|asked| address.ip().is_unspecified() || address.ip() == asked)
     };
     let fitting: Vec<&Arc<Listener>> = all.iter().filter(here).copied().collect();
     match (fitting.as_slice(), all.as_slice()) {

@@ -98,7 +98,7 @@ impl Target {
         let is_host = |name: &str| name.eq_ignore_ascii_case("host");
         let mut fields: Vec<(&str, &str)> = Vec::new();
         let own = match self.authority.is_empty() {
-            true => listener.address.to_string(),
+            true => listener.address.ip().map_or("localhost".to_string(), |address| address.to_string()),
             false => self.authority.clone(),
         };
         if !question.headers.iter().any(|(name, _)| is_host(name)) {

@@ -1,7 +1,7 @@
 //! An explanation for people.
 
 use super::{Does, Explanation, Group, Retries, Timeouts, Trusted};
-use crate::config::file::{HedgeAfter, UpstreamHost, UpstreamProtocol};
+use crate::config::file::{HedgeAfter, SendProxy, UpstreamHost, UpstreamProtocol};
 use crate::http::route::Held;
 use std::fmt;
 
@@ -144,6 +144,11 @@ fn in_words(group: &Group) -> String {
 
 fn in_effect(f: &mut fmt::Formatter<'_>, group: &Group, method: &str) -> fmt::Result {
     spoken(f, group)?;
+    match group.send_proxy {
+        None => {}
+        Some(SendProxy::V1) => line(f, "  told", "of the client by the PROXY protocol, version 1")?,
+        Some(SendProxy::V2) => line(f, "  told", "of the client by the PROXY protocol, version 2")?,
+    }
     match &group.host {
         UpstreamHost::Preserve => {}
         UpstreamHost::Server => line(f, "  host", "that of the server")?,

@@ -13,7 +13,8 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct RequestInfo {
     pub connection: Arc<Connection>,
-    /// The client: the peer of the connection, or whom a trusted proxy names.
+    /// The client: the peer of the connection, or whom a trusted proxy names; [`NOWHERE`](crate::http::NOWHERE) on a
+    /// unix socket.
     pub client: SocketAddr,
     /// Whether the client used https, towards us or towards a trusted proxy.
     pub https: bool,
@@ -46,6 +47,7 @@ impl RequestInfo {
                 self.fill(head, Placeholder::Query, out);
             }
             Placeholder::Method => out.push_str(head.method.as_str()),
+            Placeholder::ClientIp if self.client.ip().is_unspecified() => out.push_str("unix"),
             Placeholder::ClientIp => out.push_str(&self.client.ip().to_string()),
             Placeholder::RequestId => out.push_str(self.request_id.as_str()),
         }

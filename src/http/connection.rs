@@ -4,21 +4,29 @@
 use super::ClientCertificate;
 use super::forwarded::Peer;
 use crate::config::plan;
+use crate::proxy_protocol::Announced;
 use pingora_core::protocols::Digest;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+
+/// The ends of a connection over a unix socket, which have no addresses. No other end is unspecified.
+pub const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// Facts about a connection.
 #[derive(Debug)]
 pub struct Connection {
     pub listener: Arc<plan::Listener>,
-    /// The other end of the connection.
+    /// The other end of the connection, or whom a proxy has announced; [`NOWHERE`] on a unix socket.
     pub peer: SocketAddr,
-    /// Our end of it.
+    /// Our end of it, or that of the proxy; [`NOWHERE`] on a unix socket.
     pub local: SocketAddr,
     /// `None` on plaintext.
     pub tls: Option<TlsFacts>,
+    /// The proxy that has announced the client by the PROXY protocol.
+    pub proxy: Option<SocketAddr>,
+    /// What else it said.
+    announced: Option<Box<Announced>>,
     /// Set when it is to be closed after the request in flight.
     ending: Arc<AtomicBool>,
     /// Made with the first request: a connection that only waits does not need it.
@@ -46,7 +54,16 @@ impl Connection {
         local: SocketAddr,
         tls: Option<TlsFacts>,
     ) -> Self {
-        Connection { listener, peer, local, tls, ending: Arc::default(), forwarded: OnceLock::new() }
+        Connection {
+            listener,
+            peer,
+            local,
+            tls,
+            proxy: None,
+            announced: None,
+            ending: Arc::default(),
+            forwarded: OnceLock::new(),
+        }
     }
 
     /// With what says that its end has come.
@@ -62,6 +79,33 @@ impl Connection {
         tls.tells_names_apart() && !host.is_empty() && tls.policy(Some(host)) != Some(facts.policy)
     }
 
+    /// With what a proxy has said of it.
+    #[must_use]
+    pub fn announced(self, announced: Option<Announced>) -> Self {
+        match announced.as_ref().and_then(|announced| announced.ends) {
+            Some(ends) => Connection {
+                peer: ends.client,
+                local: ends.to,
+                proxy: Some(self.peer),
+                announced: announced.map(Box::new),
+                ..self
+            },
+            // the proxy speaks for itself
+            None => self,
+        }
+    }
+
+    /// Whether the client speaks TLS, with us or with the proxy that has announced it.
+    pub fn is_https(&self) -> bool {
+        self.tls.is_some() || self.announced.as_ref().is_some_and(|announced| announced.tls)
+    }
+
+    /// The name that the client has asked for in its TLS handshake, with us or with the proxy.
+    pub fn server_name(&self) -> Option<&str> {
+        let ours = self.tls.as_ref().and_then(|tls| tls.sni.as_deref());
+        ours.or_else(|| self.announced.as_ref()?.authority.as_deref())
+    }
+
     /// The request in flight is its last.
     pub fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Acquire)
@@ -75,7 +119,7 @@ impl Connection {
     /// What servers are told of the other end.
     pub fn forwarded(&self) -> &Peer {
         self.forwarded.get_or_init(|| {
-            let peer = Peer::new(self.peer.ip(), self.tls.is_some());
+            let peer = Peer::new(self.peer.ip(), self.is_https());
             Box::new(peer.showing(self.certificate()))
         })
     }

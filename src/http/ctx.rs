@@ -76,6 +76,8 @@ pub struct Forward {
     pub watchdog: Option<Watchdog>,
     /// How far the connection of the current try has come, where TLS is spoken on it.
     pub dialled: Option<Progress>,
+    /// What the connection of the current try begins with, if the server is told of the client.
+    pub announcement: Option<Arc<[u8]>>,
     /// What the end of the time to connect means: another deadline may come first.
     pub connect_phase: Option<Phase>,
     /// What took the last try too long, if that is how it ended.

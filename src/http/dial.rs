@@ -1,18 +1,24 @@
-//! The connection below TLS to a server, which has a deadline of its own: Pingora has one for both, and
-//! does not say which of them has passed. Handed to Pingora by `forward`; `retry` asks how far it came.
+//! The connection to a server, where it is more than Pingora opens: below TLS it has a deadline of its own (Pingora
+//! has one for both, and does not say which of them has passed), and it may begin with what the server is told of the
+//! client by the PROXY protocol. Handed to Pingora by `forward`; `retry` asks how far it came.
 
+use super::connection::Connection;
+use crate::proxy_protocol::Ends;
 use crate::upstream::reason;
 use crate::upstream::transport::Transport;
 use async_trait::async_trait;
+use http::Version;
 use nix::sys::socket::{setsockopt, sockopt};
 use pingora_core::connectors::L4Connect;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::{Error, ErrorType, OrErr, Result};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 
 /// Opens one connection.
@@ -20,6 +26,8 @@ use tokio::net::TcpSocket;
 struct TcpDial {
     within: Duration,
     bind_to: Option<IpAddr>,
+    /// The first bytes.
+    announcement: Option<Arc<[u8]>>,
     stands: Arc<AtomicBool>,
 }
 
@@ -40,16 +48,35 @@ impl Progress {
     }
 }
 
+/// What a connection for this client is to begin with, if the server is told of it. It is asked for in this version of
+/// HTTP. Where the client is from is what the connection says, as in the last element of `X-Forwarded-For`.
+pub fn announcement(transport: &Transport, connection: &Connection, version: Version) -> Option<Arc<[u8]>> {
+    let ends = Ends { client: connection.peer, to: connection.local };
+    let ends = (!ends.client.ip().is_unspecified()).then_some(ends);
+    let spoken = if version == Version::HTTP_2 { "h2" } else { "http/1.1" };
+    let alpn = connection.tls.as_ref().map(|_| spoken);
+    transport.announcement(ends, alpn, connection.server_name())
+}
+
+/// What keeps connections that begin with other bytes apart.
+pub fn key_with(key: u64, announcement: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (key, announcement).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// A connection to `server`, within the first of these times, and what can be known of it. The second
 /// is for the handshake.
 pub fn tcp(
     transport: &Transport,
     server: SocketAddr,
+    announcement: Option<Arc<[u8]>>,
     (within, handshake): (Duration, Duration),
 ) -> (Arc<dyn L4Connect + Send + Sync>, Progress) {
     let stands = Arc::new(AtomicBool::new(false));
     let progress = Progress { stands: stands.clone(), connect: within, handshake };
-    (Arc::new(TcpDial { within, bind_to: transport.bind_to(server), stands }), progress)
+    let bind_to = transport.bind_to(server);
+    (Arc::new(TcpDial { within, bind_to, announcement, stands }), progress)
 }
 
 #[async_trait]
@@ -59,7 +86,16 @@ impl L4Connect for TcpDial {
             return Err(Error::explain(ErrorType::InternalError, "not an internet address"));
         };
         let socket = self.socket(*address)?;
-        match tokio::time::timeout(self.within, socket.connect(*address)).await {
+        let opening = async {
+            let mut tcp = socket.connect(*address).await?;
+            if let Some(announcement) = &self.announcement {
+                // the request does not wait until it is acknowledged
+                tcp.set_nodelay(true)?;
+                tcp.write_all(announcement).await?;
+            }
+            Ok(tcp)
+        };
+        match tokio::time::timeout(self.within, opening).await {
             Ok(Ok(connected)) => {
                 self.stands.store(true, Ordering::Release);
                 Ok(connected.into())

@@ -3,7 +3,7 @@
 
 use super::ClientCertificate;
 use super::answer::{self, Reply};
-use super::connection::{Connection, TlsFacts};
+use super::connection::{Connection, NOWHERE, TlsFacts};
 use super::refusal::Reject;
 use super::request_id::RequestId;
 use super::route::{Explained, Held, RouteQuery, Router};
@@ -118,7 +118,12 @@ fn info(
         certificate: None,
     });
     RequestInfo {
-        connection: Arc::new(Connection::new(listener.clone(), peer, listener.address, tls)),
+        connection: Arc::new(Connection::new(
+            listener.clone(),
+            peer,
+            listener.address.ip().unwrap_or(NOWHERE),
+            tls,
+        )),
         client: peer,
         https: client.https,
         host: host.clone(),

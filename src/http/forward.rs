@@ -17,12 +17,15 @@ use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The shortest time for a timer of Pingora's, which cannot be set to none at all.
 const AT_ONCE: Duration = Duration::from_millis(1);
+/// How long a connection that is of use to one client only is kept for its next request.
+const PRIVATE_IDLE: Duration = Duration::from_secs(5);
 
 /// Chooses the server for the first try, while a refusal can still be sent without closing the
 /// client's connection.
@@ -115,11 +118,9 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let (connect, phase) = first_of(now, (timeouts.connect, Phase::Connect), head_by, end_by);
     peer.options.connection_timeout = Some(connect);
     ctx.forward.connect_phase = Some(phase);
-    ctx.forward.dialled = None;
+    peer.options.idle_timeout = Some(timeouts.idle);
+    dial_ourselves(session, ctx, &group, (endpoint.address(), &mut peer), (connect, timeouts.handshake()));
     if group.transport().is_tls() {
-        let tcp = dial::tcp(group.transport(), endpoint.address(), (connect, timeouts.handshake()));
-        (peer.options.custom_l4, ctx.forward.dialled) = (Some(tcp.0), Some(tcp.1));
-        peer.options.connection_timeout = Some(timeouts.handshake());
         let left = [head_by, end_by].into_iter().flatten().map(|(at, _)| at.saturating_duration_since(now));
         peer.options.total_connection_timeout = left.min().map(|left| left.max(AT_ONCE));
     }
@@ -132,7 +133,6 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     };
     peer.options.read_timeout = Some(silence);
     peer.options.write_timeout = Some(timeouts.response);
-    peer.options.idle_timeout = Some(timeouts.idle);
     ctx.forward.socket = None;
     if let Some(second) = ctx.forward.handover.take() {
         ctx.forward.socket = Some(second.socket());
@@ -167,6 +167,36 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     forward.connect = None;
     forward.late = None;
     Ok(Box::new(peer))
+}
+
+/// Opens the connection to the server in a way of our own, where its two deadlines have to be told apart or the server
+/// is told of the client. Such a connection is for the requests of one connection of a client only.
+fn dial_ourselves(
+    session: &Session,
+    ctx: &mut Ctx,
+    group: &Group,
+    (server, peer): (SocketAddr, &mut HttpPeer),
+    (connect, handshake): (Duration, Duration),
+) {
+    let transport = group.transport();
+    let connection = ctx.request.as_ref().map(|request| &request.info.connection);
+    let announcement =
+        connection.and_then(|from| dial::announcement(transport, from, session.req_header().version));
+    ctx.forward.dialled = None;
+    if let Some(announcement) = &announcement {
+        peer.group_key = dial::key_with(peer.group_key, announcement);
+        // others have no use for it, and it takes a place in the pool
+        peer.options.idle_timeout = peer.options.idle_timeout.map(|idle| idle.min(PRIVATE_IDLE));
+    }
+    if transport.is_tls() || announcement.is_some() {
+        let (tcp, progress) = dial::tcp(transport, server, announcement.clone(), (connect, handshake));
+        peer.options.custom_l4 = Some(tcp);
+        if transport.is_tls() {
+            ctx.forward.dialled = Some(progress);
+            peer.options.connection_timeout = Some(handshake);
+        }
+    }
+    ctx.forward.announcement = announcement;
 }
 
 /// How long a step may take, and what it means when it takes longer.
@@ -362,6 +392,7 @@ fn hedge(session: &Session, ctx: &mut Ctx, head: &RequestHeader) {
         tried: ctx.forward.tried.clone(),
         key: key.as_deref().map(Box::from),
         head: head.clone(),
+        announcement: ctx.forward.announcement.clone(),
         after,
         connect_timeout: dialled.connect_timeout,
         response_timeout: dialled.response_timeout,

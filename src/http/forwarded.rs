@@ -148,7 +148,7 @@ fn node(text: &[u8]) -> Option<IpAddr> {
         Ok(address) => address.ip(),
         Err(_) => text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()?,
     };
-    Some(ip.to_canonical())
+    Some(ip.to_canonical()).filter(|ip| !ip.is_unspecified())
 }
 
 /// Whether the first `X-Forwarded-Proto`, which the outermost proxy wrote, says https.
@@ -171,7 +171,8 @@ fn scheme(text: &[u8]) -> Option<bool> {
 /// What servers are told of the peer of a connection, written out once for all its requests.
 #[derive(Debug)]
 pub struct Peer {
-    address: HeaderValue,
+    /// `None` on a unix socket.
+    address: Option<HeaderValue>,
     /// The beginning of our element of `Forwarded`.
     element: Box<[u8]>,
     /// What is said of its certificate; empty when it has shown none.
@@ -183,11 +184,16 @@ impl Peer {
     pub fn new(peer: IpAddr, https_here: bool) -> Peer {
         let ip = peer.to_canonical();
         // IPv6 addresses stand in brackets and quotes (RFC 7239 §6)
-        let node = if ip.is_ipv4() { ip.to_string() } else { format!("\"[{ip}]\"") };
-        let address = HeaderValue::from_maybe_shared(Bytes::from(ip.to_string()));
+        let node = match ip {
+            // RFC 7239 §6.2
+            _ if ip.is_unspecified() => "unknown".to_string(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("\"[{ip}]\""),
+        };
+        // an address has neither line breaks nor control characters
+        let address = HeaderValue::from_maybe_shared(Bytes::from(ip.to_string())).ok();
         Peer {
-            // an address has neither line breaks nor control characters
-            address: address.unwrap_or(HeaderValue::from_static("unknown")),
+            address: address.filter(|_| !ip.is_unspecified()),
             element: format!("for={node};proto={}", scheme_name(https_here)).into_bytes().into(),
             certificate: Vec::new(),
         }
@@ -246,8 +252,11 @@ pub fn apply(head: &mut RequestHeader, facts: &Facts<'_>, config: &ProxyHeaders)
 fn write(headers: &mut dyn Headers, facts: &Facts<'_>, config: &ProxyHeaders) -> Result<()> {
     remove_claims(headers, facts.trusted, config);
     if config.x_forwarded {
-        let list = continued(headers.map(), &X_FORWARDED_FOR.name, facts, facts.peer.address.as_bytes());
-        headers.set(&X_FORWARDED_FOR, list.unwrap_or_else(|| facts.peer.address.clone()))?;
+        // a unix socket has no address to add, and whom a trusted proxy names there is told as it is
+        if let Some(address) = &facts.peer.address {
+            let list = continued(headers.map(), &X_FORWARDED_FOR.name, facts, address.as_bytes());
+            headers.set(&X_FORWARDED_FOR, list.unwrap_or_else(|| address.clone()))?;
+        }
         if !facts.trusted || first_scheme(headers.map()).is_none() {
             headers.set(&X_FORWARDED_PROTO, HeaderValue::from_static(scheme_name(facts.https)))?;
         }

@@ -47,6 +47,8 @@ pub struct Order {
     pub key: Option<Box<[u8]>>,
     /// As it went to the first server.
     pub head: RequestHeader,
+    /// What a connection begins with, if the server is told of the client.
+    pub announcement: Option<Arc<[u8]>>,
     /// Longer than this the first try may take before a second begins.
     pub after: Duration,
     pub connect_timeout: Duration,
@@ -221,6 +223,9 @@ impl Order {
         let own = stream.as_fd().try_clone_to_owned().or_err(ErrorType::SocketError, "second try")?;
         // the only try that connects here
         socket.set(own).ok();
+        if let Some(announcement) = &self.announcement {
+            stream.write_all(announcement).await.or_err(ErrorType::WriteError, "second try")?;
+        }
         stream.write_all(&head).await.or_err(ErrorType::WriteError, "second try")?;
         let mut begun = BytesMut::new();
         let answer = async {

@@ -44,7 +44,7 @@ pub async fn admit(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<
 fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Connection>) -> Option<Reject> {
     let listener = &connection.listener;
     let peer = connection.peer.ip().to_canonical();
-    let who = forwarded::resolve(peer, &head.headers, &site.trusted_proxies, connection.tls.is_some());
+    let who = forwarded::resolve(peer, &head.headers, &site.trusted_proxies, connection.is_https());
     let host = requested_host(head);
     let normal = path::normalise(head.uri.path().as_bytes());
     let refused = refused(head, &listener.limits, &host, &normal).or_else(|| misdirected(&connection, &host));

@@ -12,6 +12,7 @@ use crate::observe::{Entry, protocol};
 use http::{HeaderMap, header};
 use pingora_core::{Error, ErrorSource};
 use pingora_proxy::Session;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -41,7 +42,8 @@ fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
     let (tls, certificate) = (info.connection.tls.as_ref(), info.connection.certificate());
     log.write(&Entry {
         listener: &info.connection.listener.name,
-        client: Some(info.client.ip()),
+        client: known(info.client.ip()),
+        proxy: info.connection.proxy.and_then(|proxy| known(proxy.ip())),
         method: Some(head.method.as_str()),
         host: Some(info.host.as_bytes()).filter(|h| !h.is_empty()),
         path: Some(head.raw_path()),
@@ -67,6 +69,11 @@ fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
         referer: text(&head.headers, header::REFERER),
         error: why(ctx, error),
     });
+}
+
+/// Who connects over a unix socket has no address.
+fn known(ip: IpAddr) -> Option<IpAddr> {
+    (!ip.is_unspecified()).then_some(ip)
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&[u8]> {
@@ -156,7 +163,8 @@ impl<'a> Seen<'a> {
         let (tls, certificate) = (refusal.connection.tls.as_ref(), refusal.connection.certificate());
         Entry {
             listener: &refusal.connection.listener.name,
-            client: Some(refusal.connection.peer.ip()),
+            client: known(refusal.connection.peer.ip()),
+            proxy: refusal.connection.proxy.and_then(|proxy| known(proxy.ip())),
             method: std::str::from_utf8(clip(self.method, 32)).ok().filter(|m| !m.is_empty()),
             host: Some(clip(self.host, 255)).filter(|h| !h.is_empty()),
             path: Some(clip(self.target, 1024)).filter(|p| !p.is_empty()),

@@ -37,7 +37,7 @@ mod verdict;
 mod watchdog;
 
 pub use client_certificate::ClientCertificate;
-pub use connection::{Connection, TlsFacts};
+pub use connection::{Connection, NOWHERE, TlsFacts};
 pub use journal::Refuser;
 pub use proxy::Proxy;
 pub use refusal::{HeadRefuser, Refusal, Reject};

@@ -90,6 +90,7 @@ pub(super) mod tests {
         Entry {
             listener: "secure",
             client: Some([192, 0, 2, 7].into()),
+            proxy: Some([192, 0, 2, 1].into()),
             method: Some("POST"),
             host: Some(b"example.com"),
             path: Some(b"/api/x?y=1"),

@@ -12,6 +12,8 @@ pub struct Entry<'a> {
     pub listener: &'a str,
     /// The client as the gate believes it (after `trusted_proxies`); none on a unix socket.
     pub client: Option<IpAddr>,
+    /// The proxy that has announced the client by the PROXY protocol.
+    pub proxy: Option<IpAddr>,
     pub method: Option<&'a str>,
     pub host: Option<&'a [u8]>,
     /// The request target as the client wrote it, query included.

@@ -119,6 +119,11 @@ pub fn socket_not_wanted(address: &dyn Display) {
     log::warn!(target: LISTENER, "the socket on {address} that was handed to this process is closed: no listener has this address");
 }
 
+/// A descriptor that the service manager has opened for this process cannot be used.
+pub fn socket_of_no_use(fd: i32, why: &str) {
+    log::warn!(target: LISTENER, "descriptor {fd}, which the service manager handed to this process, is closed: {why}");
+}
+
 /// `accept` failed: mostly too many open files. Said once a minute.
 pub fn accept_failed(throttle: &Throttle, listener: &str, error: &io::Error) {
     let Some(more) = throttle.admit(Instant::now()) else { return };
@@ -139,10 +144,25 @@ pub fn connections_full(throttle: &Throttle, listener: &str, limit: usize) {
     );
 }
 
+/// A connection was closed because it did not begin with a header of the PROXY protocol. Said once a minute.
+pub fn not_announced(throttle: &Throttle, listener: &str, peer: IpAddr, why: &str) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    log::warn!(
+        target: LISTENER,
+        "listener {listener:?}: a connection from {} is closed, its PROXY header is refused: {why} (proxy_protocol){}",
+        end(peer), and(more)
+    );
+}
+
+/// An end of a connection; that of a unix socket has no address.
+fn end(ip: IpAddr) -> String {
+    if ip.is_unspecified() { "a unix socket".to_owned() } else { ip.to_string() }
+}
+
 /// A client did not get through the TLS handshake. Anybody can cause it at will, so it is for
 /// those who debug.
 pub fn handshake_failed(listener: &str, client: IpAddr, why: &dyn Display) {
-    log::debug!(target: LISTENER, "listener {listener:?}: TLS handshake with {client}: {why}");
+    log::debug!(target: LISTENER, "listener {listener:?}: TLS handshake with {}: {why}", end(client));
 }
 
 /// A certificate is to be renewed, and was not.

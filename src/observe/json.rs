@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `time` | when the request ended, RFC 3339 with milliseconds, UTC |
 //! | `listener`, `route`, `upstream` | the names of the configuration |
-//! | `client` | address without port |
+//! | `client` | address without port; none on a unix socket |
+//! | `proxy` | address of the proxy that has announced the client by the PROXY protocol |
 //! | `method`, `host`, `path` | as the client sent them; `path` is the whole request target |
 //! | `protocol` | `HTTP/1.1`, `HTTP/2.0` |
 //! | `status` | number; 0 when the client went before an answer |
@@ -23,6 +24,7 @@
 use super::entry::Entry;
 use super::stamp::Stamp;
 use super::text::{push_hex, push_ip, push_millis, push_number, split_plain};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 /// Appends one object and a newline.
@@ -52,11 +54,8 @@ pub fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime, entry: &
 
 /// What the client sent.
 fn request(out: &mut Vec<u8>, entry: &Entry<'_>) {
-    if let Some(client) = entry.client {
-        out.extend_from_slice(b",\"client\":\"");
-        push_ip(out, client);
-        out.push(b'"');
-    }
+    address(out, b",\"client\":\"", entry.client);
+    address(out, b",\"proxy\":\"", entry.proxy);
     text(out, b",\"method\":\"", entry.method.map(str::as_bytes));
     text(out, b",\"host\":\"", entry.host);
     text(out, b",\"path\":\"", entry.path);
@@ -70,6 +69,15 @@ fn of_tls(out: &mut Vec<u8>, entry: &Entry<'_>) {
     text(out, b",\"sni\":\"", entry.sni.map(str::as_bytes));
     text(out, b",\"client_cert_subject\":\"", entry.client_cert_subject.map(str::as_bytes));
     plain(out, b",\"client_cert_fingerprint\":\"", entry.client_cert_fingerprint.map(str::as_bytes));
+}
+
+#[inline(always)]
+fn address(out: &mut Vec<u8>, name: &[u8], value: Option<IpAddr>) {
+    if let Some(value) = value {
+        out.extend_from_slice(name);
+        push_ip(out, value);
+        out.push(b'"');
+    }
 }
 
 /// Who answered.
@@ -183,7 +191,7 @@ mod tests {
     #[test]
     fn a_full_line() {
         let expected = concat!(
-            r#"{"time":"2026-11-21T03:18:10.042Z","listener":"secure","client":"192.0.2.7","method":"POST","#,
+            r#"{"time":"2026-11-21T03:18:10.042Z","listener":"secure","client":"192.0.2.7","proxy":"192.0.2.1","method":"POST","#,
             r#""host":"example.com","path":"/api/x?y=1","protocol":"HTTP/2.0","status":200,"route":"api","#,
             r#""upstream":"api","server":"127.0.0.1:3001","attempts":2,"request_bytes":17,"response_bytes":5,"#,
             r#""duration_ms":12.345,"queue_ms":0.100,"upstream_connect_ms":0.250,"upstream_response_ms":11.000,"#,

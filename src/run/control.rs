@@ -11,13 +11,12 @@ use super::expiry;
 use super::reload::{Applied, Ask};
 use super::status::Status;
 use crate::config::plan::Plan;
+use crate::unix_socket::{self, Inode};
 use arc_swap::ArcSwap;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::fs::Permissions;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,7 +61,7 @@ enum Answer {
 pub struct Control {
     listener: net::UnixListener,
     path: PathBuf,
-    inode: u64,
+    inode: Inode,
 }
 
 impl Control {
@@ -81,30 +80,14 @@ impl Control {
                 path.display()
             ));
         }
-        // under another name until nobody else may use it, and there at once
-        let mut hidden = path.as_os_str().to_owned();
-        hidden.push(format!(".{}", std::process::id()));
-        let hidden = PathBuf::from(hidden);
-        std::fs::remove_file(&hidden).ok();
-        let listener = net::UnixListener::bind(&hidden).map_err(|why| cannot("cannot be made", why))?;
-        let ready = std::fs::set_permissions(&hidden, Permissions::from_mode(0o600))
-            .and_then(|()| listener.set_nonblocking(true))
-            .and_then(|()| std::fs::metadata(&hidden))
-            .and_then(|meta| std::fs::rename(&hidden, path).map(|()| meta.ino()));
-        match ready {
-            Ok(inode) => Ok(Control { listener, path: path.to_owned(), inode }),
-            Err(why) => {
-                std::fs::remove_file(&hidden).ok();
-                Err(cannot("cannot be made", why))
-            }
-        }
+        let (listener, inode) =
+            unix_socket::replace(path, 0o600).map_err(|why| cannot("cannot be made", why))?;
+        Ok(Control { listener, path: path.to_owned(), inode })
     }
 
     /// Removes the socket, unless another process has put its own in its place.
     pub fn remove(&self) {
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.ino() == self.inode) {
-            std::fs::remove_file(&self.path).ok();
-        }
+        unix_socket::remove(&self.path, self.inode);
     }
 
     /// Answers until the process ends. To be called within a tokio runtime.

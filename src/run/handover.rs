@@ -4,6 +4,8 @@
 
 use super::notify;
 use crate::config::plan::TicketKey;
+use crate::config::words::ListenAddress;
+use crate::edge::Inherited;
 use crate::upstream::registry::ServerState;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +17,6 @@ use nix::sys::time::TimeVal;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,9 @@ pub const VARIABLE: &str = "WEIRGATE_TAKES_OVER_FROM";
 #[serde(rename_all = "snake_case")]
 enum Packet {
     /// To the new process; the descriptors are with it, in this order.
-    Sockets(Vec<SocketAddr>),
+    Sockets(Vec<ListenAddress>),
+    /// Of these the files stay when the listener goes. Comes before them, where there are such.
+    Lent(Vec<ListenAddress>),
     Servers(Vec<ServerState>),
     /// The secrets of session tickets, in base64, and when they were made.
     Tickets(Vec<(u64, String)>),
@@ -55,7 +58,9 @@ pub struct Line(OwnedFd);
 /// What is handed over.
 #[derive(Debug, Default)]
 pub struct Goods {
-    pub sockets: Vec<(SocketAddr, OwnedFd)>,
+    pub sockets: Vec<Inherited>,
+    /// Descriptors that were of no use, with why: to be said once there is a log.
+    pub closed: Vec<(RawFd, &'static str)>,
     pub servers: Vec<ServerState>,
     /// The secrets of session tickets, and when they were made.
     pub tickets: Vec<(u64, TicketKey)>,
@@ -98,9 +103,14 @@ impl Line {
 
     /// Hands everything to the new process.
     pub fn give(&self, goods: &Goods) -> io::Result<()> {
+        let lent = goods.sockets.iter().filter(|inherited| inherited.lent);
+        let lent: Vec<_> = lent.map(|inherited| inherited.address.clone()).collect();
+        if !lent.is_empty() {
+            self.send(&Packet::Lent(lent), &[])?;
+        }
         for batch in goods.sockets.chunks(SOCKETS) {
-            let addresses = batch.iter().map(|(address, _)| *address).collect();
-            let sockets: Vec<RawFd> = batch.iter().map(|(_, socket)| socket.as_raw_fd()).collect();
+            let addresses = batch.iter().map(|inherited| inherited.address.clone()).collect();
+            let sockets: Vec<RawFd> = batch.iter().map(|inherited| inherited.socket.as_raw_fd()).collect();
             self.send(&Packet::Sockets(addresses), &sockets)?;
         }
         for batch in goods.servers.chunks(SERVERS) {
@@ -114,12 +124,17 @@ impl Line {
     /// Takes what the old process hands over.
     pub fn take(&self) -> io::Result<Goods> {
         let mut goods = Goods::default();
+        let mut all_lent = Vec::new();
         loop {
             let (packet, sockets) = self.receive()?;
             match packet {
                 Packet::Sockets(addresses) if addresses.len() == sockets.len() => {
-                    goods.sockets.extend(addresses.into_iter().zip(sockets));
+                    goods.sockets.extend(addresses.into_iter().zip(sockets).map(|(address, socket)| {
+                        let lent = all_lent.contains(&address);
+                        Inherited { address, socket, lent }
+                    }));
                 }
+                Packet::Lent(lent) => all_lent.extend(lent),
                 Packet::Servers(servers) => goods.servers.extend(servers),
                 Packet::Tickets(tickets) => {
                     let decode =
@@ -156,7 +171,9 @@ impl Line {
         match self.receive()?.0 {
             Packet::Ready { pid } => Ok(Ok(pid)),
             Packet::Failed(why) => Ok(Err(why)),
-            Packet::Sockets(_) | Packet::Servers(_) | Packet::Tickets(_) | Packet::End => Err(unexpected()),
+            Packet::Sockets(_) | Packet::Lent(_) | Packet::Servers(_) | Packet::Tickets(_) | Packet::End => {
+                Err(unexpected())
+            }
         }
     }
 
@@ -214,7 +231,10 @@ impl Takeover {
         let goods = match &line {
             // at once: what is not read is lost, and with it what this process says, when it cannot serve
             Some(line) => line.take().map_err(cannot)?,
-            None => Goods { sockets: notify::sockets(), ..Goods::default() },
+            None => {
+                let (sockets, closed) = notify::sockets();
+                Goods { sockets, closed, ..Goods::default() }
+            }
         };
         let (takes_over, line) = (line.is_some(), Mutex::new(line));
         Ok(Takeover(Arc::new(Start { takes_over, line, goods: Mutex::new(goods) })))
@@ -267,7 +287,12 @@ mod tests {
         let listeners: Vec<_> = (0..150).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let sockets = listeners
             .iter()
-            .map(|l| (l.local_addr().unwrap(), OwnedFd::from(l.try_clone().unwrap())))
+            .enumerate()
+            .map(|(i, l)| Inherited {
+                address: l.local_addr().unwrap().into(),
+                socket: OwnedFd::from(l.try_clone().unwrap()),
+                lent: i == 140,
+            })
             .collect();
         let goods = Goods { sockets, tickets: vec![(7, TicketKey::new(&[7; 32]))], ..Goods::default() };
         let taking = std::thread::spawn(move || {
@@ -281,9 +306,10 @@ mod tests {
         let taken = taking.join().unwrap();
         assert_eq!(taken.sockets.len(), 150);
         assert_eq!(taken.tickets, [(7, TicketKey::new(&[7; 32]))]);
-        for ((address, socket), listener) in taken.sockets.into_iter().zip(&listeners) {
-            assert_eq!(address, listener.local_addr().unwrap());
-            assert_eq!(TcpListener::from(socket).local_addr().unwrap(), address);
+        for (i, (inherited, listener)) in taken.sockets.into_iter().zip(&listeners).enumerate() {
+            let address = listener.local_addr().unwrap();
+            assert_eq!((inherited.address, inherited.lent), (address.into(), i == 140));
+            assert_eq!(TcpListener::from(inherited.socket).local_addr().unwrap(), address);
         }
     }
 

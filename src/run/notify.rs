@@ -2,9 +2,11 @@
 //! process is the main one. Without `NOTIFY_SOCKET` nothing is said. Also the sockets that it has opened for
 //! us (sd_listen_fds(3)).
 
+use crate::config::words::ListenAddress;
+use crate::edge::Inherited;
 use sd_notify::NotifyState;
-use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, OwnedFd};
+use socket2::{Socket, Type};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 fn tell(states: &[NotifyState<'_>]) {
@@ -53,17 +55,35 @@ pub async fn alive() {
     }
 }
 
-/// Listening sockets that the service manager has opened, with their addresses. Those of other kinds are left.
-pub fn sockets() -> Vec<(SocketAddr, OwnedFd)> {
-    let Ok(descriptors) = sd_notify::listen_fds() else {
-        return Vec::new();
+/// Listening sockets that the service manager has opened. Those of other kinds are closed: their numbers, and what is
+/// wrong with them.
+pub fn sockets() -> (Vec<Inherited>, Vec<(RawFd, &'static str)>) {
+    let (mut taken, mut closed) = (Vec::new(), Vec::new());
+    for fd in sd_notify::listen_fds().into_iter().flatten() {
+        // SAFETY: the service manager has made it for this process, and nobody else knows it.
+        match listening(Socket::from(unsafe { OwnedFd::from_raw_fd(fd) })) {
+            Ok(inherited) => taken.push(inherited),
+            Err(why) => closed.push((fd, why)),
+        }
+    }
+    (taken, closed)
+}
+
+/// # Errors
+/// Why it cannot be accepted on.
+fn listening(socket: Socket) -> Result<Inherited, &'static str> {
+    if socket.r#type().ok() != Some(Type::STREAM) {
+        return Err("it is no stream (ListenStream=)");
+    }
+    if !socket.is_listener().unwrap_or(false) {
+        return Err("it does not listen (Accept=no)");
+    }
+    let address = socket.local_addr().map_err(|_| "it has no address")?;
+    let address = match (address.as_socket(), address.as_pathname()) {
+        (Some(address), _) => ListenAddress::Ip(address),
+        (None, Some(path)) => ListenAddress::Unix(path.into()),
+        (None, None) => return Err("it is neither at an internet address nor at the path of a unix socket"),
     };
-    let address = |fd: OwnedFd| {
-        let socket = socket2::Socket::from(fd);
-        socket.set_nonblocking(true).ok()?;
-        let address = socket.local_addr().ok()?.as_socket()?;
-        Some((address, OwnedFd::from(socket)))
-    };
-    // SAFETY: the service manager has made them for this process, and nobody else knows them.
-    descriptors.filter_map(|fd| address(unsafe { OwnedFd::from_raw_fd(fd) })).collect()
+    socket.set_nonblocking(true).map_err(|_| "it cannot be set up")?;
+    Ok(Inherited { address, socket: OwnedFd::from(socket), lent: true })
 }

@@ -82,6 +82,7 @@ pub fn run(
     // as typed, with its places and texts, it is several times as large as the plan
     drop(checked);
     let ending = Arc::new(Ending::default());
+    let listening = edge.clone();
     let signals = Signals {
         edge,
         asks,
@@ -96,6 +97,8 @@ pub fn run(
     server.add_service(BackService(Some(back)));
     server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
+    // told already, unless the end was asked for at once
+    listening.shut_down();
     if !ending.is_at_once() {
         join(&threads, Duration::from_secs(current.load().server.graceful_shutdown_timeout_seconds));
     }
@@ -119,6 +122,9 @@ impl Opened {
     /// Sockets, logs and groups. Clients can connect, and wait to be accepted.
     fn open(plan: Arc<Plan>, takeover: &Takeover) -> Result<Opened, String> {
         let goods = takeover.goods();
+        for (descriptor, why) in &goods.closed {
+            events::socket_of_no_use(*descriptor, why);
+        }
         let registry = Registry::new();
         registry.resume(goods.servers);
         let edge = Edge::with_inherited(workers(&plan.server), goods.sockets);

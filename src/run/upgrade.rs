@@ -98,7 +98,12 @@ impl Upgrade {
     async fn begin(&self) -> Result<u32, String> {
         let sockets =
             self.edge.sockets().map_err(|why| format!("the sockets cannot be handed over: {why}"))?;
-        let goods = Goods { sockets, servers: self.registry.states(), tickets: self.edge.ticket_secrets() };
+        let goods = Goods {
+            sockets,
+            servers: self.registry.states(),
+            tickets: self.edge.ticket_secrets(),
+            closed: Vec::new(),
+        };
         let program = self.program.clone();
         let started = tokio::task::spawn_blocking(move || start(&program, &goods));
         started.await.map_err(|why| format!("the upgrade broke off: {why}"))?

@@ -7,8 +7,9 @@
 //! See decision 021.
 
 use super::server::Server;
-use crate::config::file::UpstreamProtocol;
+use crate::config::file::{SendProxy, UpstreamProtocol};
 use crate::config::plan::{self, Trust};
+use crate::proxy_protocol::{self, Ends};
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -27,6 +28,7 @@ pub struct Transport {
     tls: Option<Tls>,
     protocol: UpstreamProtocol,
     bind_to: Arc<[IpAddr]>,
+    send_proxy: Option<SendProxy>,
     /// [`HttpPeer::group_key`] of connections over HTTP/1.1.
     h1_key: u64,
     /// The same where HTTP/2 is spoken or asked for.
@@ -69,7 +71,8 @@ impl Transport {
         };
         let h1_key = if tls.is_some() { key(None) } else { 0 };
         let bind_to = plan.bind_to.clone();
-        Ok(Transport { tls, protocol, bind_to, h1_key, h2_key: key(Some(protocol)) })
+        let send_proxy = plan.send_proxy;
+        Ok(Transport { tls, protocol, bind_to, send_proxy, h1_key, h2_key: key(Some(protocol)) })
     }
 
     pub fn is_tls(&self) -> bool {
@@ -96,6 +99,21 @@ impl Transport {
             UpstreamProtocol::H2 | UpstreamProtocol::H2c => true,
             UpstreamProtocol::H1 | UpstreamProtocol::Auto => false,
         }
+    }
+
+    /// What a connection for a client begins with, if the server is told of it: where it is from (`None`: nobody
+    /// knows), what is spoken over its TLS (`h2`), and the name it has asked for there.
+    pub fn announcement(
+        &self,
+        ends: Option<Ends>,
+        alpn: Option<&str>,
+        name: Option<&str>,
+    ) -> Option<Arc<[u8]>> {
+        let header = match self.send_proxy? {
+            SendProxy::V1 => proxy_protocol::text(ends),
+            SendProxy::V2 => proxy_protocol::binary(ends, alpn, name),
+        };
+        Some(header.into())
     }
 
     /// The address of this machine from which a server is connected to, if one is to be used.

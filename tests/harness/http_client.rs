@@ -1,8 +1,11 @@
 //! A client that sends exactly the bytes it is given and reads HTTP/1.1 answers without being helpful.
 
 use super::PATIENCE;
+use socket2::SockRef;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A request as a test words it. Sent over HTTP/1.1 as written, over HTTP/2 by [`super::H2Client`].
@@ -87,12 +90,18 @@ impl Response {
 
 /// What a client speaks over: a socket, or TLS on one.
 pub trait Wire: Read + Write + Send {
-    fn socket(&self) -> &TcpStream;
+    fn socket(&self) -> SockRef<'_>;
 }
 
 impl Wire for TcpStream {
-    fn socket(&self) -> &TcpStream {
-        self
+    fn socket(&self) -> SockRef<'_> {
+        SockRef::from(self)
+    }
+}
+
+impl Wire for UnixStream {
+    fn socket(&self) -> SockRef<'_> {
+        SockRef::from(self)
     }
 }
 
@@ -111,6 +120,12 @@ impl Client {
         Ok(Self::over(Box::new(TcpStream::connect(address)?)))
     }
 
+    /// Connects to a unix socket.
+    #[track_caller]
+    pub fn connect_unix(path: &Path) -> Self {
+        Self::over(Box::new(UnixStream::connect(path).expect("connect to the gate")))
+    }
+
     /// Connects from a loopback address of the caller's choice.
     #[track_caller]
     pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
@@ -124,12 +139,12 @@ impl Client {
     pub(super) fn over(wire: Box<dyn Wire>) -> Self {
         wire.socket().set_read_timeout(Some(PATIENCE)).expect("read timeout");
         wire.socket().set_write_timeout(Some(PATIENCE)).expect("write timeout");
-        let _ = wire.socket().set_nodelay(true);
+        let _ = wire.socket().set_tcp_nodelay(true);
         Self { wire: BufReader::new(wire) }
     }
 
     pub fn local_address(&self) -> SocketAddr {
-        self.wire.get_ref().socket().local_addr().expect("address")
+        self.wire.get_ref().socket().local_addr().expect("address").as_socket().expect("an IP address")
     }
 
     /// Sends these bytes and nothing else. That the gate may have closed already is for `response` to show.

@@ -234,9 +234,13 @@ impl ClientTls {
 
     /// Connects and completes the handshake.
     pub fn try_connect(&self, address: SocketAddr) -> io::Result<TlsClient> {
+        self.over(TcpStream::connect(address)?)
+    }
+
+    /// Completes the handshake on a connection that is open.
+    pub fn over(&self, mut socket: TcpStream) -> io::Result<TlsClient> {
         let mut session = self.session();
         let early_data = session.early_data().is_some();
-        let mut socket = TcpStream::connect(address)?;
         socket.set_read_timeout(Some(super::PATIENCE))?;
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
@@ -297,8 +301,8 @@ impl std::ops::DerefMut for TlsClient {
 }
 
 impl Wire for StreamOwned<ClientConnection, TcpStream> {
-    fn socket(&self) -> &TcpStream {
-        &self.sock
+    fn socket(&self) -> socket2::SockRef<'_> {
+        socket2::SockRef::from(&self.sock)
     }
 }
 

@@ -36,6 +36,7 @@ impl Checker<'_> {
             healthy_after: check.healthy_after,
             unhealthy_after: check.unhealthy_after,
             initial: check.initial,
+            send_proxy: None,
         })
     }
 

@@ -2,9 +2,11 @@
 
 use super::Checker;
 use crate::config::decode::Located;
-use crate::config::file::{Listener, ListenerLimits, Protocol};
+use crate::config::file::{Listener, ListenerLimits, Protocol, ProxyProtocol};
 use crate::config::plan::{self, ListenerId};
 use crate::config::report::{Code, Span};
+use crate::config::words::ListenAddress;
+use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,9 +30,13 @@ impl<'a> Checker<'a> {
         let (h1, h2) = self.protocols(&who, listener);
         let tls = listener.tls.as_ref().and_then(|tls| self.tls(&who, tls)).map(Arc::new);
         self.limits(&who, listener.span, &listener.limits);
+        self.socket_mode(&who, listener);
         plan::Listener {
             id,
-            address: listener.address.value.0,
+            address: listener.address.value.clone(),
+            socket_mode: listener.socket_mode.as_ref().map(|mode| mode.value),
+            proxy_protocol: listener.proxy_protocol,
+            trusted: self.believed_by(listener),
             h1,
             h2,
             tls,
@@ -38,6 +44,30 @@ impl<'a> Checker<'a> {
             limits: listener.limits.clone(),
             filters: self.chain(&listener.value.filters, &who),
             name,
+        }
+    }
+
+    /// Whose header of the PROXY protocol an `optional` listener looks for. Others need not know, and are not changed
+    /// when `trusted_proxies` are.
+    fn believed_by(&mut self, listener: &Located<Listener>) -> Arc<[IpNet]> {
+        if listener.proxy_protocol != Some(ProxyProtocol::Optional) {
+            return Arc::default();
+        }
+        let file = self.file;
+        if file.trusted_proxies.is_empty() {
+            let message = "proxy_protocol is optional, and there are no trusted_proxies whose header could be believed\n\
+                           name them, or make it required";
+            self.error(Code::Conflict, listener.span, message);
+        }
+        file.trusted_proxies.iter().map(|network| network.value.0).collect()
+    }
+
+    fn socket_mode(&mut self, who: &str, listener: &Located<Listener>) {
+        if let (Some(mode), Some(_)) = (&listener.socket_mode, listener.address.value.ip()) {
+            let message = format!(
+                "{who} has a socket_mode, and no unix socket\nremove it, or listen on unix:/run/weirgate.sock"
+            );
+            self.error(Code::Conflict, mode.span, &message);
         }
     }
 
@@ -63,16 +93,17 @@ impl<'a> Checker<'a> {
         let file = self.file;
         for (i, listener) in file.listeners.iter().enumerate() {
             let address = &listener.address;
-            let earlier = file.listeners.iter().take(i).find(|l| overlap(l.address.value.0, address.value.0));
+            let earlier = file.listeners.iter().take(i).find(|l| overlap(&l.address.value, &address.value));
             if let Some(earlier) = earlier {
                 let message = if earlier.address.value == address.value {
                     format!("two listeners are on address {}", address.value)
                 } else {
                     format!("addresses {} and {} overlap", address.value, earlier.address.value)
                 };
+                let other = if address.value.ip().is_some() { "port" } else { "path" };
                 self.report
                     .error(Code::AddressConflict, address.span, message)
-                    .help("choose another port, or join the two listeners")
+                    .help(format!("choose another {other}, or join the two listeners"))
                     .related(earlier.address.span, "the first is here");
             }
         }
@@ -102,8 +133,8 @@ impl<'a> Checker<'a> {
             self.error(Code::Conflict, listener.span, &message);
             return None;
         }
-        let first_tls = self.file.listeners.iter().find(|l| l.tls.is_some());
-        let port = redirect.port.or(first_tls.map(|l| l.address.value.0.port()));
+        let mut with_tls = self.file.listeners.iter().filter(|l| l.tls.is_some());
+        let port = redirect.port.or_else(|| with_tls.find_map(|l| l.address.value.port()));
         if port.is_none() {
             let message = format!(
                 "{who} redirects to https and no listener has tls\nadd a listener with tls, or say `redirect_https: {{ port: 443 }}` when something else serves it"
@@ -156,7 +187,8 @@ pub(super) fn name_of(listener: &Listener) -> String {
 
 /// Whether binding both would fail: the same port, and one address covers the other. `[::]` covers
 /// IPv4 too, because sockets on it are dual-stack.
-pub(crate) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+pub(crate) fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
+    let (Some(a), Some(b)) = (a.ip(), b.ip()) else { return a == b };
     let covers = |wide: SocketAddr, narrow: SocketAddr| {
         wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
     };
@@ -169,7 +201,7 @@ mod tests {
 
     #[test]
     fn wildcards_cover_their_port() {
-        let overlap = |a: &str, b: &str| overlap(a.parse().unwrap(), b.parse().unwrap());
+        let overlap = |a: &str, b: &str| overlap(&a.parse().unwrap(), &b.parse().unwrap());
         assert!(overlap("127.0.0.1:80", "127.0.0.1:80"));
         assert!(overlap("0.0.0.0:80", "127.0.0.1:80"));
         assert!(overlap("127.0.0.1:80", "[::]:80"));

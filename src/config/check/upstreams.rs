@@ -30,6 +30,8 @@ impl Checker<'_> {
         let tls = self.upstream_tls(&who, upstream);
         let checks = upstream.health_check.as_ref();
         let health_check = checks.and_then(|check| self.health_check(&who, check, tls.as_ref()));
+        let health_check =
+            health_check.map(|check| plan::HealthCheck { send_proxy: upstream.send_proxy, ..check });
         if let Some(limits) = &upstream.limits {
             self.upstream_limits(&who, limits);
         }
@@ -86,6 +88,7 @@ impl Checker<'_> {
             spill_over: upstream.spill_over,
             drain_timeout: upstream.drain_timeout.0.0,
             limits: upstream.limits.as_ref().map(|limits| plan::UpstreamLimits::from(&limits.value)),
+            send_proxy: upstream.send_proxy,
         }
     }
 

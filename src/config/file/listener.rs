@@ -2,7 +2,7 @@
 
 use crate::config::decode::{Located, Raw};
 use crate::config::file::{Later, Tls};
-use crate::config::words::ListenAddress;
+use crate::config::words::{ListenAddress, SocketMode};
 use crate::units::{Size, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,16 @@ pub struct Listener {
     /// Its name in routes, logs and metrics; the address without one.
     #[serde(default)]
     pub name: Option<Located<String>>,
-    /// `IP:PORT`, `[IPv6]:PORT`, or `*:PORT` for all addresses.
+    /// `IP:PORT`, `[IPv6]:PORT`, `*:PORT` for all addresses, or `unix:PATH`.
     pub address: Located<ListenAddress>,
+    /// The permissions of a unix socket, such as `0660`: whoever may write may connect. Those of the process's umask
+    /// without it.
+    #[serde(default)]
+    pub socket_mode: Option<Located<SocketMode>>,
+    /// Connections begin with a header of the PROXY protocol, version 1 or 2, that names the client: `required` of all,
+    /// or `optional`, believed from `trusted_proxies` only. Not looked for without it.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// What is spoken: `h1` on plaintext and `[h1, h2]` on TLS without it. `h2` on a plaintext
     /// listener is h2c with prior knowledge.
     #[serde(default)]
@@ -35,9 +43,6 @@ pub struct Listener {
 
     #[schemars(skip)]
     #[serde(default, skip_serializing)]
-    pub proxy_protocol: Later,
-    #[schemars(skip)]
-    #[serde(default, skip_serializing)]
     pub ip: Later,
     #[schemars(skip)]
     #[serde(default, skip_serializing)]
@@ -52,6 +57,16 @@ pub struct Listener {
 pub enum Protocol {
     H1,
     H2,
+}
+
+/// Who sends a header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// Everybody: whoever connects is believed, and who sends none is refused.
+    Required,
+    /// Those of `trusted_proxies` may; from others nothing is looked for.
+    Optional,
 }
 
 /// `true`, or the port and status to use.

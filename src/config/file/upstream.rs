@@ -2,8 +2,8 @@
 
 use crate::config::decode::Located;
 use crate::config::file::{
-    Balance, Breakers, Discover, HealthCheck, Later, OneOrMany, Outlier, Panic, Retry, Sticky,
-    UpstreamLimits, UpstreamProtocol, UpstreamTls,
+    Balance, Breakers, Discover, HealthCheck, OneOrMany, Outlier, Panic, Retry, Sticky, UpstreamLimits,
+    UpstreamProtocol, UpstreamTls,
 };
 use crate::config::words::{HostName, ServerAddress};
 use crate::units::{Percent, Time};
@@ -54,10 +54,18 @@ pub struct Upstream {
     pub drain_timeout: DrainTimeout,
     /// How much its servers are asked to do at once, and who waits then; no limits without it.
     pub limits: Option<Located<UpstreamLimits>>,
+    /// Connections begin with a header of the PROXY protocol, `v1` or `v2`, that tells the server of the client; of
+    /// none without it.
+    pub send_proxy: Option<SendProxy>,
+}
 
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub send_proxy: Later,
+/// The version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SendProxy {
+    V1,
+    /// With the name that the client has asked for by SNI, and what it speaks over TLS.
+    V2,
 }
 
 /// The shares of servers, by weight, that must be usable for traffic to stay with them.

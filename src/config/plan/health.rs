@@ -1,7 +1,7 @@
 //! Health checks, resolved: one question, its words compiled, its files read.
 
 use super::{Pattern, UpstreamTls};
-use crate::config::file::{GrpcCheck, InitialHealth};
+use crate::config::file::{GrpcCheck, InitialHealth, SendProxy};
 use crate::config::words::{HostName, StatusRange};
 use crate::units::Size;
 use std::num::NonZeroU16;
@@ -20,6 +20,8 @@ pub struct HealthCheck {
     pub healthy_after: NonZeroU16,
     pub unhealthy_after: NonZeroU16,
     pub initial: InitialHealth,
+    /// Of the group: its servers wait for a header, in checks too.
+    pub send_proxy: Option<SendProxy>,
 }
 
 /// What is asked of a server.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 fn on(address: SocketAddr) -> plan::Listener {
-    plan::Listener { address, ..listener() }
+    plan::Listener { address: address.into(), ..listener() }
 }
 
 fn named(name: &str, id: usize, address: SocketAddr) -> plan::Listener {
@@ -59,14 +59,14 @@ async fn a_listener_is_added_and_removed() {
     let mut kept = gate.connect().await;
     assert!(kept.get("/").await.contains("x-listener: first"));
     assert_eq!(counts(&gate.change(&[second.clone(), first.clone()]).unwrap()), (1, 0, 0, 1));
-    let mut client = dial(second.address).await;
+    let mut client = dial(second.address.ip().unwrap()).await;
     assert!(client.get("/").await.contains("x-listener: second"));
-    let mut busy = dial(second.address).await;
+    let mut busy = dial(second.address.ip().unwrap()).await;
     busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
     gate.app.entered.acquire().await.unwrap().forget();
 
     assert_eq!(counts(&gate.change(&[first]).unwrap()), (0, 0, 1, 1));
-    refused(second.address).await;
+    refused(second.address.ip().unwrap()).await;
     assert_eq!(client.rest().await, "", "idle connections end");
     gate.app.release.add_permits(1);
     assert!(busy.rest().await.ends_with("GET /slow "), "what is in flight is finished");
@@ -82,7 +82,7 @@ async fn who_waits_to_be_accepted_is_served_when_the_listener_goes() {
     change(&edge, &[goes.clone(), stays.clone()]).unwrap();
     let mut waiting = Vec::new();
     for i in 0..20 {
-        let mut client = dial(goes.address).await;
+        let mut client = dial(goes.address.ip().unwrap()).await;
         client.send(format!("GET /{i} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
         waiting.push(client);
     }
@@ -93,13 +93,13 @@ async fn who_waits_to_be_accepted_is_served_when_the_listener_goes() {
         let answer = client.rest().await;
         assert!(answer.contains("onnection: close") && answer.ends_with(&format!("GET /{i} ")), "{answer}");
     }
-    refused(goes.address).await;
+    refused(goes.address.ip().unwrap()).await;
 }
 
 #[tokio::test]
 async fn connections_of_a_removed_listener_are_cut_at_the_deadline() {
     let gate = Gate::start_all(&[named("stays", 1, free()), on(free())], 2);
-    let goes = gate.edge.listeners()[1].address;
+    let goes = gate.edge.listeners()[1].address.ip().unwrap();
     let mut busy = dial(goes).await;
     busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
     gate.app.entered.acquire().await.unwrap().forget();
@@ -236,7 +236,7 @@ async fn a_mistake_changes_nothing_and_closes_what_was_bound() {
     let limits = ListenerLimits { max_headers: 1, ..ListenerLimits::default() };
     let changed = plan::Listener { limits, ..gate.plan() };
     let mut broken = secure(true, true);
-    broken.address = free();
+    broken.address = free().into();
     broken.tls = Some(termination(Vec::new()));
     let error = gate.change(&[changed, new.clone(), taken.clone(), broken]).err().unwrap();
     assert_eq!(error.0.len(), 2, "{error}");
@@ -244,7 +244,7 @@ async fn a_mistake_changes_nothing_and_closes_what_was_bound() {
         error.0[0].contains(&format!("listener `taken`: address {} is in use", taken.address)),
         "{error}"
     );
-    assert!(TcpStream::connect(new.address).await.is_err(), "closed again");
+    assert!(TcpStream::connect(new.address.ip().unwrap()).await.is_err(), "closed again");
     assert_eq!(gate.edge.listeners().len(), 1);
     let two = "GET /two HTTP/1.1\r\nHost: a\r\nX: y\r\nConnection: close\r\n\r\n";
     assert!(gate.exchange(two.as_bytes()).await.starts_with("HTTP/1.1 200"), "the old limits");
@@ -255,7 +255,7 @@ async fn a_mistake_changes_nothing_and_closes_what_was_bound() {
 async fn a_listener_that_goes_may_come_back_at_once() {
     let gate = Gate::start_all(&[named("stays", 0, free()), on(free())], 2);
     let stays = gate.plan();
-    let address = gate.edge.listeners()[1].address;
+    let address = gate.edge.listeners()[1].address.ip().unwrap();
     for i in 0..10 {
         let name = format!("again-{i}");
         gate.change(std::slice::from_ref(&stays)).unwrap();
@@ -285,7 +285,7 @@ fn a_socket_that_closes_resets_nobody() {
         change(&edge, &[stays.clone(), goes.clone()]).unwrap();
         let clients: Vec<_> = (0..3)
             .map(|_| {
-                let address = goes.address;
+                let address = goes.address.ip().unwrap();
                 std::thread::spawn(move || until_refused(address))
             })
             .collect();

@@ -2,9 +2,8 @@
 
 use super::setup::{Client, Gate, PATIENCE, change, free, listener};
 use crate::config::plan;
-use crate::edge::Edge;
+use crate::edge::{Edge, Inherited};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use tokio::net::TcpStream;
 
 /// Twenty connections, each with a request.
@@ -19,9 +18,10 @@ async fn all_are_served(address: SocketAddr) {
 }
 
 /// As systemd opens it: one socket, without `SO_REUSEPORT`.
-fn foreign() -> (SocketAddr, OwnedFd) {
+fn foreign() -> (SocketAddr, Inherited) {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    (socket.local_addr().unwrap(), socket.into())
+    let address = socket.local_addr().unwrap();
+    (address, Inherited { address: address.into(), socket: socket.into(), lent: true })
 }
 
 #[tokio::test]
@@ -29,15 +29,15 @@ async fn one_socket_is_shared_by_all_workers() {
     let (address, socket) = foreign();
     // it waits there before the gate is started
     let mut early = Client(TcpStream::connect(address).await.unwrap());
-    let edge = Edge::with_inherited(3, vec![(address, socket)]);
-    change(&edge, &[plan::Listener { address, ..listener() }]).unwrap();
+    let edge = Edge::with_inherited(3, vec![socket]);
+    change(&edge, &[plan::Listener { address: address.into(), ..listener() }]).unwrap();
     assert_eq!(edge.sockets().unwrap().len(), 3);
     let gate = Gate::serve(edge);
     assert!(early.get("/").await.starts_with("HTTP/1.1 200"));
     all_are_served(address).await;
     drop(early);
     // and it is closed as any other
-    gate.change(&[plan::Listener { address: free(), ..listener() }]).unwrap();
+    gate.change(&[plan::Listener { address: free().into(), ..listener() }]).unwrap();
     let closed = async {
         while TcpStream::connect(address).await.is_ok() {
             tokio::task::yield_now().await;
@@ -50,10 +50,10 @@ async fn one_socket_is_shared_by_all_workers() {
 /// is served by the second.
 async fn handed_over(before: usize, after: usize) {
     let first = Edge::new(before);
-    let plan = plan::Listener { address: free(), ..listener() };
+    let plan = plan::Listener { address: free().into(), ..listener() };
     change(&first, std::slice::from_ref(&plan)).unwrap();
     let old = Gate::serve(first);
-    all_are_served(plan.address).await;
+    all_are_served(plan.address.ip().unwrap()).await;
     let second = Edge::with_inherited(after, old.edge.sockets().unwrap());
     change(&second, std::slice::from_ref(&plan)).unwrap();
     assert_eq!(second.sockets().unwrap().len(), before.max(after));
@@ -61,13 +61,13 @@ async fn handed_over(before: usize, after: usize) {
     tokio::time::timeout(PATIENCE, old.worker).await.expect("drained").unwrap();
     let mut waiting = Vec::new();
     for _ in 0..20 {
-        waiting.push(Client(TcpStream::connect(plan.address).await.unwrap()));
+        waiting.push(Client(TcpStream::connect(plan.address.ip().unwrap()).await.unwrap()));
     }
     let new = Gate::serve(second);
     for client in &mut waiting {
         assert!(client.get("/").await.starts_with("HTTP/1.1 200"));
     }
-    all_are_served(plan.address).await;
+    all_are_served(plan.address.ip().unwrap()).await;
     new.edge.shut_down();
     drop(waiting);
     tokio::time::timeout(PATIENCE, new.worker).await.expect("drained").unwrap();
@@ -88,7 +88,7 @@ async fn sockets_go_to_a_process_with_fewer_workers() {
 #[tokio::test]
 async fn sockets_that_no_listener_wants_are_closed_by_the_first_commit() {
     let (address, socket) = foreign();
-    let edge = Edge::with_inherited(1, vec![(address, socket)]);
+    let edge = Edge::with_inherited(1, vec![socket]);
     assert!(edge.prepare(&[]).is_ok());
     assert!(TcpStream::connect(address).await.is_ok(), "not before");
     change(&edge, &[listener()]).unwrap();

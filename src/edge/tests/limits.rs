@@ -134,8 +134,8 @@ async fn connections_above_the_limit_are_closed_at_once() {
 fn a_second_gate_on_the_address_is_an_error() {
     let first = Edge::new(3);
     change(&first, &[listener()]).unwrap();
-    let address = first.listeners()[0].address;
-    let same = plan::Listener { address, name: "again".to_string(), ..listener() };
+    let address = first.listeners()[0].address.clone();
+    let same = plan::Listener { address: address.clone(), name: "again".to_string(), ..listener() };
     for workers in [1, 3] {
         let error = change(&Edge::new(workers), std::slice::from_ref(&same)).err().unwrap().to_string();
         assert!(error.contains(&format!("listener `again`: address {address} is in use")), "{error}");
@@ -147,7 +147,10 @@ fn a_second_gate_on_the_address_is_an_error() {
 
 #[test]
 fn every_address_that_cannot_be_had_is_reported() {
-    let foreign = Arc::new(plan::Listener { address: ([192, 0, 2, 1], 80).into(), ..listener() });
+    let foreign = Arc::new(plan::Listener {
+        address: std::net::SocketAddr::from(([192, 0, 2, 1], 80)).into(),
+        ..listener()
+    });
     let error = Edge::new(1).prepare(&[foreign.clone(), Arc::new(listener()), foreign]).err().unwrap();
     assert_eq!(error.0.len(), 2);
     assert!(error.to_string().contains("192.0.2.1:80 does not belong to this machine"), "{error}");
@@ -158,14 +161,14 @@ fn every_address_that_cannot_be_had_is_reported() {
 async fn every_worker_gets_connections() {
     let edge = Edge::new(2);
     change(&edge, &[listener()]).unwrap();
-    let address = edge.listeners()[0].address;
+    let address = edge.listeners()[0].address.ip().unwrap();
     let mut clients = Vec::new();
     for _ in 0..64 {
         clients.push(tokio::net::TcpStream::connect(address).await.unwrap());
     }
     let sockets = edge.sockets().unwrap();
     assert_eq!(sockets.len(), 2);
-    for (_, socket) in sockets {
+    for crate::edge::Inherited { socket, .. } in sockets {
         let (accepted, _) = std::net::TcpListener::from(socket).accept().unwrap();
         assert!(socket2::SockRef::from(&accepted).tcp_nodelay().unwrap(), "inherited from the listener");
     }
@@ -173,7 +176,7 @@ async fn every_worker_gets_connections() {
 
 #[tokio::test]
 async fn an_ipv6_wildcard_takes_ipv4_clients_under_their_own_address() {
-    let address = (std::net::Ipv6Addr::UNSPECIFIED, 0).into();
+    let address = std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0)).into();
     let gate = Gate::start(plan::Listener { address, ..listener() });
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], gate.address.port()));
     let mut client = super::setup::Client(tokio::net::TcpStream::connect(address).await.unwrap());

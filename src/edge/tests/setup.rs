@@ -3,7 +3,7 @@
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{self, ListenerId};
 use crate::edge::{BindError, Changes, Edge, Open, Worker, serve};
-use crate::http::{Connection, HeadRefuser, Refusal};
+use crate::http::{Connection, HeadRefuser, NOWHERE, Refusal};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -110,7 +110,10 @@ pub fn listener() -> plan::Listener {
     plan::Listener {
         id: ListenerId(0),
         name: "web".to_string(),
-        address: ([127, 0, 0, 1], 0).into(),
+        address: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
+        socket_mode: None,
+        proxy_protocol: None,
+        trusted: Arc::default(),
         h1: true,
         h2: false,
         tls: None,
@@ -143,7 +146,13 @@ impl Gate {
                 worker.await.unwrap();
             }
         });
-        Gate { address: edge.listeners()[0].address, app, open: edge.open(), edge, worker }
+        Gate {
+            address: edge.listeners()[0].address.ip().unwrap_or(NOWHERE),
+            app,
+            open: edge.open(),
+            edge,
+            worker,
+        }
     }
 
     /// A reload.
@@ -154,7 +163,7 @@ impl Gate {
     /// The first listener as it is, on the address it got.
     pub fn plan(&self) -> plan::Listener {
         let listening = &self.edge.listeners()[0];
-        plan::Listener { address: listening.plan.address, ..(*listening.plan).clone() }
+        plan::Listener { address: listening.plan.address.clone(), ..(*listening.plan).clone() }
     }
 
     pub async fn connect(&self) -> Client<TcpStream> {

@@ -13,6 +13,7 @@ pub use tickets::RandomSecrets;
 
 use crate::config::file::Cipher;
 use crate::config::plan;
+use crate::edge::link::Link;
 use crate::edge::transport::Transport;
 use crate::http::{ClientCertificate, TlsFacts};
 use certificates::Certificates;
@@ -21,7 +22,6 @@ use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
 /// A fatal alert, `unrecognized_name` (RFC 6066 §3), as a record in plaintext: nothing has been agreed on yet.
@@ -86,15 +86,15 @@ pub struct Accepted {
 }
 
 /// The handshake, which has to end within `limit`.
-pub async fn accept(tls: &Termination, tcp: TcpStream, limit: Duration) -> Result<Accepted, String> {
-    tokio::time::timeout(limit, handshake(tls, tcp))
+pub async fn accept(tls: &Termination, link: Link, limit: Duration) -> Result<Accepted, String> {
+    tokio::time::timeout(limit, handshake(tls, link))
         .await
         .map_err(|_| format!("not complete after {limit:?}"))?
         .map_err(|e| e.to_string())
 }
 
-async fn handshake(tls: &Termination, tcp: TcpStream) -> std::io::Result<Accepted> {
-    let mut start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+async fn handshake(tls: &Termination, link: Link) -> std::io::Result<Accepted> {
+    let mut start = LazyConfigAcceptor::new(Acceptor::default(), link).await?;
     let (config, policy) = match tls.answer(&start.client_hello()) {
         Answer::Handshake(config, policy) => (config, policy),
         Answer::Refuse => {

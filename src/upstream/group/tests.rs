@@ -50,6 +50,7 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         spill_over: file::SpillOver::default(),
         drain_timeout: Duration::from_secs(300),
         limits: None,
+        send_proxy: None,
     }
 }
 

@@ -1,14 +1,16 @@
 //! The connection that a check is made on: TCP, and TLS over it where that is asked for. Its
 //! failures come out in plain words. Called by the checks, within their deadline.
 
+use crate::config::file::SendProxy;
 use crate::config::plan::{Trust, UpstreamTls};
+use crate::proxy_protocol;
 use crate::upstream::reason::{self, UNEXPECTED};
 use crate::upstream::registry::Registry;
 use async_trait::async_trait;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, Ssl, UniqueID, UniqueIDType,
 };
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_load_balancing::Backend;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -28,6 +30,8 @@ use tokio_rustls::TlsConnector;
 /// Opens connections to servers.
 pub struct Dial {
     tls: Option<Tls>,
+    /// What a connection begins with: it is one of our own, and not that of a client.
+    header: Vec<u8>,
 }
 
 struct Tls {
@@ -41,7 +45,7 @@ impl Dial {
     /// # Errors
     /// A sentence for the operator.
     pub fn build(tls: Option<&UpstreamTls>, alpn: &[&[u8]], registry: &Registry) -> Result<Dial, String> {
-        let Some(tls) = tls else { return Ok(Dial { tls: None }) };
+        let Some(tls) = tls else { return Ok(Dial { tls: None, header: Vec::new() }) };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -68,14 +72,27 @@ impl Dial {
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         // each check sees the certificate, which a resumed session does not show again
         config.resumption = Resumption::disabled();
-        Ok(Dial { tls: Some(Tls { connector: TlsConnector::from(Arc::new(config)), plan: tls.clone() }) })
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Dial { tls: Some(Tls { connector, plan: tls.clone() }), header: Vec::new() })
+    }
+
+    /// For servers that wait for a header of the PROXY protocol.
+    #[must_use]
+    pub fn announced(self, version: Option<SendProxy>) -> Dial {
+        let header = match version {
+            None => Vec::new(),
+            Some(SendProxy::V1) => proxy_protocol::unknown().to_vec(),
+            Some(SendProxy::V2) => proxy_protocol::local(),
+        };
+        Dial { header, ..self }
     }
 
     /// # Errors
     /// What the system or TLS says.
     pub async fn connect(&self, backend: &Backend) -> Result<Wire> {
         let address = address(backend)?;
-        let tcp = TcpStream::connect(address).await.map_err(reason::not_connected)?;
+        let mut tcp = TcpStream::connect(address).await.map_err(reason::not_connected)?;
+        tcp.write_all(&self.header).await.or_err(ErrorType::WriteError, "PROXY header")?;
         let Some(tls) = &self.tls else { return Ok(Wire::Plain(tcp)) };
         let own = backend.ext.get::<HostName>().map(|host| &*host.0);
         let name = tls.plan.name(own, address.ip()).into_owned();

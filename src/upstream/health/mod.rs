@@ -25,7 +25,7 @@ use pingora_load_balancing::health_check::HealthCheck;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
-use tcp::TlsHealthCheck;
+use tcp::DialHealthCheck;
 
 /// How many results in a row change the verdict on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,10 +116,12 @@ impl Probe {
     pub fn build(plan: &plan::HealthCheck, registry: &Registry) -> Result<Probe, String> {
         let thresholds =
             Thresholds { healthy_after: plan.healthy_after, unhealthy_after: plan.unhealthy_after };
-        let dial = |alpn: &[&[u8]]| Dial::build(plan.tls.as_ref(), alpn, registry);
+        let dial = |alpn: &[&[u8]]| {
+            Dial::build(plan.tls.as_ref(), alpn, registry).map(|dial| dial.announced(plan.send_proxy))
+        };
         let check: Arc<dyn HealthCheck + Send + Sync> = match &plan.question {
-            Question::Tcp if plan.tls.is_none() => registry.tcp_check(),
-            Question::Tcp => Arc::new(TlsHealthCheck { dial: dial(&[])?, thresholds }),
+            Question::Tcp if plan.tls.is_none() && plan.send_proxy.is_none() => registry.tcp_check(),
+            Question::Tcp => Arc::new(DialHealthCheck { dial: dial(&[])?, thresholds }),
             Question::Http(http) => {
                 Arc::new(HttpHealthCheck::build(http, dial(&[b"http/1.1"])?, thresholds)?)
             }

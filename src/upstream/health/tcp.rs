@@ -1,5 +1,5 @@
-//! `health_check: { tcp: {} }` with TLS: the handshake must come to its end. Without TLS the check
-//! is Pingora's own. Called by the watch through Pingora's `HealthCheck`.
+//! `health_check: { tcp: {} }` with TLS, where the handshake must come to its end, or with `send_proxy`. Without
+//! either the check is Pingora's own. Called by the watch through Pingora's `HealthCheck`.
 
 use super::Thresholds;
 use super::dial::Dial;
@@ -9,13 +9,13 @@ use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::HealthCheck;
 
 /// A connection that a healthy server accepts.
-pub struct TlsHealthCheck {
+pub struct DialHealthCheck {
     pub dial: Dial,
     pub thresholds: Thresholds,
 }
 
 #[async_trait]
-impl HealthCheck for TlsHealthCheck {
+impl HealthCheck for DialHealthCheck {
     async fn check(&self, backend: &Backend) -> Result<()> {
         self.dial.connect(backend).await.map(drop)
     }

@@ -44,6 +44,7 @@ pub(in crate::upstream) fn planned(check: &file::HealthCheck) -> plan::HealthChe
         healthy_after: check.healthy_after,
         unhealthy_after: check.unhealthy_after,
         initial: check.initial,
+        send_proxy: None,
     }
 }
 
