@@ -11,6 +11,8 @@
 mod config;
 #[path = "../fuzz/targets/path.rs"]
 mod path;
+#[path = "../fuzz/targets/proxy_header.rs"]
+mod proxy_header;
 #[path = "../fuzz/targets/router.rs"]
 mod router;
 #[path = "../fuzz/targets/tls.rs"]
@@ -120,4 +122,22 @@ fn paths_are_normalised_as_documented() {
     let words =
         ["/", "//", "/.", "/..", "%2e", "%2F", "%5c", "\\", ";", "%3B", "%", "%00", "é", "%c3", "%7E", "%25"];
     fuzz(path::run, &corpus("fuzz/corpus/path"), &words, 50_000);
+}
+
+#[test]
+fn headers_of_the_proxy_protocol_are_taken_or_refused() {
+    let words = [
+        "PROXY ",
+        "TCP4 ",
+        "TCP6 ",
+        "UNKNOWN",
+        "\r\n",
+        " ",
+        "192.0.2.7",
+        "::1",
+        "65536",
+        "\u{0}\u{c}",
+        "\u{20}",
+    ];
+    fuzz(proxy_header::run, &corpus("fuzz/corpus/proxy_header"), &words, 50_000);
 }

@@ -7,9 +7,10 @@ mod harness;
 
 use harness::{Client, Gate, PATIENCE, own_loopback, weirgate};
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 const CONFIG: &str = "server: { threads: 2, upgrade_sock: $dir/control.sock }
@@ -97,26 +98,67 @@ fn sockets_that_it_has_opened_are_used() {
     std::fs::write(&file, config).unwrap();
     // somebody came before the process was there
     let mut early = Client::connect(address);
-    let mut command = Command::new("sh");
-    let gate = weirgate(&[]).get_program().to_owned();
-    command
-        .args(["-c", "LISTEN_PID=$$ exec \"$0\" run -c \"$1\""])
-        .arg(gate)
-        .arg(&file)
-        .env("LISTEN_FDS", "1")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-    let socket = listener.as_raw_fd();
-    // SAFETY: dup2 may be called between fork and exec, and the descriptor is open.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::dup2(socket, 3) < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
-        });
-    }
+    let mut command = activated(&file, [listener.as_raw_fd()]);
     let mut child = command.spawn().unwrap();
     drop(listener);
     assert_eq!(early.get("/").text(), "one");
     assert_eq!(Client::connect(address).get("/").text(), "one");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// The gate, started with these sockets as systemd does it.
+fn activated<const COUNT: usize>(file: &Path, sockets: [RawFd; COUNT]) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "LISTEN_PID=$$ exec \"$0\" run -c \"$1\""])
+        .arg(weirgate(&[]).get_program())
+        .arg(file)
+        .env("LISTEN_FDS", COUNT.to_string())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    // SAFETY: dup may be called between fork and exec, and the descriptors are open.
+    unsafe {
+        command.pre_exec(move || {
+            let cannot = || Err(std::io::Error::last_os_error());
+            // out of the way first: they may have each other's numbers
+            let mut aside = [0; COUNT];
+            for (aside, socket) in aside.iter_mut().zip(sockets) {
+                *aside = libc::fcntl(socket, libc::F_DUPFD, 100);
+            }
+            for (number, aside) in (3..).zip(aside) {
+                if libc::dup2(aside, number) < 0 {
+                    return cannot();
+                }
+                libc::close(aside);
+            }
+            Ok(())
+        });
+    }
+    command
+}
+
+/// A unix socket that systemd has opened, and a datagram socket that is of no use.
+#[test]
+fn unix_sockets_that_it_has_opened_are_used_and_left_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let datagrams = UnixDatagram::unbound().unwrap();
+    let (file, errors) = (dir.path().join("weirgate.yaml"), dir.path().join("stderr"));
+    let config = CONFIG.replace("$web", &format!("\"unix:{}\"", path.display()));
+    std::fs::write(&file, config.replace("$dir", &dir.path().display().to_string())).unwrap();
+    let mut early = Client::connect_unix(&path);
+    let mut command = activated(&file, [listener.as_raw_fd(), datagrams.as_raw_fd()]);
+    let mut child = command.stderr(std::fs::File::create(&errors).unwrap()).spawn().unwrap();
+    drop(listener);
+    assert_eq!(early.get("/").text(), "one");
+    let said = std::fs::read_to_string(&errors).unwrap();
+    assert!(said.contains("descriptor 4") && said.contains("it is no stream"), "{said}");
+    let id = i32::try_from(child.id()).unwrap();
+    // SAFETY: the child has not been waited for, so its id is still its own.
+    unsafe { libc::kill(id, libc::SIGTERM) };
+    drop(early);
+    child.wait().unwrap();
+    assert!(path.exists(), "it is systemd's");
 }
