@@ -51,6 +51,7 @@ fn entry() -> Entry<'static> {
     Entry {
         listener: "secure",
         client: Some([192, 0, 2, 7].into()),
+        proxy: None,
         method: Some("GET"),
         host: Some(b"www.example.com"),
         path: Some(b"/api/v1/customers/42/orders?state=open&page=2"),
