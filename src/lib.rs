@@ -25,6 +25,7 @@
 //!   upgrade, handover    another process takes its place
 //!   control              how the command line asks for that
 //! edge/        THE LIFE OF A CONNECTION      socket -> limits -> PROXY -> TLS -> one whole head, or HTTP/2
+//! acme/        THE LIFE OF A CERTIFICATE     ordered -> obtained -> shown -> renewed
 //! http/        THE LIFE OF A REQUEST         one impl ProxyHttp, callbacks in call order
 //! filter/      what happens to a request on its way in and to its response on the way out
 //! upstream/    THE LIFE OF A SERVER          discovered -> probed -> chosen -> drained
@@ -33,8 +34,10 @@
 //! proxy_protocol, unix_socket.rs             what a proxy says before the first byte; sockets that are files
 //! ```
 //!
-//! Arrows run one way: `cli -> gate -> run -> edge -> http -> filter, upstream`; `observe` is called by all.
+//! Arrows run one way: `cli -> gate -> run -> edge -> http -> filter, upstream`; `edge` and `http` ask `acme`, which
+//! asks none of them; `observe` is called by all.
 
+pub mod acme;
 pub mod cli;
 mod clock;
 pub mod config;

@@ -4,7 +4,9 @@
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::{Arc, LazyLock};
 use weirgate::config::file::{TlsVersion, UnknownNames};
-use weirgate::config::plan::{Certificate, PrivateKey, Tls, TlsPolicy, TlsSettings};
+use weirgate::config::plan::{
+    Certificate, CertificateFiles, CertificateSource, PrivateKey, Tls, TlsPolicy, TlsSettings,
+};
 use weirgate::config::words::HostPattern;
 use weirgate::http::ClientCertificate;
 
@@ -19,14 +21,17 @@ static PLANS: LazyLock<[Tls; 2]> = LazyLock::new(|| [UnknownNames::Default, Unkn
 
 fn plan(unknown_names: UnknownNames) -> Tls {
     let certificate = |(at, names): (usize, &&[&str])| {
-        let certificate = Certificate {
+        let files = CertificateFiles {
             cert_file: format!("{at}.crt").into(),
             chain: Vec::new(),
             key: PrivateKey(Arc::new(PrivateKeyDer::Pkcs8(Vec::new().into()))),
-            names: names.iter().map(|name| name.parse().expect("a name")).collect(),
-            policy: 0,
             ocsp: None,
             not_after: 0,
+        };
+        let certificate = Certificate {
+            source: CertificateSource::Files(files),
+            names: names.iter().map(|name| name.parse().expect("a name")).collect(),
+            policy: 0,
         };
         let strict = TlsPolicy { min_version: TlsVersion::V1_3, ..TlsPolicy::default() };
         (certificate, if at == 3 { strict } else { TlsPolicy::default() })

@@ -132,6 +132,9 @@ pub(super) fn status(running: &Running) -> u8 {
         let until = text("not_after").split('T').next().unwrap_or_default();
         out(&format!("certificate of {} until {until}, {}\n", text("listener"), text("file")));
     }
+    for certificate in answer.get("acme").and_then(Value::as_array).into_iter().flatten() {
+        out(&certificate_line(certificate));
+    }
     if answer.get("last_refused").is_some_and(Value::is_object) {
         out(&format!(
             "\nthe last one that was refused, {} by {}:\n{}\n",
@@ -141,6 +144,25 @@ pub(super) fn status(running: &Running) -> u8 {
         ));
     }
     OK
+}
+
+/// One that is ordered from an authority.
+fn certificate_line(certificate: &Value) -> String {
+    let text = |pointer: &str| certificate.pointer(pointer).and_then(Value::as_str);
+    let names = certificate.get("names").and_then(Value::as_array).into_iter().flatten();
+    let names: Vec<_> = names.filter_map(Value::as_str).collect();
+    let state = match (text("/expires"), certificate.get("ordering").and_then(Value::as_bool)) {
+        (Some(expires), _) => format!("expires {expires}"),
+        (None, Some(true)) => "being ordered".to_owned(),
+        (None, _) => "none yet".to_owned(),
+    };
+    let next = text("/next").map_or_else(String::new, |next| format!(", next order {next}"));
+    let acme = text("/acme").unwrap_or_default();
+    let error = match (text("/last_error/at"), text("/last_error/why")) {
+        (Some(at), Some(why)) => format!("          failed {at}: {why}\n"),
+        _ => String::new(),
+    };
+    format!("acme      {} ({acme}): {state}{next}\n{error}", names.join(", "))
 }
 
 pub(super) fn upgrade(running: &Running) -> u8 {

@@ -2,6 +2,7 @@
 //! are read. Immutable and comparable, so that a reload can tell what changed. Made by
 //! `config::check`, consumed by `run::snapshot`.
 
+mod acme;
 mod discovery;
 mod error_page;
 mod health;
@@ -13,6 +14,7 @@ mod timeouts;
 mod tls;
 mod upstream_tls;
 
+pub use acme::{Authority, ExternalAccount, HmacKey, Ordered};
 pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
 pub use error_page::{ErrorPage, Shows};
 pub use health::{BodyMatch, HealthCheck, HttpCheck, Question};
@@ -21,7 +23,10 @@ pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 pub use succession::ListenerIds;
 pub use timeouts::{RouteTimeouts, UpstreamTimeouts};
-pub use tls::{Certificate, ClientAuth, Ocsp, PrivateKey, TicketKey, Tickets, Tls, TlsPolicy, TlsSettings};
+pub use tls::{
+    Certificate, CertificateFiles, CertificateSource, ClientAuth, Ocsp, PrivateKey, TicketKey, Tickets, Tls,
+    TlsPolicy, TlsSettings,
+};
 pub use upstream_tls::{ClientCertificate, Trust, UpstreamTls};
 
 use crate::config::file::{
@@ -52,6 +57,14 @@ pub struct Plan {
     pub error_pages: Arc<[Arc<ErrorPage>]>,
     /// Referred to by [`UpstreamId`].
     pub upstreams: Vec<Arc<Upstream>>,
+}
+
+impl Plan {
+    /// The certificates that are ordered, as often as a listener shows them.
+    pub fn ordered(&self) -> impl Iterator<Item = &Arc<Ordered>> {
+        let of_listeners = self.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        of_listeners.flat_map(|tls| &tls.certificates).filter_map(Certificate::ordered)
+    }
 }
 
 /// The index of a group in [`Plan::upstreams`].

@@ -82,7 +82,7 @@ pub(super) fn digest(value: &[u8]) -> String {
 /// Whether a key of this name holds a secret: `secret`, `password`, `token` and their kin, also as the last
 /// word of a longer name (`client_secret`, `X-Api-Key`).
 pub fn is_secret_key(key: &str) -> bool {
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 10] = [
         "secret",
         "secrets",
         "password",
@@ -90,6 +90,7 @@ pub fn is_secret_key(key: &str) -> bool {
         "token",
         "tokens",
         "api_key",
+        "hmac_key",
         "private_key",
         "authorization",
     ];

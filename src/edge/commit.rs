@@ -184,7 +184,7 @@ impl Preparing<'_> {
             Difference::Ahead => now.era.clone(),
             Difference::Terms => Era::new(self.edge.0.workers),
         };
-        let next = Arc::new(now.next(plan, era, &self.edge.0.tickets)?);
+        let next = Arc::new(now.next(plan, era, &self.edge.0.common)?);
         Ok(Step::Change { place: place.clone(), next, difference })
     }
 
@@ -207,7 +207,7 @@ impl Preparing<'_> {
         let count = Count::new(self.edge.0.open.clone(), plan.limits.connections);
         let address = opened.address.clone();
         let era = Era::new(self.edge.0.workers);
-        let listening = Listening::first(plan, address, count, era, &self.edge.0.tickets)?;
+        let listening = Listening::first(plan, address, count, era, &self.edge.0.common)?;
         let place = Place::new(listening, &mut opened, doubles);
         Ok(Step::Open { place: Arc::new(place), opened, follows })
     }

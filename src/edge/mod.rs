@@ -48,6 +48,7 @@ pub use open::{Count, Open};
 pub use place::Listening;
 pub use worker::{Share, Worker, serve};
 
+use crate::acme;
 use crate::config::file::ListenerLimits;
 use crate::config::plan::TicketKey;
 use crate::edge::era::Era;
@@ -89,7 +90,7 @@ struct Inner {
     shares: Mutex<Vec<Share>>,
     ended: watch::Sender<bool>,
     places: Mutex<Places>,
-    tickets: Arc<tls::RandomSecrets>,
+    common: tls::Common,
 }
 
 /// Locked by whoever changes or lists the listeners, never for a connection.
@@ -118,6 +119,11 @@ impl Edge {
     /// that this one follows. A listener on such an address uses them, all of them, whatever the
     /// number of workers; those that no listener wants are closed by the first commit.
     pub fn with_inherited(workers: usize, inherited: Vec<Inherited>) -> Edge {
+        Edge::with(workers, inherited, acme::Registry::default())
+    }
+
+    /// As [`Edge::with_inherited`], showing `certificates` where the plan says that one is ordered.
+    pub fn with(workers: usize, inherited: Vec<Inherited>, certificates: acme::Registry) -> Edge {
         let workers = workers.max(1);
         let open = Arc::new(Open::default());
         let (ended, ending) = watch::channel(false);
@@ -128,15 +134,9 @@ impl Edge {
             })
             .unzip();
         let places = Mutex::new(Places { inherited, ..Places::default() });
-        Edge(Arc::new(Inner {
-            open,
-            workers,
-            orders,
-            shares: Mutex::new(shares),
-            ended,
-            places,
-            tickets: Arc::default(),
-        }))
+        let common = tls::Common { certificates, ..tls::Common::default() };
+        let shares = Mutex::new(shares);
+        Edge(Arc::new(Inner { open, workers, orders, shares, ended, places, common }))
     }
 
     /// What the workers need, one for each, in the order of their numbers. Empty when they have
@@ -172,12 +172,12 @@ impl Edge {
     /// The secrets of session tickets, and when they were made (seconds since 1970), for a process that is to open the
     /// tickets of this one.
     pub fn ticket_secrets(&self) -> Vec<(u64, TicketKey)> {
-        self.0.tickets.hand_out()
+        self.0.common.secrets.hand_out()
     }
 
     /// Opens the tickets of the process that these are from. To be called before the first connection.
     pub fn inherit_tickets(&self, secrets: Vec<(u64, TicketKey)>) {
-        self.0.tickets.inherit(secrets);
+        self.0.common.secrets.inherit(secrets);
     }
 
     /// The end: nothing more is accepted once those whom the kernel has let in are, requests in

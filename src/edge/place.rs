@@ -8,7 +8,7 @@ use crate::edge::era::Era;
 use crate::edge::head::HeadLimits;
 use crate::edge::listener::{self, Opened};
 use crate::edge::open::Count;
-use crate::edge::tls::{RandomSecrets, Termination};
+use crate::edge::tls::{self, Termination};
 use crate::observe::Throttle;
 use crate::unix_socket::SocketFile;
 use arc_swap::ArcSwap;
@@ -68,11 +68,11 @@ impl Listening {
         address: ListenAddress,
         count: Arc<Count>,
         era: Arc<Era>,
-        secrets: &Arc<RandomSecrets>,
+        common: &tls::Common,
     ) -> Result<Listening, String> {
         Ok(Listening {
             limits: head_limits(plan),
-            tls: termination(plan, secrets)?,
+            tls: termination(plan, common)?,
             plan: plan.clone(),
             address,
             count,
@@ -88,13 +88,13 @@ impl Listening {
         &self,
         plan: &Arc<plan::Listener>,
         era: Arc<Era>,
-        secrets: &Arc<RandomSecrets>,
+        common: &tls::Common,
     ) -> Result<Listening, String> {
         let same_tls = (&self.plan.tls, self.plan.h1, self.plan.h2) == (&plan.tls, plan.h1, plan.h2);
         Ok(Listening {
             limits: head_limits(plan),
             // the same one where nothing differs: sessions can be resumed
-            tls: if same_tls { self.tls.clone() } else { termination(plan, secrets)? },
+            tls: if same_tls { self.tls.clone() } else { termination(plan, common)? },
             plan: plan.clone(),
             address: self.address.clone(),
             count: self.count.clone(),
@@ -110,12 +110,9 @@ fn head_limits(plan: &plan::Listener) -> HeadLimits {
     HeadLimits::from(&plan.limits)
 }
 
-fn termination(
-    plan: &plan::Listener,
-    secrets: &Arc<RandomSecrets>,
-) -> Result<Option<Arc<Termination>>, String> {
+fn termination(plan: &plan::Listener, common: &tls::Common) -> Result<Option<Arc<Termination>>, String> {
     let Some(tls) = &plan.tls else { return Ok(None) };
-    let built = Termination::build(tls, (plan.h1, plan.h2), secrets);
+    let built = Termination::build(tls, (plan.h1, plan.h2), common);
     built.map(|built| Some(Arc::new(built))).map_err(|e| format!("listener `{}`: {e}", plan.name))
 }
 

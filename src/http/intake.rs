@@ -10,11 +10,12 @@ use super::request_id::RequestId;
 use super::route::RouteQuery;
 use super::site::Site;
 use super::{forward, forwarded, path, split};
+use crate::acme::Challenges;
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{Action, Listener, RedirectHttps, Route};
 use crate::filter::{Flow, RequestInfo};
 use bytes::Bytes;
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -23,11 +24,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// `Ok(None)`: pass it on to the group that is now in `ctx`. `Ok(Some(..))`: answer that.
-pub async fn admit(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>, Stop> {
+pub async fn admit(
+    (site, challenges): (&Site, &Challenges),
+    session: &mut Session,
+    ctx: &mut Ctx,
+) -> Result<Option<Reply>, Stop> {
     let connection = Connection::of(session.digest()).cloned().ok_or(Reject::Internal)?;
     let refused = identify(site, session.req_header(), ctx, connection);
     if let Some(reject) = refused {
         return Err(reject.into());
+    }
+    if let Some(reply) = challenge(challenges, session.req_header(), ctx) {
+        return Ok(Some(reply));
     }
     check_length(session.req_header(), ctx)?;
     if let Some(reply) = run_filters(session, ctx).await? {
@@ -37,6 +45,15 @@ pub async fn admit(site: &Site, session: &mut Session, ctx: &mut Ctx) -> Result<
         Some(reply) => Ok(Some(reply)),
         None => forward::choose_first(session, ctx).await.map(|()| None),
     }
+}
+
+/// What an authority asks for, to see that a name is ours (RFC 8555 §8.3): no filter and no redirect is in its way.
+fn challenge(challenges: &Challenges, head: &RequestHeader, ctx: &mut Ctx) -> Option<Reply> {
+    let text = challenges.text(head.uri.path()).filter(|_| head.method == Method::GET)?;
+    let request = ctx.request.as_mut()?;
+    (request.chain, request.info.route) = (Arc::default(), None);
+    let kind = HeaderValue::from_static("application/octet-stream");
+    Some(Reply { status: StatusCode::OK, headers: vec![(answer::CONTENT_TYPE, kind)], body: text.into() })
 }
 
 /// Fills in [`Matched`]: what the request is and which route it takes. What is to be refused is

@@ -5,6 +5,7 @@ use super::ctx::Ctx;
 use super::queue::Stop;
 use super::site::Live;
 use super::{answer, forward, hop, intake, journal, retry, sticky};
+use crate::acme::Challenges;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::modules::http::HttpModules;
@@ -20,11 +21,13 @@ use std::time::Duration;
 /// The proxy of one worker.
 pub struct Proxy {
     live: Arc<Live>,
+    /// What authorities may ask for, whatever the site says.
+    challenges: Arc<Challenges>,
 }
 
 impl Proxy {
-    pub fn new(live: Arc<Live>) -> Self {
-        Proxy { live }
+    pub fn new(live: Arc<Live>, challenges: Arc<Challenges>) -> Self {
+        Proxy { live, challenges }
     }
 }
 
@@ -43,7 +46,7 @@ impl ProxyHttp for Proxy {
     /// `Ok(true)` when that was answered here.
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<bool> {
         let site = self.live.load();
-        match intake::admit(&site, session, ctx).await {
+        match intake::admit((&site, &self.challenges), session, ctx).await {
             Ok(None) => Ok(false),
             // boxed: room for an answer of our own is not set aside for every request
             Ok(Some(reply)) => Box::pin(answer::send(session, ctx, reply)).await.map(|()| true),

@@ -1,6 +1,8 @@
 //! One function for each thing that can happen: it says it in the process log, once. Nobody
 //! else logs these. The targets (`weirgate::listener`, `weirgate::health`, ...) are for `RUST_LOG`.
 
+pub mod acme;
+
 use super::throttle::Throttle;
 use crate::units::{Percent, Time};
 use std::fmt::Display;

@@ -21,5 +21,5 @@ mod writer;
 
 pub use access_log::AccessLog;
 pub use entry::{Entry, protocol};
-pub use stamp::Stamp;
+pub use stamp::{Stamp, at_text};
 pub use throttle::Throttle;

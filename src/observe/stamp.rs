@@ -20,6 +20,13 @@ pub struct Stamp {
     combined: Vec<u8>,
 }
 
+/// A time of which no log line is made, in RFC 3339 with milliseconds.
+pub fn at_text(at: SystemTime) -> String {
+    let mut text = Vec::new();
+    Stamp::default().rfc3339(at, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 impl Stamp {
     /// Appends RFC 3339 with milliseconds: `2026-11-21T03:18:10.042Z`.
     pub fn rfc3339(&mut self, now: SystemTime, out: &mut Vec<u8>) {

@@ -2,8 +2,8 @@
 //! check says it. Begun by `office`.
 
 use crate::config::check::expires_soon;
-use crate::config::plan::Plan;
-use crate::observe::{Stamp, events};
+use crate::config::plan::{Certificate, Plan};
+use crate::observe::{at_text, events};
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -23,32 +23,35 @@ pub async fn watch(current: Arc<ArcSwap<Plan>>) -> Infallible {
 fn tell(plan: &Plan, now: SystemTime) {
     let now = seconds(now);
     for listener in &plan.listeners {
-        for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
-            let file = &certificate.cert_file;
-            if certificate.not_after < now {
+        let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
+        // those that are ordered are renewed
+        for files in certificates.filter_map(Certificate::files) {
+            let file = &files.cert_file;
+            if files.not_after < now {
                 events::certificate_expires(&listener.name, file, "has expired");
-            } else if let Some(when) = expires_soon(certificate.not_after, now) {
+            } else if let Some(when) = expires_soon(files.not_after, now) {
                 events::certificate_expires(&listener.name, file, &format!("expires {when}"));
             }
-            if certificate.ocsp.as_ref().and_then(|ocsp| ocsp.until).is_some_and(|until| until < now) {
+            if files.ocsp.as_ref().and_then(|ocsp| ocsp.until).is_some_and(|until| until < now) {
                 events::ocsp_outdated(&listener.name, file);
             }
         }
     }
 }
 
-/// For machines: the certificates of each listener, in the order of the configuration.
+/// For machines: the certificates of each listener that were read from files, in the order of the configuration.
 pub fn certificates(plan: &Plan) -> Value {
     let each = plan.listeners.iter().flat_map(|listener| {
         let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
-        certificates.map(|certificate| {
+        certificates.filter_map(|certificate| {
+            let files = certificate.files()?;
             let names: Vec<_> = certificate.names.iter().map(ToString::to_string).collect();
-            json!({
+            Some(json!({
                 "listener": listener.name,
-                "file": certificate.cert_file.display().to_string(),
+                "file": files.cert_file.display().to_string(),
                 "names": names,
-                "not_after": time(certificate.not_after),
-            })
+                "not_after": time(files.not_after),
+            }))
         })
     });
     each.collect()
@@ -60,8 +63,5 @@ fn seconds(time: SystemTime) -> i64 {
 }
 
 fn time(seconds: i64) -> String {
-    let mut text = Vec::new();
-    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
-    Stamp::default().rfc3339(UNIX_EPOCH + since, &mut text);
-    String::from_utf8_lossy(&text).into_owned()
+    at_text(UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
 }

@@ -11,6 +11,7 @@ use super::notify;
 use super::reload::{Ask, Reloader, Running, Source};
 use super::status::Status;
 use super::upgrade::Upgrade;
+use crate::acme::Keepers;
 use crate::config::plan::ListenerIds;
 use crate::edge::Edge;
 use crate::upstream::Registry;
@@ -26,6 +27,7 @@ pub struct Office {
     pub status: Arc<Status>,
     pub files: Files,
     pub upgrade: Upgrade,
+    pub keepers: Keepers,
     /// Where a reload is asked for, and where that arrives.
     pub asks: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
     pub doorplate: Doorplate,
@@ -38,7 +40,7 @@ pub struct Office {
 
 impl Office {
     /// For as long as the process serves. To be dropped at the end.
-    pub async fn work(self, mut background: Background) {
+    pub async fn work(mut self, mut background: Background) {
         let mut unknown = Vec::new();
         for group in &self.running.groups {
             let (care, known) = background.discover(group);
@@ -61,6 +63,7 @@ impl Office {
             return std::future::pending().await;
         }
         notify::ready();
+        self.keepers.follow(&self.running.plan);
         let (watched, to_watch) = watch::channel(Arc::new(self.files));
         let (asks, asked) = self.asks;
         let current = self.running.current.clone();
@@ -71,6 +74,7 @@ impl Office {
             registry: self.registry,
             edge: self.edge,
             background,
+            keepers: self.keepers,
             running: self.running,
             departed: Vec::new(),
             status: self.status,

@@ -9,6 +9,7 @@ use super::notify;
 use super::snapshot::Groups;
 use super::status::{Loaded, Refused, Status};
 use super::upgrade::Upgrade;
+use crate::acme::Keepers;
 use crate::config::plan::{self, ListenerIds, Plan};
 use crate::config::{self, Change, Checked};
 use crate::edge::{self, Edge};
@@ -92,6 +93,7 @@ pub struct Reloader {
     pub registry: Registry,
     pub edge: Edge,
     pub background: Background,
+    pub keepers: Keepers,
     pub running: Running,
     pub ids: ListenerIds,
     /// Listeners that are no longer in the plan, while there are connections of theirs.
@@ -246,6 +248,7 @@ impl Reloader {
             self.background.adopt(care);
         }
         self.background.retain(&groups.all);
+        self.keepers.follow(&plan);
         if plan.log_level != self.running.plan.log_level {
             process_log::set_level(plan.log_level);
         }

@@ -11,6 +11,7 @@ use super::signals::{self, Ending, Signals};
 use super::snapshot::Groups;
 use super::status::{Loaded, Status};
 use super::upgrade::{Program, Upgrade};
+use crate::acme::{self, Challenges, Keepers};
 use crate::config::plan::Plan;
 use crate::config::{self, Checked, file};
 use crate::edge::{self, Edge};
@@ -48,7 +49,7 @@ pub fn run(
     let _held = signals::hold();
     let program = Program::this().map_err(|why| format!("the program cannot find itself: {why}"))?;
     let plan = Arc::new(plan);
-    let Opened { registry, edge, running, doorplate } = Opened::open(plan.clone(), takeover)?;
+    let Opened { registry, certificates, edge, running, doorplate } = Opened::open(plan.clone(), takeover)?;
     let (site, current) = (running.site.clone(), running.current.clone());
     let (served, serving) = oneshot::channel();
     let (known, discovered) = oneshot::channel();
@@ -58,16 +59,18 @@ pub fn run(
         edge: edge.clone(),
         live: site.clone(),
         conf: Arc::new(server_conf(&plan.server)),
+        challenges: certificates.challenges().clone(),
         begin: Some((discovered, served)),
         threads: Arc::default(),
     };
     let threads = front.threads.clone();
     let back = Office {
         upgrade: Upgrade::new(program, edge.clone(), registry.clone(), successor, &plan.server),
-        status: Arc::new(Status::new(Loaded::new(
-            source.path(),
-            config::Comparable::new(&checked, Some(&plan)),
-        ))),
+        status: Arc::new(Status::new(
+            Loaded::new(source.path(), config::Comparable::new(&checked, Some(&plan))),
+            certificates.clone(),
+        )),
+        keepers: Keepers::new(certificates, succeeded.clone()),
         files: Files::of(&checked, begun, plan.server.reload_on_change),
         source,
         registry,
@@ -113,6 +116,7 @@ pub fn run(
 /// What has to be there before anything is started: what fails, fails here, and as the user who started it.
 struct Opened {
     registry: Registry,
+    certificates: acme::Registry,
     edge: Edge,
     running: Running,
     doorplate: Doorplate,
@@ -127,7 +131,8 @@ impl Opened {
         }
         let registry = Registry::new();
         registry.resume(goods.servers);
-        let edge = Edge::with_inherited(workers(&plan.server), goods.sockets);
+        let certificates = acme::Registry::default();
+        let edge = Edge::with(workers(&plan.server), goods.sockets, certificates.clone());
         edge.inherit_tickets(goods.tickets);
         let listeners = edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
         let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
@@ -143,7 +148,7 @@ impl Opened {
             current: Arc::new(ArcSwap::new(plan.clone())),
             plan,
         };
-        Ok(Opened { registry, edge, running, doorplate })
+        Ok(Opened { registry, certificates, edge, running, doorplate })
     }
 }
 
@@ -204,6 +209,7 @@ struct EdgeService {
     edge: Edge,
     live: Arc<Live>,
     conf: Arc<ServerConf>,
+    challenges: Arc<Challenges>,
     /// Told when the servers that have to be discovered are known, or are not going to be soon; and whom to
     /// tell when connections are served.
     begin: Option<(oneshot::Receiver<()>, oneshot::Sender<()>)>,
@@ -242,7 +248,8 @@ impl Service for EdgeService {
 impl EdgeService {
     fn worker(&self, index: usize, share: edge::Share) -> std::io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut proxy = HttpProxy::new(Proxy::new(self.live.clone()), self.conf.clone());
+        let mut proxy =
+            HttpProxy::new(Proxy::new(self.live.clone(), self.challenges.clone()), self.conf.clone());
         proxy.handle_init_modules();
         let worker =
             edge::Worker { app: Arc::new(proxy), refuser: Arc::new(Refuser::new(self.live.clone())), share };

@@ -1,8 +1,9 @@
 //! What is known of the configuration in use: where it came from, since when, and what became of the last
 //! attempt to change it. Written by `reload`, read by whoever asks.
 
+use crate::acme::{self, Managed};
 use crate::config::Comparable;
-use crate::observe::Stamp;
+use crate::observe::at_text;
 use aws_lc_rs::digest;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -43,6 +44,7 @@ pub struct Status(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    certificates: acme::Registry,
     loaded: Arc<Loaded>,
     reloads: u64,
     refused: Option<Refused>,
@@ -50,8 +52,9 @@ struct Inner {
 }
 
 impl Status {
-    pub fn new(loaded: Loaded) -> Status {
-        Status(Mutex::new(Inner { loaded: Arc::new(loaded), reloads: 0, refused: None, refusals: 0 }))
+    pub fn new(loaded: Loaded, certificates: acme::Registry) -> Status {
+        let loaded = Arc::new(loaded);
+        Status(Mutex::new(Inner { certificates, loaded, reloads: 0, refused: None, refusals: 0 }))
     }
 
     pub fn loaded(&self) -> Arc<Loaded> {
@@ -74,24 +77,34 @@ impl Status {
     /// For machines.
     pub fn to_json(&self) -> Value {
         let inner = self.0.lock();
-        let time = |at: SystemTime| {
-            let mut text = Vec::new();
-            Stamp::default().rfc3339(at, &mut text);
-            String::from_utf8_lossy(&text).into_owned()
-        };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "config": {
                 "file": inner.loaded.file.display().to_string(),
                 "hash": inner.loaded.hash,
-                "since": time(inner.loaded.since),
+                "since": at_text(inner.loaded.since),
             },
             "reloads": inner.reloads,
             "refusals": inner.refusals,
             "last_refused": inner.refused.as_ref().map(|refused| json!({
-                "at": time(refused.at), "by": refused.by, "why": refused.why,
+                "at": at_text(refused.at), "by": refused.by, "why": refused.why,
             })),
+            "acme": inner.certificates.kept().iter().map(|kept| certificate(kept)).collect::<Vec<_>>(),
         })
     }
+}
+
+/// One that is ordered from an authority.
+fn certificate(managed: &Managed) -> Value {
+    let (plan, standing) = (managed.plan(), managed.standing());
+    json!({
+        "acme": plan.authority.name,
+        "names": plan.names,
+        "expires": standing.expires.map(at_text),
+        "ordering": standing.ordering,
+        "next": standing.next.map(at_text),
+        "failures": standing.failures,
+        "last_error": standing.last_error.map(|(at, why)| json!({ "at": at_text(at), "why": why })),
+    })
 }

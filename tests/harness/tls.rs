@@ -46,6 +46,11 @@ impl Authority {
         self.issuer.key().serialize_pem()
     }
 
+    /// What signs.
+    pub fn issuer(&self) -> &CertifiedIssuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// As `issue`, after the certificate's parameters have been adjusted.
     pub fn issue_with(
         &self,
@@ -141,6 +146,13 @@ impl ClientTls {
             own: None,
             kept: None,
         }
+    }
+
+    /// A client that trusts this authority (PEM).
+    pub fn trusting(authority: &str, name: &str) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).expect("PEM")).expect("a root");
+        Self::new(Some(roots), name)
     }
 
     /// A client that takes any certificate: for servers whose certificate the test did not make.

@@ -5,7 +5,7 @@ use super::ocsp::{self, Statement};
 use super::{Checker, files};
 use crate::config::decode::Located;
 use crate::config::file::Certificate;
-use crate::config::plan::{self, PrivateKey};
+use crate::config::plan::{self, CertificateFiles, CertificateSource, PrivateKey};
 use crate::config::report::Code;
 use crate::config::words::HostPattern;
 use rustls_pki_types::pem::PemObject;
@@ -33,23 +33,68 @@ pub(crate) fn expires_soon(not_after: i64, now: i64) -> Option<String> {
     }
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
     /// Its policy is for the caller to fill in. `None` when it cannot be used; that was reported.
-    pub(super) fn certificate(&mut self, certificate: &Located<Certificate>) -> Option<plan::Certificate> {
-        let (chain, key) = self.pair(&certificate.cert, &certificate.key)?;
+    pub(super) fn certificate(&mut self, certificate: &'a Located<Certificate>) -> Option<plan::Certificate> {
+        if let Some(authority) = &certificate.acme {
+            return self.certificate_to_order(certificate, authority);
+        }
+        let (Some(cert), Some(key)) = (&certificate.cert, &certificate.key) else {
+            self.incomplete(certificate);
+            return None;
+        };
+        self.certificate_of_files(certificate, (cert, key))
+    }
+
+    fn certificate_to_order(
+        &mut self,
+        certificate: &'a Located<Certificate>,
+        authority: &'a Located<String>,
+    ) -> Option<plan::Certificate> {
+        if let Some(file) = certificate.cert.as_ref().or(certificate.key.as_ref()) {
+            let message = "a certificate is ordered, or its files are given, not both\nremove `acme`, or `cert` and `key`";
+            self.error(Code::Conflict, file.span, message);
+        }
+        if let Some(ocsp) = &certificate.ocsp {
+            let message =
+                "an OCSP response is given for a certificate that is still to be ordered\nremove `ocsp`";
+            self.error(Code::Conflict, ocsp.span, message);
+        }
+        let ordered = self.ordered(certificate, authority)?;
+        let names = ordered.names.iter().cloned().map(HostPattern::Exact).collect();
+        Some(plan::Certificate { source: CertificateSource::Ordered(ordered), names, policy: 0 })
+    }
+
+    fn incomplete(&mut self, certificate: &Located<Certificate>) {
+        if !self.whole {
+            return;
+        }
+        let message = match (&certificate.cert, &certificate.key) {
+            (Some(_), _) => "a certificate has no key\nadd `key: FILE`",
+            (None, Some(_)) => "a certificate has a key and no chain\nadd `cert: FILE`",
+            (None, None) => {
+                "a certificate has no files\nadd `cert: FILE` and `key: FILE`, or `acme: NAME` to have it ordered"
+            }
+        };
+        self.error(Code::MissingKey, certificate.span, message);
+    }
+
+    fn certificate_of_files(
+        &mut self,
+        certificate: &Located<Certificate>,
+        (cert, key): (&Located<PathBuf>, &Located<PathBuf>),
+    ) -> Option<plan::Certificate> {
+        let (chain, key) = self.pair(cert, key)?;
         let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
         let names = self.names(certificate, &leaf);
-        let ocsp = certificate.ocsp.as_ref().and_then(|file| self.ocsp(file, &leaf));
-        let not_after = leaf.validity().not_after.timestamp();
-        Some(plan::Certificate {
-            cert_file: certificate.cert.value.clone(),
-            names,
-            key,
+        let files = CertificateFiles {
+            cert_file: cert.value.clone(),
             chain: chain.clone(),
-            policy: 0,
-            ocsp,
-            not_after,
-        })
+            key,
+            ocsp: certificate.ocsp.as_ref().and_then(|file| self.ocsp(file, &leaf)),
+            not_after: leaf.validity().not_after.timestamp(),
+        };
+        Some(plan::Certificate { source: CertificateSource::Files(files), names, policy: 0 })
     }
 
     /// A certificate chain, our own first, and its key: both can be used and belong together. `None`

@@ -1,6 +1,7 @@
 //! From the shape as typed to the resolved [`Plan`]: cross-references, files and meaning. Collects
 //! every problem, not the first. Called by `gate` and `cli`; each room's checks are in a file of its name.
 
+mod acme;
 mod certificate;
 mod discovery;
 mod error_pages;
@@ -91,6 +92,7 @@ struct Checker<'a> {
     /// Named filter chains, decoded.
     chains: HashMap<&'a str, Vec<FilterPlan>>,
     used_chains: HashSet<&'a str>,
+    authorities: acme::Authorities<'a>,
 }
 
 impl<'a> Checker<'a> {
@@ -112,6 +114,7 @@ impl<'a> Checker<'a> {
             used_upstreams: HashSet::new(),
             chains: HashMap::new(),
             used_chains: HashSet::new(),
+            authorities: acme::Authorities::default(),
         }
     }
 
@@ -119,6 +122,7 @@ impl<'a> Checker<'a> {
         self.process();
         self.dns_settings("dns", self.file.dns.span, &self.file.dns);
         self.named_chains();
+        self.authorities();
         let upstreams = self.upstreams();
         let listeners = self.listeners();
         let routes = self.routes(&listeners);
@@ -128,6 +132,7 @@ impl<'a> Checker<'a> {
         self.nothing_to_serve();
         self.placement();
         self.no_effect();
+        self.challenges_reachable();
         self.unused();
         let plan = Plan {
             server: self.file.server.clone(),

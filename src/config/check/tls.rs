@@ -26,9 +26,9 @@ const SHORTEST_KEY: usize = 32;
 /// RFC 8446 §4.6.1.
 const LONGEST_TICKET: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
     /// `None` when a certificate cannot be used; that was reported.
-    pub(super) fn tls(&mut self, who: &str, tls: &Located<Tls>) -> Option<plan::Tls> {
+    pub(super) fn tls(&mut self, who: &str, tls: &'a Located<Tls>) -> Option<plan::Tls> {
         if tls.certificates.is_empty() && self.whole {
             let message = format!(
                 "{who} has tls without a certificate\nadd `certificates: [{{ cert: FILE, key: FILE }}]`"

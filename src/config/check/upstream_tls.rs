@@ -118,7 +118,13 @@ impl Checker<'_> {
     }
 
     /// Whose certificates are believed, if that is said.
-    fn trust(&mut self, who: &str, span: Span, ca: Option<&Located<PathBuf>>, verify: bool) -> Option<Trust> {
+    pub(super) fn trust(
+        &mut self,
+        who: &str,
+        span: Span,
+        ca: Option<&Located<PathBuf>>,
+        verify: bool,
+    ) -> Option<Trust> {
         match ca {
             Some(ca) if !verify => {
                 let message =

@@ -3,6 +3,7 @@
 //!
 //! The doc comments here are the reference of the configuration: they become the JSON Schema.
 
+mod acme;
 mod balance;
 mod discover;
 mod error_page;
@@ -18,6 +19,7 @@ mod tls;
 mod upstream;
 mod upstream_tls;
 
+pub use acme::*;
 pub use balance::*;
 pub use discover::*;
 pub use error_page::*;
@@ -74,13 +76,12 @@ pub struct File {
     pub error_pages: Vec<Located<ErrorPage>>,
     /// How the names of servers are asked for.
     pub dns: Located<Dns>,
+    /// The authorities that certificates are ordered from, over ACME.
+    pub acme: Table<Located<Acme>>,
 
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub admin: Later,
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub acme: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub tracing: Later,

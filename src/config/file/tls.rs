@@ -48,15 +48,21 @@ impl Default for Tls {
     }
 }
 
-/// A certificate chain and its private key, as PEM files.
+/// A certificate chain and its private key, as PEM files; or a certificate that is ordered from an authority.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// The chain: the server's certificate first, then the intermediates.
-    pub cert: Located<PathBuf>,
+    #[serde(default)]
+    pub cert: Option<Located<PathBuf>>,
     /// The private key (PKCS#8, PKCS#1 or SEC1), not encrypted.
-    pub key: Located<PathBuf>,
+    #[serde(default)]
+    pub key: Option<Located<PathBuf>>,
+    /// The authority under `acme` that it is ordered from, instead of `cert` and `key`.
+    #[serde(default)]
+    pub acme: Option<Located<String>>,
     /// The names that this certificate serves, `*.` wildcards included; those in the certificate without it.
+    /// One that is ordered needs them.
     #[serde(default)]
     pub names: Vec<Located<String>>,
     /// The oldest TLS version accepted for these names; that of the listener without it.

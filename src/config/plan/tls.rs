@@ -1,6 +1,7 @@
 //! TLS of a listener, resolved: its files are read, and each name has the certificates and the policy that are
 //! for it. `edge` opens connections by it, `http` holds the host of each request against it.
 
+use super::Ordered;
 use crate::config::file::{self, Cipher, TlsVersion, UnknownNames};
 use crate::config::words::HostPattern;
 use ahash::AHashMap;
@@ -128,18 +129,51 @@ impl ClientAuth {
     }
 }
 
+/// A certificate that is shown to clients.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Certificate {
+    pub source: CertificateSource,
+    /// The names it serves, lower case, `*.` wildcards included.
+    pub names: Vec<HostPattern>,
+    /// The index of its policy in [`Tls::policies`].
+    pub policy: usize,
+}
+
+impl Certificate {
+    /// What it was read from, if it was.
+    pub fn files(&self) -> Option<&CertificateFiles> {
+        match &self.source {
+            CertificateSource::Files(files) => Some(files),
+            CertificateSource::Ordered(_) => None,
+        }
+    }
+
+    /// How it is ordered, if it is.
+    pub fn ordered(&self) -> Option<&Arc<Ordered>> {
+        match &self.source {
+            CertificateSource::Ordered(ordered) => Some(ordered),
+            CertificateSource::Files(_) => None,
+        }
+    }
+}
+
+/// Where a certificate comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CertificateSource {
+    /// The operator has brought it.
+    Files(CertificateFiles),
+    /// It is ordered from an authority, and renewed.
+    Ordered(Arc<Ordered>),
+}
+
 /// A certificate chain and key that were read, parsed and found to belong together.
 #[derive(Clone, PartialEq)]
-pub struct Certificate {
+pub struct CertificateFiles {
     /// Where it came from, for messages.
     pub cert_file: PathBuf,
     /// DER, the server's own first.
     pub chain: Vec<CertificateDer<'static>>,
     pub key: PrivateKey,
-    /// The names it serves, lower case, `*.` wildcards included.
-    pub names: Vec<HostPattern>,
-    /// The index of its policy in [`Tls::policies`].
-    pub policy: usize,
     /// Shown with it.
     pub ocsp: Option<Ocsp>,
     /// Its last second, since 1970.
@@ -155,9 +189,9 @@ pub struct Ocsp {
     pub until: Option<i64>,
 }
 
-impl std::fmt::Debug for Certificate {
+impl std::fmt::Debug for CertificateFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificate").field("cert_file", &self.cert_file).field("names", &self.names).finish()
+        f.debug_struct("CertificateFiles").field("cert_file", &self.cert_file).finish_non_exhaustive()
     }
 }
 
@@ -268,14 +302,13 @@ mod tests {
     use super::*;
 
     fn certificate(names: &[&str]) -> Certificate {
+        let key = PrivateKey(Arc::new(PrivateKeyDer::Pkcs8(Vec::new().into())));
+        let (cert_file, chain) = (PathBuf::new(), Vec::new());
+        let files = CertificateFiles { cert_file, chain, key, ocsp: None, not_after: 0 };
         Certificate {
-            cert_file: PathBuf::new(),
-            chain: Vec::new(),
-            key: PrivateKey(Arc::new(PrivateKeyDer::Pkcs8(Vec::new().into()))),
+            source: CertificateSource::Files(files),
             names: names.iter().map(|name| name.parse().unwrap()).collect(),
             policy: 0,
-            ocsp: None,
-            not_after: 0,
         }
     }
 
@@ -323,7 +356,9 @@ mod tests {
         let apart = tls(&[(a.clone(), easy()), (b.clone(), strict())]);
         assert!(!two.same_terms(&apart) && !apart.same_terms(&two));
         let mut renewed = b.clone();
-        renewed.chain.push(CertificateDer::from(vec![1]));
+        if let CertificateSource::Files(files) = &mut renewed.source {
+            files.chain.push(CertificateDer::from(vec![1]));
+        }
         assert!(apart.same_terms(&tls(&[(a.clone(), easy()), (renewed, strict())])), "a renewed certificate");
         let swapped = tls(&[(b, easy()), (a, strict())]);
         assert!(!apart.same_terms(&swapped), "the same policies for other names");

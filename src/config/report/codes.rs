@@ -240,6 +240,9 @@ codes! {
     OcspUnfit "W013" "an OCSP response is not shown",
         cause "It is out of date, about another certificate, or says that the certificate is revoked.",
         mend "Fetch it anew, before it ends, and reload; the gate does without it until then.";
+    ChallengePort "W020" "an authority asks where nobody listens",
+        cause "The authority sees that a name is yours by asking on port 80 (http-01) or 443 (tls-alpn-01), and no listener is there.",
+        mend "Add a listener on the port, or have the port forwarded to one.";
 }
 
 impl Code {

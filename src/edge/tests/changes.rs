@@ -1,7 +1,7 @@
 //! Listeners that open, change and close under their clients.
 
 use super::setup::{Client, Gate, PATIENCE, change, free, listener, millis, threads};
-use super::tls::{certificate, connect, secure, termination};
+use super::tls::{certificate, connect, files, secure, termination};
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{self, ListenerId};
 use crate::edge::{Changes, Edge};
@@ -171,7 +171,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on() {
     assert!(open.get("/").await.starts_with("HTTP/1.1 200"));
     let mut plan = gate.plan();
     let renewed = certificate(&["one.example"]);
-    let chain = renewed.chain[0].clone();
+    let chain = files(&renewed).chain[0].clone();
     plan.tls = Some(termination(vec![renewed]));
     let changes = gate.change(&[plan]).unwrap();
     assert!(counts(&changes) == (0, 1, 0, 0) && !changes.changed[0].retired);

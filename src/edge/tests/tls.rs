@@ -1,7 +1,7 @@
 use super::setup::{Client, Gate, PATIENCE, listener, millis};
 use crate::config::file::{ListenerLimits, UnknownNames};
 use crate::config::plan::{self, PrivateKey, TlsPolicy, TlsSettings};
-use crate::edge::tls::Termination;
+use crate::edge::tls::{Common, Termination};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use std::sync::Arc;
@@ -12,15 +12,23 @@ use tokio_rustls::client::TlsStream;
 pub fn certificate(names: &[&str]) -> plan::Certificate {
     let plain: Vec<String> = names.iter().map(|name| name.replace('*', "any")).collect();
     let made = rcgen::generate_simple_self_signed(plain).unwrap();
-    plan::Certificate {
+    let files = plan::CertificateFiles {
         cert_file: format!("{}.crt", names[0]).into(),
         chain: vec![made.cert.der().clone()],
         key: PrivateKey(Arc::new(made.signing_key.into())),
-        names: names.iter().map(|name| name.parse().unwrap()).collect(),
-        policy: 0,
         ocsp: None,
         not_after: 0,
+    };
+    plan::Certificate {
+        source: plan::CertificateSource::Files(files),
+        names: names.iter().map(|name| name.parse().unwrap()).collect(),
+        policy: 0,
     }
+}
+
+/// Those that it was made of.
+pub fn files(certificate: &plan::Certificate) -> &plan::CertificateFiles {
+    certificate.files().unwrap()
 }
 
 fn terms(certificates: Vec<(plan::Certificate, TlsPolicy)>, unknown_names: UnknownNames) -> Arc<plan::Tls> {
@@ -106,7 +114,7 @@ async fn https_works_and_its_facts_are_known() {
 async fn the_name_picks_the_certificate() {
     let listener = secure(true, false);
     let chains: Vec<_> =
-        listener.tls.iter().flat_map(|tls| &tls.certificates).map(|c| c.chain[0].clone()).collect();
+        listener.tls.iter().flat_map(|tls| &tls.certificates).map(|c| files(c).chain[0].clone()).collect();
     let gate = Gate::start(listener);
     for (sni, which) in [
         ("one.example", 0),
@@ -159,8 +167,10 @@ async fn heads_are_refused_over_tls_too_and_shutdown_says_goodbye() {
 
 #[test]
 fn a_key_of_another_certificate_is_refused() {
-    let mut wrong = certificate(&["one.example"]);
-    wrong.key = certificate(&["one.example"]).key;
-    let error = Termination::build(&termination(vec![wrong]), (true, true), &Arc::default()).err().unwrap();
+    let (mut wrong, other) = (certificate(&["one.example"]), certificate(&["one.example"]));
+    let mixed = plan::CertificateFiles { key: files(&other).key.clone(), ..files(&wrong).clone() };
+    wrong.source = plan::CertificateSource::Files(mixed);
+    let built = Termination::build(&termination(vec![wrong]), (true, true), &Common::default());
+    let error = built.err().unwrap();
     assert!(error.starts_with("one.example.crt: "), "{error}");
 }

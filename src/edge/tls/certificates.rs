@@ -1,7 +1,8 @@
 //! Which certificate a client is shown: the one place where certificates are looked up. Asked by rustls within
 //! every full handshake.
 
-use crate::config::plan;
+use crate::acme::{self, Managed};
+use crate::config::plan::{self, CertificateSource};
 use rustls::SignatureScheme;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -17,9 +18,27 @@ pub struct Certificates {
     all: Vec<Shown>,
 }
 
+/// What is shown.
+#[derive(Debug)]
+enum Shown {
+    Always(Brought),
+    /// What there is of it now.
+    Ordered(Arc<Managed>),
+}
+
+impl Shown {
+    /// To a client that asks for this name; `None` while there is nothing to show.
+    fn to(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        match self {
+            Shown::Always(brought) => Some(brought.at(now)),
+            Shown::Ordered(managed) => managed.certified(name),
+        }
+    }
+}
+
 /// A certificate, and what its authority says of it for as long as that is good.
 #[derive(Debug)]
-struct Shown {
+struct Brought {
     alone: Arc<CertifiedKey>,
     stapled: Option<Stapled>,
 }
@@ -30,7 +49,7 @@ struct Stapled {
     until: Option<i64>,
 }
 
-impl Shown {
+impl Brought {
     /// A client that is shown what is out of date may take it for an attack.
     fn at(&self, now: impl Fn() -> i64) -> Arc<CertifiedKey> {
         let good = self.stapled.as_ref().filter(|stapled| stapled.until.is_none_or(|until| now() <= until));
@@ -39,7 +58,11 @@ impl Shown {
 }
 
 impl Certificates {
-    pub fn build(plan: &Arc<plan::Tls>) -> Result<Certificates, String> {
+    pub fn build(plan: &Arc<plan::Tls>, ordered: &acme::Registry) -> Result<Certificates, String> {
+        let shown = |certificate: &plan::Certificate| match &certificate.source {
+            CertificateSource::Files(files) => brought(files).map(Shown::Always),
+            CertificateSource::Ordered(plan) => Ok(Shown::Ordered(ordered.managed(plan))),
+        };
         let all: Vec<_> = plan.certificates.iter().map(shown).collect::<Result<_, _>>()?;
         if all.is_empty() {
             return Err("TLS needs at least one certificate".to_string());
@@ -48,15 +71,17 @@ impl Certificates {
     }
 
     /// Those for exactly this name, else those for the wildcard above it, else the first of all. Of several for one
-    /// name (an ECDSA and an RSA one) the first whose signature the client can verify.
+    /// name (an ECDSA and an RSA one) the first whose signature the client can verify. `None` for a name whose
+    /// certificate is still to come: another one would not be for it.
     fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let serving = name.map(|name| self.plan.serving(name)).unwrap_or_default();
-        let candidates = || serving.iter().filter_map(|index| self.all.get(*index));
+        if serving.is_empty() {
+            return self.all.iter().find_map(|shown| shown.to(name));
+        }
+        let candidates = || serving.iter().filter_map(|index| self.all.get(*index)?.to(name));
         candidates()
-            .find(|shown| shown.alone.key.choose_scheme(schemes).is_some())
+            .find(|certified| certified.key.choose_scheme(schemes).is_some())
             .or_else(|| candidates().next())
-            .or_else(|| self.all.first())
-            .map(|shown| shown.at(now))
     }
 }
 
@@ -66,20 +91,20 @@ fn now() -> i64 {
     i64::try_from(since).unwrap_or(i64::MAX)
 }
 
-fn shown(certificate: &plan::Certificate) -> Result<Shown, String> {
-    let explain = |e: rustls::Error| format!("{}: {e}", certificate.cert_file.display());
-    let key = aws_lc_rs::sign::any_supported_type(&certificate.key.0).map_err(explain)?;
-    let alone = CertifiedKey::new(certificate.chain.clone(), key);
+fn brought(files: &plan::CertificateFiles) -> Result<Brought, String> {
+    let explain = |e: rustls::Error| format!("{}: {e}", files.cert_file.display());
+    let key = aws_lc_rs::sign::any_supported_type(&files.key.0).map_err(explain)?;
+    let alone = CertifiedKey::new(files.chain.clone(), key);
     match alone.keys_match() {
         // Unknown: the key type does not tell its public half
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
         Err(e) => return Err(explain(e)),
     }
-    let stapled = certificate.ocsp.as_ref().map(|ocsp| {
+    let stapled = files.ocsp.as_ref().map(|ocsp| {
         let both = CertifiedKey { ocsp: Some(ocsp.response.to_vec()), ..alone.clone() };
         Stapled { both: Arc::new(both), until: ocsp.until }
     });
-    Ok(Shown { alone: Arc::new(alone), stapled })
+    Ok(Brought { alone: Arc::new(alone), stapled })
 }
 
 impl ResolvesServerCert for Certificates {
@@ -92,18 +117,18 @@ impl ResolvesServerCert for Certificates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::tests::tls::certificate;
+    use crate::edge::tests::tls::{certificate, files};
 
     #[test]
     fn what_is_out_of_date_is_not_shown() {
-        let mut plan = certificate(&["one.example"]);
-        assert_eq!(shown(&plan).unwrap().at(|| 0).ocsp, None);
+        let mut plan = files(&certificate(&["one.example"])).clone();
+        assert_eq!(brought(&plan).unwrap().at(|| 0).ocsp, None);
         let response: Arc<[u8]> = [1, 2, 3].into();
         for (until, now, there) in
             [(None, i64::MAX, true), (Some(1_000), 1_000, true), (Some(1_000), 1_001, false)]
         {
             plan.ocsp = Some(plan::Ocsp { response: response.clone(), until });
-            let shown = shown(&plan).unwrap().at(|| now);
+            let shown = brought(&plan).unwrap().at(|| now);
             assert_eq!(shown.ocsp.as_deref(), there.then_some(&response[..]), "{until:?} {now}");
         }
     }

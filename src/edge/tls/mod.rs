@@ -6,17 +6,20 @@
 //! `certificates` is asked for the certificate to show. Both follow the names of [`plan::Tls`].
 
 mod certificates;
+mod challenge;
 mod policy;
 mod tickets;
 
 pub use tickets::RandomSecrets;
 
+use crate::acme;
 use crate::config::file::Cipher;
 use crate::config::plan;
 use crate::edge::link::Link;
 use crate::edge::transport::Transport;
 use crate::http::{ClientCertificate, TlsFacts};
 use certificates::Certificates;
+use challenge::Challenges;
 use rustls::server::{Acceptor, ClientHello};
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use std::sync::Arc;
@@ -32,42 +35,59 @@ pub struct Termination {
     plan: Arc<plan::Tls>,
     /// One for each policy of the plan.
     configs: Vec<Arc<ServerConfig>>,
+    challenges: Challenges,
+}
+
+/// What listeners have in common, and what outlives them.
+#[derive(Default)]
+pub struct Common {
+    /// Of session tickets.
+    pub secrets: Arc<RandomSecrets>,
+    /// Those that are ordered.
+    pub certificates: acme::Registry,
 }
 
 /// How a ClientHello is answered.
 enum Answer {
     /// With a handshake by this configuration, under this policy.
     Handshake(Arc<ServerConfig>, usize),
+    /// With a handshake by this configuration, and nothing else: an authority looks at who answers.
+    Challenge(Arc<ServerConfig>),
     Refuse,
 }
 
 impl Termination {
-    /// For a listener that speaks HTTP/1.1 (`h1`), HTTP/2 (`h2`) or both. `secrets` are those of the process.
+    /// For a listener that speaks HTTP/1.1 (`h1`), HTTP/2 (`h2`) or both.
     ///
     /// # Errors
     /// A certificate, key or list of authorities that cannot be used, with its file.
     pub fn build(
         plan: &Arc<plan::Tls>,
         (h1, h2): (bool, bool),
-        secrets: &Arc<RandomSecrets>,
+        common: &Common,
     ) -> Result<Termination, String> {
-        let certificates = Arc::new(Certificates::build(plan)?);
+        let certificates = Arc::new(Certificates::build(plan, &common.certificates)?);
         let alpn: Vec<Vec<u8>> = [(h2, &b"h2"[..]), (h1, b"http/1.1")]
             .into_iter()
             .filter(|(on, _)| *on)
             .map(|(_, name)| name.to_vec())
             .collect();
         let config = |policy: &plan::TlsPolicy| {
-            let mut config = policy::server_config(policy, &plan.settings, certificates.clone(), secrets)?;
+            let mut config =
+                policy::server_config(policy, &plan.settings, certificates.clone(), &common.secrets)?;
             config.alpn_protocols.clone_from(&alpn);
             Ok(Arc::new(config))
         };
         let configs = plan.policies.iter().map(config).collect::<Result<_, String>>()?;
-        Ok(Termination { plan: plan.clone(), configs })
+        let challenges = Challenges::new(common.certificates.challenges())?;
+        Ok(Termination { plan: plan.clone(), configs, challenges })
     }
 
     /// The one place where it is decided on which terms a client is met.
     fn answer(&self, hello: &ClientHello<'_>) -> Answer {
+        if let Some(config) = self.challenges.answer(hello) {
+            return Answer::Challenge(config);
+        }
         // rustls has made the name lower case
         let policy = self.plan.policy(hello.server_name());
         match policy.and_then(|policy| Some((self.configs.get(policy)?, policy))) {
@@ -97,6 +117,10 @@ async fn handshake(tls: &Termination, link: Link) -> std::io::Result<Accepted> {
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), link).await?;
     let (config, policy) = match tls.answer(&start.client_hello()) {
         Answer::Handshake(config, policy) => (config, policy),
+        Answer::Challenge(config) => {
+            start.into_stream(config).await?.shutdown().await?;
+            return Err(std::io::Error::other("an authority has looked whether the name is ours"));
+        }
         Answer::Refuse => {
             start.io.write_all(&UNRECOGNIZED_NAME).await?;
             start.io.shutdown().await?;
