@@ -77,7 +77,7 @@ fn report(scale: Scale, told: &Told) -> Result<String> {
         writeln!(text, "\n## {count} {name} in {seconds:.0} s\n\n{}", clients(chapter))?;
         writeln!(
             text,
-            "- {} of {} WebSockets were sent away with 1001",
+            "- {} WebSockets, of {} at a time, were sent away with 1001",
             chapter.sent_away, scale.websockets
         )?;
         writeln!(text, "- a command took {}", spread(times))?;
