@@ -9,6 +9,12 @@
 
 #[path = "../fuzz/targets/config.rs"]
 mod config;
+#[path = "../fuzz/targets/cookie.rs"]
+mod cookie;
+#[path = "../fuzz/targets/forwarded.rs"]
+mod forwarded;
+#[path = "../fuzz/targets/head.rs"]
+mod head;
 #[path = "../fuzz/targets/path.rs"]
 mod path;
 #[path = "../fuzz/targets/proxy_header.rs"]
@@ -140,4 +146,56 @@ fn headers_of_the_proxy_protocol_are_taken_or_refused() {
         "\u{20}",
     ];
     fuzz(proxy_header::run, &corpus("fuzz/corpus/proxy_header"), &words, 50_000);
+}
+
+#[test]
+fn a_head_that_is_taken_for_sound_has_one_meaning() {
+    let words = [
+        "\r\n",
+        "\n",
+        "\r",
+        " ",
+        "\t",
+        ":",
+        ",",
+        "\u{0}",
+        "Host: y\r\n",
+        "Content-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "chunked",
+        " HTTP/1.1\r\n",
+        " HTTP/1.0\r\n",
+        "http://x",
+        "#",
+        "TRACE ",
+        "\r\n\r\n",
+    ];
+    fuzz(head::run, &corpus("fuzz/corpus/head"), &words, 50_000);
+}
+
+#[test]
+fn nobody_is_believed_who_is_not_trusted() {
+    let words = [
+        "\n\u{0}",
+        "\n\u{1}",
+        "\n\u{5}",
+        "\n\u{6}",
+        ", ",
+        "for=",
+        "\"",
+        "10.0.0.9",
+        "192.0.2.7",
+        "[2001:db8::2]",
+        ":_x",
+        ";proto=https",
+        ";",
+        "unknown",
+    ];
+    fuzz(forwarded::run, &corpus("fuzz/corpus/forwarded"), &words, 50_000);
+}
+
+#[test]
+fn a_cookie_that_is_taken_out_leaves_the_others() {
+    let words = ["gate=", "gate", "; ", ";", "=", "\n", " ", "\t", "\"", "other=1"];
+    fuzz(cookie::run, &corpus("fuzz/corpus/cookie"), &words, 50_000);
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::chaos;
+use crate::idle;
 use crate::proxies::Kind;
 use crate::workloads::Workload;
 
@@ -72,6 +73,8 @@ impl Options {
 pub enum Face {
     /// What clients notice when one of three servers fails.
     Chaos(chaos::Options),
+    /// The memory of idle connections.
+    Idle(idle::Options),
     /// One of the servers that fail.
     #[command(hide = true)]
     ChaosServer { folder: PathBuf },

@@ -5,7 +5,7 @@
 //! without a subcommand it is the conductor, `compare origin` is the server behind the proxies,
 //! `compare minimal-pingora` the yardstick, and `compare handshakes` the load of new TLS connections.
 //! `compare chaos` is another conductor: what clients notice when a server fails, with `compare chaos-server` behind
-//! the proxies.
+//! the proxies. `compare idle` is the third: what idle connections cost.
 
 #![allow(clippy::print_stderr)]
 
@@ -16,6 +16,7 @@ mod chaos;
 #[path = "../common/mod.rs"]
 mod common;
 mod handshakes;
+mod idle;
 mod load;
 mod minimal;
 mod origin;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Some(args::Face::Handshakes(settings)) => handshakes::run(settings),
         Some(args::Face::ChaosServer { folder }) => cast::run(&folder).map_err(Into::into),
         Some(args::Face::Chaos(options)) => chaos::all(&options),
+        Some(args::Face::Idle(options)) => idle::all(&options),
         None if !args.bench => {
             println!("compare: skipped; it measures for minutes. Run it with: cargo bench --bench compare");
             Ok(())

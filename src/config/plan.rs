@@ -31,7 +31,7 @@ pub use upstream_tls::{ClientCertificate, Trust, UpstreamTls};
 
 use crate::config::file::{
     AccessFormat, Budget, HedgeAfter, Key, ListenerLimits, LogLevel, LogTarget, PriorityClass, ProxyHeaders,
-    ProxyProtocol, RetryWhen, SendProxy, Server, SpillOver, UpstreamHost, UpstreamProtocol,
+    ProxyProtocol, RetryWhen, SendProxy, Server, SpillOver, Underscores, UpstreamHost, UpstreamProtocol,
 };
 use crate::config::words::{HostPattern, ListenAddress, SocketMode};
 use crate::filter::FilterPlan;
@@ -97,6 +97,7 @@ pub struct Listener {
     pub tls: Option<Arc<Tls>>,
     pub redirect_https: Option<RedirectHttps>,
     pub limits: ListenerLimits,
+    pub underscores: Underscores,
     pub filters: Vec<FilterPlan>,
 }
 

@@ -10,6 +10,7 @@ use crate::edge::frames::FrameWatch;
 use crate::edge::head::{Framing, Head};
 use crate::edge::linger;
 use crate::edge::open::Slot;
+use crate::edge::pace::Pace;
 use crate::edge::timer::Timer;
 use crate::edge::transport::Transport;
 use crate::edge::tunnel::{GOING_AWAY, Tunnel};
@@ -24,7 +25,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 mod io_parts;
@@ -33,6 +34,9 @@ mod io_parts;
 const WRITE_BUFFER: usize = 4096;
 /// How much of the following requests is read while one is being answered.
 const MAX_HELD: usize = 16 * 1024;
+
+/// What is said of a client that sends an HTTP/2 frame, or the head of a request, too slowly.
+pub const SLOW_FRAME: &str = "an HTTP/2 frame came too slowly";
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -64,10 +68,11 @@ pub struct Conn {
     joins_writes: bool,
     write_buffer: Vec<u8>,
     written: usize,
-    /// Since when the client has taken nothing of what is to be sent.
-    stalled: Option<Instant>,
-    send_timeout: Duration,
+    /// Until the client takes what is to be sent.
+    sending: Pace,
     timer: Timer,
+    /// Until it sends the body of its request.
+    receiving: Option<Box<(Pace, Timer)>>,
     frames: Option<Box<(FrameWatch, Timer)>>,
     /// The client asked for a WebSocket.
     tunnel: Option<Box<Tunnel>>,
@@ -106,6 +111,7 @@ impl Conn {
             timing: TimingDigest { established_ts: SystemTime::now(), ..TimingDigest::default() },
             facts,
         };
+        let limits = &digests.facts.listener.limits;
         Ok(Box::new(Conn {
             io,
             id,
@@ -117,9 +123,9 @@ impl Conn {
             joins_writes: true,
             write_buffer: Vec::new(),
             written: 0,
-            stalled: None,
-            send_timeout: digests.facts.listener.limits.send_timeout.0,
+            sending: Pace::new(limits.send_timeout.0, limits.min_send_rate.0),
             timer: Timer::default(),
+            receiving: None,
             frames: None,
             tunnel: None,
             said_goodbye: false,
@@ -135,6 +141,7 @@ impl Conn {
     /// Reads for the next head: lets everything pass, and takes what is there already.
     pub fn begin_head(&mut self) -> BytesMut {
         self.gate = Gate::Open;
+        self.receiving = None;
         std::mem::take(&mut self.held)
     }
 
@@ -148,6 +155,9 @@ impl Conn {
             Framing::Length(length) => Gate::Length(length),
             Framing::Chunked => Gate::Chunked(Chunked::default()),
         };
+        let limits = &self.digests.facts.listener.limits;
+        self.receiving = (head.framing != Framing::None && !head.upgrade)
+            .then(|| Box::new((Pace::new(limits.body_timeout.0, limits.min_body_rate.0), Timer::default())));
         self.tunnel = match head.upgrade {
             true => Tunnel::asked_for(read.get(..head.end).unwrap_or_default()).map(Box::new),
             false => None,
@@ -206,6 +216,9 @@ impl Conn {
 
     /// So many of these bytes were taken to be sent.
     fn passed(&mut self, bufs: &[IoSlice<'_>], taken: usize) {
+        if let Some((watch, _)) = self.frames.as_deref_mut() {
+            watch.sent(taken);
+        }
         let Some(tunnel) = &mut self.tunnel else { return };
         let mut left = taken;
         for buf in bufs {
@@ -234,38 +247,57 @@ impl Conn {
         Poll::Ready(result)
     }
 
+    /// Its client has sent frames for which it ends.
+    fn flooded(&self) -> bool {
+        self.frames.as_deref().is_some_and(|(watch, _)| watch.is_over())
+    }
+
     /// Everything that is there, for a head or for HTTP/2.
     fn poll_open(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        if self.flooded() {
+            return Poll::Pending;
+        }
         if !self.held.is_empty() {
             let here = self.held.len().min(buf.remaining());
             buf.put_slice(&self.held.split_to(here));
         } else if self.poll_io(cx, buf)?.is_pending() {
-            if let Some((watch, timer)) = self.frames.as_deref_mut()
-                && let Some(deadline) = watch.deadline()
-            {
-                ready!(timer.poll(cx, deadline));
-                self.broken = true;
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "HTTP/2 frame too slow")));
-            }
-            return Poll::Pending;
+            return self.poll_frame(cx);
         }
         if let Some((watch, _)) = self.frames.as_deref_mut() {
             let new = buf.filled().get(before..).unwrap_or_default();
             if let Err(why) = watch.feed(new, Instant::now()) {
-                self.broken = true;
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+                watch.end(why);
+                buf.set_filled(before);
+                return self.poll_frame(cx);
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Nothing more comes of the frame that is awaited, or of any: `http2` says so to the client.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some((watch, timer)) = self.frames.as_deref_mut() else { return Poll::Pending };
+        if !watch.is_over() {
+            let Some(deadline) = watch.deadline() else { return Poll::Pending };
+            ready!(timer.poll(cx, deadline));
+            watch.end(SLOW_FRAME);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// The rest of a body; what is read beyond it is held back.
     fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.send_continue(cx)?;
         let before = buf.filled().len();
-        ready!(self.poll_io(cx, buf))?;
+        if self.poll_io(cx, buf)?.is_pending() {
+            return self.poll_patience(cx);
+        }
         let new = buf.filled().get(before..).unwrap_or_default();
+        if let Some((pace, _)) = self.receiving.as_deref_mut() {
+            pace.moved(new.len());
+        }
         match self.gate.admit(new) {
             Ok(taken) => {
                 self.held.extend_from_slice(new.get(taken..).unwrap_or_default());
@@ -274,6 +306,14 @@ impl Conn {
             }
             Err(why) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why))),
         }
+    }
+
+    /// The client sends nothing of its body: it may not for ever.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some((pace, timer)) = self.receiving.as_deref_mut() else { return Poll::Pending };
+        ready!(timer.poll(cx, pace.wait()));
+        // the client may still be told: it is not broken
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "client sends its body too slowly")))
     }
 
     /// The body is wanted: that is when the client is told, and not when the request has been
@@ -309,20 +349,19 @@ impl Conn {
     }
 
     /// A write to the socket, given up when the client takes nothing for too long.
-    fn send<T>(
+    fn send<T: Moved>(
         &mut self,
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         match write(Pin::new(&mut self.io), cx) {
             Poll::Ready(result) => {
-                self.stalled = None;
+                self.sending.moved(result.as_ref().map_or(0, Moved::bytes));
                 self.broken |= result.is_err();
                 Poll::Ready(result)
             }
             Poll::Pending => {
-                let since = *self.stalled.get_or_insert_with(Instant::now);
-                ready!(self.timer.poll(cx, since + self.send_timeout));
+                ready!(self.timer.poll(cx, self.sending.wait()));
                 self.broken = true;
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "client does not read")))
             }
@@ -390,6 +429,25 @@ impl Conn {
     }
 }
 
+/// What became of a write.
+trait Moved {
+    /// How much the client has taken with it.
+    fn bytes(&self) -> usize;
+}
+
+impl Moved for usize {
+    fn bytes(&self) -> usize {
+        *self
+    }
+}
+
+/// A flush or the end: what they move was counted when it was written.
+impl Moved for () {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
 impl Gate {
     /// How many of `bytes` belong to the request; shuts at its end.
     fn admit(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
@@ -421,7 +479,7 @@ impl Drop for Conn {
     /// has been told.
     fn drop(&mut self) {
         let unread = !self.held.is_empty() || matches!(self.gate, Gate::Length(_) | Gate::Chunked(_));
-        let plain = self.broken || !unread || self.frames.is_some();
+        let plain = self.broken || (!self.flooded() && (!unread || self.frames.is_some()));
         if plain && !self.said_goodbye {
             return;
         }

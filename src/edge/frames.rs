@@ -2,24 +2,35 @@
 //! a byte now and then, nor keep it busy with frames that ask for nothing. Pure: `conn` feeds it
 //! what it reads and asks for the deadline; the h2 crate behind does the rest of the checking.
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The client preface without its SETTINGS frame (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEADER: usize = 9;
-/// PING, SETTINGS, PRIORITY, unknown and empty DATA frames in one second. Measuring clients send one
-/// PING a round trip; above this it is a flood (CVE-2019-9512, -9515, -9518).
+/// PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown and empty DATA frames in one second. Measuring clients
+/// send one PING a round trip; above this it is a flood (CVE-2019-9512, -9515, -9518).
 const MAX_CONTROL_PER_SECOND: u32 = 1000;
+/// So many bytes to the client are worth a WINDOW_UPDATE that is not counted: it says that it has read them,
+/// once for the stream and once for the connection.
+const BYTES_PER_UPDATE: u64 = 32;
+/// More than is on its way to a client at once.
+const MOST_BYTES_OWED: u64 = 4 * 1024 * 1024;
 
 // RFC 9113 §6
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PUSH_PROMISE: u8 = 5;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+const RAPID_RESET: &str = "more requests given up in a second than limits.stream_resets_per_second";
+const FLOOD: &str = "a flood of HTTP/2 frames that ask for nothing";
+
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
@@ -46,10 +57,7 @@ enum Part {
 /// Follows the frames over any number of reads.
 #[derive(Debug)]
 pub struct FrameWatch {
-    /// The longest time for a frame, and for all frames of one head.
-    whole: Duration,
-    /// The longest silence within a DATA frame.
-    silence: Duration,
+    limits: FrameLimits,
     part: Part,
     /// The preface is complete with the first frame after it.
     opening: bool,
@@ -58,24 +66,80 @@ pub struct FrameWatch {
     /// When what is not complete yet began.
     begun: Option<Instant>,
     last_byte: Instant,
-    control: u32,
-    control_since: Instant,
+    control: Meter,
+    resets: Meter,
+    /// Bytes to the client for which it has sent no WINDOW_UPDATE yet.
+    owed: u64,
+    /// Why no more is read.
+    breach: Arc<OnceLock<&'static str>>,
+}
+
+/// What a client may do.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameLimits {
+    /// The longest time for a frame, and for all frames of one head.
+    pub whole: Duration,
+    /// The longest silence within a DATA frame.
+    pub silence: Duration,
+    /// RST_STREAM frames in one second (CVE-2023-44487).
+    pub resets: u32,
+}
+
+/// Counts what may happen so often within a second.
+#[derive(Debug)]
+struct Meter {
+    most: u32,
+    count: u32,
+    since: Instant,
+}
+
+impl Meter {
+    fn count(&mut self, now: Instant, flood: &'static str) -> Result<(), &'static str> {
+        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
+            (self.count, self.since) = (0, now);
+        }
+        self.count += 1;
+        if self.count > self.most { Err(flood) } else { Ok(()) }
+    }
 }
 
 impl FrameWatch {
     /// For a connection whose preface is still to be read.
-    pub fn new(now: Instant, whole: Duration, silence: Duration) -> Self {
+    pub fn new(now: Instant, limits: FrameLimits) -> Self {
+        let meter = |most| Meter { most, count: 0, since: now };
         FrameWatch {
-            whole,
-            silence,
+            limits,
             part: Part::Preface(PREFACE.len()),
             opening: true,
             in_head: false,
             begun: Some(now),
             last_byte: now,
-            control: 0,
-            control_since: now,
+            control: meter(MAX_CONTROL_PER_SECOND),
+            resets: meter(limits.resets),
+            owed: 0,
+            breach: Arc::default(),
         }
+    }
+
+    /// Where it will be said why the connection is to end.
+    pub fn breach(&self) -> Arc<OnceLock<&'static str>> {
+        self.breach.clone()
+    }
+
+    /// The connection is to end.
+    pub fn is_over(&self) -> bool {
+        self.breach.get().is_some()
+    }
+
+    /// The client has done something for which its connection ends.
+    pub fn end(&self, why: &'static str) {
+        self.breach.get_or_init(|| why);
+    }
+
+    /// So many bytes went to the client.
+    pub fn sent(&mut self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.owed = self.owed.saturating_add(bytes).min(MOST_BYTES_OWED);
     }
 
     /// When what has begun must be complete; `None` between frames.
@@ -83,9 +147,9 @@ impl FrameWatch {
         let begun = self.begun?;
         match self.part {
             Part::Payload { frame: Frame { kind: DATA, .. }, .. } if !self.in_head => {
-                Some(self.last_byte + self.silence)
+                Some(self.last_byte + self.limits.silence)
             }
-            Part::Preface(_) | Part::Header(..) | Part::Payload { .. } => Some(begun + self.whole),
+            Part::Preface(_) | Part::Header(..) | Part::Payload { .. } => Some(begun + self.limits.whole),
         }
     }
 
@@ -137,24 +201,15 @@ impl FrameWatch {
         self.opening = false;
         match frame.kind {
             HEADERS | PUSH_PROMISE | CONTINUATION => self.in_head = frame.flags & END_HEADERS == 0,
+            RST_STREAM => self.resets.count(now, RAPID_RESET)?,
+            WINDOW_UPDATE if self.owed >= BYTES_PER_UPDATE => self.owed -= BYTES_PER_UPDATE,
             // frames of unknown types are ignored, but they have to be read
-            PING | SETTINGS | PRIORITY | 10.. => self.count_control(now)?,
-            DATA if frame.length == 0 && frame.flags & END_STREAM == 0 => self.count_control(now)?,
+            PING | SETTINGS | PRIORITY | WINDOW_UPDATE | 10.. => self.control.count(now, FLOOD)?,
+            DATA if frame.length == 0 && frame.flags & END_STREAM == 0 => self.control.count(now, FLOOD)?,
             _ => {}
         }
         if !self.in_head {
             self.begun = None;
-        }
-        Ok(())
-    }
-
-    fn count_control(&mut self, now: Instant) -> Result<(), &'static str> {
-        if now.saturating_duration_since(self.control_since) >= Duration::from_secs(1) {
-            (self.control, self.control_since) = (0, now);
-        }
-        self.control += 1;
-        if self.control > MAX_CONTROL_PER_SECOND {
-            return Err("flood of HTTP/2 control frames");
         }
         Ok(())
     }
@@ -166,6 +221,7 @@ mod tests {
 
     const WHOLE: Duration = Duration::from_secs(10);
     const SILENCE: Duration = Duration::from_secs(60);
+    const LIMITS: FrameLimits = FrameLimits { whole: WHOLE, silence: SILENCE, resets: 200 };
 
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
         let length = (payload as u32).to_be_bytes();
@@ -175,7 +231,7 @@ mod tests {
     }
 
     fn opened(now: Instant) -> FrameWatch {
-        let mut watch = FrameWatch::new(now, WHOLE, SILENCE);
+        let mut watch = FrameWatch::new(now, LIMITS);
         watch.feed(PREFACE, now).unwrap();
         watch.feed(&frame(SETTINGS, 0, 6), now).unwrap();
         watch
@@ -184,7 +240,7 @@ mod tests {
     #[test]
     fn the_preface_and_its_settings_have_one_deadline() {
         let start = Instant::now();
-        let mut watch = FrameWatch::new(start, WHOLE, SILENCE);
+        let mut watch = FrameWatch::new(start, LIMITS);
         let opening = [PREFACE.as_slice(), &frame(SETTINGS, 0, 12)].concat();
         for (i, byte) in opening.iter().enumerate() {
             assert_eq!(watch.deadline(), Some(start + WHOLE), "before byte {i}");
@@ -252,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_control_frames_ends_the_connection() {
-        for kind in [PING, SETTINGS, PRIORITY, DATA, 200] {
+        for kind in [PING, SETTINGS, PRIORITY, WINDOW_UPDATE, DATA, 200] {
             let start = Instant::now();
             let mut watch = opened(start);
             let one = frame(kind, 0, if kind == DATA { 0 } else { 8 });
@@ -263,6 +319,32 @@ mod tests {
             let mut watch = opened(start);
             assert!((0..=1000).any(|_| watch.feed(&one, start).is_err()), "kind {kind}");
         }
+    }
+
+    #[test]
+    fn requests_given_up_in_masses_end_the_connection() {
+        let start = Instant::now();
+        let request = [frame(HEADERS, END_HEADERS | END_STREAM, 20), frame(RST_STREAM, 0, 4)].concat();
+        let mut watch = opened(start);
+        for i in 0..1000u32 {
+            let steady = start + Duration::from_millis(u64::from(i) * 6);
+            assert_eq!(watch.feed(&request, steady), Ok(()), "166 a second");
+        }
+        let mut watch = opened(start);
+        assert_eq!((0..1000).position(|_| watch.feed(&request, start).is_err()), Some(200));
+    }
+
+    /// A fast download has more updates than any other frame may come.
+    #[test]
+    fn updates_that_answer_what_was_sent_are_no_flood() {
+        let start = Instant::now();
+        let mut watch = opened(start);
+        for _ in 0..100_000 {
+            watch.sent(16_384);
+            watch.feed(&frame(WINDOW_UPDATE, 0, 4).repeat(2), start).unwrap();
+        }
+        let updates = frame(WINDOW_UPDATE, 0, 4);
+        assert!((0..200_000).any(|_| watch.feed(&updates, start).is_err()), "what was sent is paid for once");
     }
 
     #[test]

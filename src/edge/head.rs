@@ -5,8 +5,7 @@
 //! is refused here, so that nothing ambiguous reaches a server.
 
 use crate::config::file::ListenerLimits;
-use crate::edge::host::valid_authority;
-use crate::http::Reject;
+use crate::http::{Reject, valid_authority};
 use pingora_http::authority::{RawTargetAuthority, raw_target_authority};
 
 /// The longest method looked at; the longest registered one has 17 characters.
@@ -48,7 +47,7 @@ pub struct Head {
     /// Where the body begins.
     pub end: usize,
     pub framing: Framing,
-    /// It has an `Upgrade` header: what follows may be another protocol.
+    /// It asks for a WebSocket (RFC 6455 §4.1): what follows may be another protocol. No other is switched to.
     pub upgrade: bool,
     /// The client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
     pub expects_continue: bool,
@@ -67,7 +66,8 @@ pub struct Scanner {
     hosts: usize,
     content_length: Option<u64>,
     transfer_encoding: bool,
-    upgrade: bool,
+    /// There is an `Upgrade` header, and it is the only one and names a WebSocket.
+    upgrade: Option<bool>,
     expects_continue: bool,
 }
 
@@ -75,6 +75,7 @@ pub struct Scanner {
 #[derive(Debug, Clone, Copy)]
 struct RequestLine {
     http_11: bool,
+    get: bool,
     /// Where the authority of an absolute-form target is.
     authority: Option<(usize, usize)>,
 }
@@ -184,7 +185,7 @@ impl Scanner {
                 Ok(())
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
-                self.upgrade = true;
+                self.upgrade = Some(self.upgrade.is_none() && trim(value).eq_ignore_ascii_case(b"websocket"));
                 Ok(())
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.length(trim(value)),
@@ -260,7 +261,10 @@ impl Scanner {
             (false, Some(length)) => Framing::Length(length),
         };
         let expects_continue = self.expects_continue && framing != Framing::None;
-        Ok(Head { start: self.start, end, framing, upgrade: self.upgrade, expects_continue })
+        // with a body it would be unclear where the other protocol begins
+        let upgrade =
+            self.upgrade == Some(true) && request.get && request.http_11 && framing == Framing::None;
+        Ok(Head { start: self.start, end, framing, upgrade, expects_continue })
     }
 }
 
@@ -300,7 +304,11 @@ fn request_line(line: &[u8], begin: usize, limits: &HeadLimits) -> Result<Reques
     };
     let authority = check_target(method, target)?;
     let offset = begin + method.len() + 1;
-    Ok(RequestLine { http_11, authority: authority.map(|(from, to)| (offset + from, offset + to)) })
+    Ok(RequestLine {
+        http_11,
+        get: method == b"GET",
+        authority: authority.map(|(from, to)| (offset + from, offset + to)),
+    })
 }
 
 /// The forms of RFC 9112 §3.2, and where the authority of an absolute-form is in it.
@@ -308,7 +316,8 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<Option<(usize, usize)>, 
     if target.is_empty() || !target.iter().all(|b| is(*b, TARGET)) {
         return Err(Reject::BadRequest("malformed request target"));
     }
-    if method == b"CONNECT" {
+    // a tunnel to anywhere, and an echo of what browsers keep from scripts (as nginx has it)
+    if method == b"CONNECT" || method == b"TRACE" {
         return Err(Reject::MethodNotAllowed);
     }
     if target.first() == Some(&b'/') {

@@ -16,6 +16,7 @@ use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -40,6 +41,7 @@ pub async fn serve<A: App>(
     let mut timer = Timer::default();
     let mut settings = None;
     let mut fresh = true;
+    let mut left = listening.plan.limits.requests_per_connection.map(NonZeroU32::get);
     loop {
         let mut waiting = Waiting::new(&mut conn, listening, fresh);
         match poll_fn(|cx| waiting.poll(cx, &mut conn, &mut timer, stop)).await {
@@ -49,6 +51,10 @@ pub async fn serve<A: App>(
                     let refused = (Reject::BadRequest(why), read, Instant::now());
                     Box::pin(refuse(shared, conn, refused)).await;
                     return None;
+                }
+                left = left.map(|left| left.saturating_sub(1));
+                if left == Some(0) {
+                    conn.facts().ends_now();
                 }
                 let request = Arrived { read, head, settings: settings.take() };
                 let reused = process(shared, listening, conn, request).await?;

@@ -3,12 +3,17 @@
 //! that began with its preface.
 
 use crate::config::file::ListenerLimits;
-use crate::edge::conn::Conn;
+use crate::edge::conn::{Conn, SLOW_FRAME};
 use crate::edge::connection::Stop;
-use crate::edge::frames::FrameWatch;
+use crate::edge::frames::{FrameLimits, FrameWatch};
 use crate::edge::timer::Timer;
 use crate::edge::worker::Shared;
 use crate::edge::{App, Listening};
+use crate::observe::events;
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::Connection;
+use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{
     H2Accept, H2Options, HttpSession, default_h2_options, handshake,
@@ -16,8 +21,10 @@ use pingora_core::protocols::http::v2::server::{
 use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Ssl};
 use pingora_core::server::ShutdownWatch;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// What a client may send before it is told that it was received, on all streams together. More
@@ -40,7 +47,9 @@ pub async fn serve<A: App>(
     let limits = &listening.plan.limits;
     let header_timeout = limits.header_timeout.0;
     let peer = conn.facts().peer;
-    conn.watch_frames(FrameWatch::new(Instant::now(), header_timeout, limits.body_timeout.0));
+    let watch = FrameWatch::new(Instant::now(), frame_limits(limits));
+    let breach = watch.breach();
+    conn.watch_frames(watch);
     let digest = Arc::new(Digest {
         ssl_digest: conn.get_ssl_digest(),
         timing_digest: conn.get_timing_digest(),
@@ -58,6 +67,7 @@ pub async fn serve<A: App>(
     let mut idle_timeout = limits.idle_timeout.0;
     let mut draining = false;
     let mut malformed = 0;
+    let mut left = limits.requests_per_connection.map(|most| i64::from(most.get()));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -68,22 +78,61 @@ pub async fn serve<A: App>(
                 streams.touch();
                 continue;
             }
+            why = poll_fn(|_| breach.get().map_or(Poll::Pending, |why| Poll::Ready(*why))) => {
+                return cut_off(listening, peer, h2, why).await;
+            }
             accepted = HttpSession::from_h2_conn(&mut h2, digest.clone()) => accepted,
             () = poll_fn(|cx| timer.poll(cx, streams.idle_until(idle_timeout))) => {
                 return log::debug!("{peer}: HTTP/2 connection idle for {idle_timeout:?}");
             }
         };
         match accepted {
-            Ok(Some(H2Accept::Session(session))) => streams.spawn(session),
+            Ok(Some(H2Accept::Session(session))) => {
+                streams.spawn(session);
+                let Some(number) = left.as_mut() else { continue };
+                *number -= 1;
+                if *number == 0 {
+                    h2.graceful_shutdown();
+                    idle_timeout = idle_timeout.min(GOODBYE);
+                } else if *number < -i64::from(limits.max_streams) {
+                    // those that were on their way are answered, but there cannot be so many
+                    return cut_off(listening, peer, h2, "requests beyond limits.requests_per_connection")
+                        .await;
+                }
+            }
             Ok(Some(H2Accept::Rejected)) => {
                 malformed += 1;
                 if malformed >= MAX_MALFORMED {
-                    return log::info!("{peer}: closed: {malformed} malformed HTTP/2 requests");
+                    return cut_off(listening, peer, h2, "too many malformed HTTP/2 requests").await;
                 }
             }
             Ok(None) => return,
             Err(e) => return log::debug!("{peer}: HTTP/2: {e}"),
         }
+    }
+}
+
+/// Tells the client that it has gone too far (RFC 9113 §7), and ends the connection.
+async fn cut_off(
+    listening: &Listening,
+    peer: SocketAddr,
+    mut h2: Connection<Stream, Bytes>,
+    why: &'static str,
+) {
+    match why {
+        SLOW_FRAME => log::debug!("{peer}: {why}"),
+        _ => events::client_cut(&listening.abuse, &listening.plan.name, peer.ip(), why),
+    }
+    h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    // whether it hears it or not
+    let _ = tokio::time::timeout(GOODBYE, poll_fn(|cx| h2.poll_closed(cx))).await;
+}
+
+fn frame_limits(limits: &ListenerLimits) -> FrameLimits {
+    FrameLimits {
+        whole: limits.header_timeout.0,
+        silence: limits.body_timeout.0,
+        resets: limits.stream_resets_per_second.get(),
     }
 }
 

@@ -5,12 +5,13 @@
 //! - [`Edge`] is the listeners of the process, which open, change and close while it runs (`commit`,
 //!   `listener` opens the sockets); each works at a `place`;
 //! - [`serve`] is a worker, which is told what to accept on;
-//! - `accept` takes connections off a socket, as many as [`open`] allows;
+//! - `accept` takes connections off a socket, as many as [`open`] allows, and `clients` each client;
 //! - `connection` is the story of one: `announcement` is what a proxy says of it, [`tls`] opens it, `http1` reads its heads (`head` judges
 //!   them) or `http2` its streams (`frames` watches them); with the others of its `era` it is
 //!   retired when its listener changes or goes;
 //! - `link` is its socket, `transport` that with or without TLS, `conn` is the stream that Pingora reads the request from and writes the answer to (`tunnel`
-//!   measures the frames of a WebSocket, so that it can be closed properly);
+//!   measures the frames of a WebSocket, so that it can be closed properly; `pace` is its patience
+//!   with slow clients);
 //! - `linger` closes it so that the client can read the last answer.
 //!
 //! The application is Pingora's `HttpProxy` in the gate, and whatever else implements
@@ -19,19 +20,20 @@
 mod accept;
 mod announcement;
 mod chunked;
+mod clients;
 mod commit;
 mod conn;
 mod connection;
 mod era;
 mod frames;
 mod head;
-mod host;
 mod http1;
 mod http2;
 mod linger;
 mod link;
 pub mod listener;
 pub mod open;
+mod pace;
 mod place;
 mod timer;
 pub mod tls;

@@ -1,6 +1,7 @@
 //! Who is connected: the count of open connections of each listener and of all, shared by the
 //! workers. `accept` asks here before it keeps a connection; the server waits here for the last one.
 
+use crate::edge::clients::Ticket;
 use crate::edge::era::{Era, Seat};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -87,7 +88,7 @@ impl Count {
         }
         self.all.connections.fetch_add(1, Ordering::Relaxed);
         let seat = era.enter(worker);
-        Some(Slot { count: self.clone(), era: era.clone(), seat, _hold: self.all.hold() })
+        Some(Slot { count: self.clone(), era: era.clone(), seat, ticket: None, _hold: self.all.hold() })
     }
 
     /// Connections open now.
@@ -106,10 +107,16 @@ pub struct Slot {
     count: Arc<Count>,
     era: Arc<Era>,
     seat: Arc<Seat>,
+    ticket: Option<Ticket>,
     _hold: Hold,
 }
 
 impl Slot {
+    /// It is one of the connections of a client.
+    pub(super) fn belongs(&mut self, ticket: Option<Ticket>) {
+        self.ticket = ticket;
+    }
+
     pub(super) fn seat(&self) -> &Arc<Seat> {
         &self.seat
     }

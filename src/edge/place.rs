@@ -4,6 +4,7 @@
 
 use crate::config::plan;
 use crate::config::words::ListenAddress;
+use crate::edge::clients::Clients;
 use crate::edge::era::Era;
 use crate::edge::head::HeadLimits;
 use crate::edge::listener::{self, Opened};
@@ -17,7 +18,11 @@ use socket2::Socket;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How often it is said that a client was cut off for what it did.
+const ABUSE_TOLD: Duration = Duration::from_secs(10);
 
 /// A listener at work, shared by the workers.
 pub struct Listening {
@@ -26,12 +31,16 @@ pub struct Listening {
     pub address: ListenAddress,
     /// The connections on this address, those under earlier plans included.
     pub count: Arc<Count>,
+    /// Whose they are.
+    pub(super) clients: Arc<Clients>,
     pub(super) limits: HeadLimits,
     pub(super) tls: Option<Arc<Termination>>,
     pub(super) era: Arc<Era>,
     /// Log lines that must not become a flood.
     pub(super) full: Arc<Throttle>,
     pub(super) unannounced: Arc<Throttle>,
+    pub(super) crowd: Arc<Throttle>,
+    pub(super) abuse: Arc<Throttle>,
     pub(super) trouble: Arc<Throttle>,
 }
 
@@ -50,8 +59,14 @@ impl Difference {
         if old == new {
             return Difference::Nothing;
         }
-        let mut like_new = plan::Listener { id: new.id, filters: new.filters.clone(), ..old.clone() };
+        let mut like_new = plan::Listener {
+            id: new.id,
+            filters: new.filters.clone(),
+            trusted: new.trusted.clone(),
+            ..old.clone()
+        };
         like_new.limits.connections = new.limits.connections;
+        like_new.limits.connections_per_client = new.limits.connections_per_client;
         if let (Some(tls), Some(next)) = (&old.tls, &new.tls)
             && tls.same_terms(next)
         {
@@ -77,8 +92,11 @@ impl Listening {
             address,
             count,
             era,
+            clients: Arc::default(),
             full: Arc::new(Throttle::every_minute()),
             unannounced: Arc::new(Throttle::every_minute()),
+            crowd: Arc::new(Throttle::every_minute()),
+            abuse: Arc::new(Throttle::new(ABUSE_TOLD)),
             trouble: Arc::new(Throttle::every_minute()),
         })
     }
@@ -99,8 +117,11 @@ impl Listening {
             address: self.address.clone(),
             count: self.count.clone(),
             era,
+            clients: self.clients.clone(),
             full: self.full.clone(),
             unannounced: self.unannounced.clone(),
+            crowd: self.crowd.clone(),
+            abuse: self.abuse.clone(),
             trouble: self.trouble.clone(),
         })
     }

@@ -5,6 +5,6 @@ mod http1;
 mod http2;
 mod inherited;
 mod limits;
-mod setup;
+pub(super) mod setup;
 mod shutdown;
 pub(super) mod tls;

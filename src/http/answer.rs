@@ -232,10 +232,13 @@ pub async fn failed(session: &mut Session, ctx: &mut Ctx, error: &Error) -> Fail
     FailToProxy { error_code: reject.status().as_u16(), can_reuse_downstream: false }
 }
 
-/// The edge checks chunked bodies as they pass; the client is there and waits for the answer.
-fn refused_by_edge(error: &Error) -> bool {
-    let io = error.root_cause().downcast_ref::<std::io::Error>();
-    io.is_some_and(|e| e.kind() == std::io::ErrorKind::InvalidData)
+/// The edge checks bodies as they pass, and how fast; the client is there and waits for the answer.
+fn refused_by_edge(error: &Error) -> Option<Reject> {
+    match error.root_cause().downcast_ref::<std::io::Error>()?.kind() {
+        std::io::ErrorKind::InvalidData => Some(Reject::BadRequest("malformed chunked body")),
+        std::io::ErrorKind::TimedOut => Some(Reject::RequestTimeout),
+        _ => None,
+    }
 }
 
 /// Which reply an error of Pingora's means; `None` when there is nobody to reply to.
@@ -250,13 +253,10 @@ fn reject_for(error: &Error, late: Option<Phase>) -> Option<Reject> {
         }
         (ErrorSource::Upstream, _) => Some(Reject::BadGateway),
         (ErrorSource::Downstream, ReadTimedout) => Some(Reject::RequestTimeout),
-        (ErrorSource::Downstream, ErrorType::ReadError) if refused_by_edge(error) => {
-            Some(Reject::BadRequest("malformed chunked body"))
+        (ErrorSource::Downstream, ErrorType::ReadError) => refused_by_edge(error),
+        (ErrorSource::Downstream, ErrorType::ConnectionClosed | ErrorType::WriteError | WriteTimedout) => {
+            None
         }
-        (
-            ErrorSource::Downstream,
-            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | WriteTimedout,
-        ) => None,
         (ErrorSource::Downstream, HTTPStatus(413)) => Some(Reject::BodyTooLarge),
         (ErrorSource::Downstream, _) => Some(Reject::BadRequest("malformed request body")),
         (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Reject::Internal),

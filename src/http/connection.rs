@@ -29,6 +29,8 @@ pub struct Connection {
     announced: Option<Box<Announced>>,
     /// Set when it is to be closed after the request in flight.
     ending: Arc<AtomicBool>,
+    /// Set when it has had as many requests as it may, with the one in flight.
+    last: AtomicBool,
     /// Made with the first request: a connection that only waits does not need it.
     forwarded: OnceLock<Box<Peer>>,
 }
@@ -62,6 +64,7 @@ impl Connection {
             proxy: None,
             announced: None,
             ending: Arc::default(),
+            last: AtomicBool::new(false),
             forwarded: OnceLock::new(),
         }
     }
@@ -108,7 +111,12 @@ impl Connection {
 
     /// The request in flight is its last.
     pub fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Acquire)
+        self.ending.load(Ordering::Acquire) || self.last.load(Ordering::Relaxed)
+    }
+
+    /// No request follows the one that begins now.
+    pub fn ends_now(&self) {
+        self.last.store(true, Ordering::Relaxed);
     }
 
     /// The certificate that the client has shown, if it was asked for one.

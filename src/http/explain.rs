@@ -7,7 +7,7 @@ use super::connection::{Connection, NOWHERE, TlsFacts};
 use super::refusal::Reject;
 use super::request_id::RequestId;
 use super::route::{Explained, Held, RouteQuery, Router};
-use super::{forwarded, intake, path};
+use super::{forwarded, intake, path, tidy};
 use crate::config::plan::{Action, Listener, Plan};
 use crate::filter::RequestInfo;
 use pingora_http::RequestHeader;
@@ -61,6 +61,9 @@ pub fn explain(
     head: &RequestHeader,
     (peer, certificate): (IpAddr, Option<&ClientCertificate>),
 ) -> Prospect {
+    let mut head = head.clone();
+    let tidied = tidy::request(&mut head, listener.underscores);
+    let head = &head;
     let https_here = listener.tls.is_some();
     let client = forwarded::resolve(peer, &head.headers, &plan.trusted_proxies, https_here);
     let host = intake::requested_host(head);
@@ -76,7 +79,7 @@ pub fn explain(
         to_https: false,
         reply: None,
     };
-    prospect.refused = intake::refused(head, &listener.limits, &host, &normal);
+    prospect.refused = tidied.err().or(intake::refused(head, &listener.limits, &host, &normal));
     let (None, Ok(host), Ok(normal)) = (prospect.refused, &host, &normal) else { return prospect };
     if let path::Forward::Rewritten(path) = path::forwarded(head.uri.path().as_bytes(), normal) {
         prospect.rewritten = Some(path);

@@ -147,6 +147,7 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
             None if ctx.forward.upgrade => Some((Who::Server, timeouts.response)),
             None | Some(_) => None,
         },
+        client_rate: 0,
         gaps: Some(timeouts.response).filter(|gap| *gap < silence),
         first_byte: timeouts.first_byte,
         head_by,
@@ -248,7 +249,10 @@ pub fn connected(
         && !session.is_body_done()
         && let Some(request) = &ctx.request
     {
-        limits.silence = Some((Who::Client, request.info.connection.listener.limits.body_timeout.0));
+        let of_client = &request.info.connection.listener.limits;
+        limits.silence = Some((Who::Client, of_client.body_timeout.0));
+        // the messages of a gRPC stream come when there is something to say
+        limits.client_rate = if is_grpc(session.req_header()) { 0 } else { of_client.min_body_rate.0 };
     }
     // of a second try that was handed over Pingora does not know the socket
     let fd = forward.socket.as_ref().and_then(Socket::fd).unwrap_or(fd);
@@ -258,7 +262,14 @@ pub fn connected(
 }
 
 /// The head of the server's answer is here.
-pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) {
+///
+/// # Errors
+/// It is to be the last, of a protocol that nobody has asked for.
+pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) -> Result<()> {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.forward.upgrade {
+        let why = "the server switches protocols, which nobody has asked for";
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
+    }
     if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
         let (forward, now) = (&mut ctx.forward, Instant::now());
         if let Some(watchdog) = &forward.watchdog {
@@ -276,6 +287,7 @@ pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) {
         let took = judge(forward, now, if unable { latency::failed } else { latency::answered });
         verdict::answered(forward, head.status, took, now);
     }
+    Ok(())
 }
 
 /// A piece of the answer's body has come, the last one or not.
@@ -293,10 +305,16 @@ pub fn answering(ctx: &mut Ctx, end: bool) -> Result<()> {
     Ok(())
 }
 
-/// A piece of the request's body has come, the last one or not.
-pub fn body_passed(ctx: &mut Ctx, end: bool) {
+fn is_grpc(head: &RequestHeader) -> bool {
+    head.headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// A piece of the request's body of so many bytes has come, the last one or not.
+pub fn body_passed(ctx: &mut Ctx, bytes: usize, end: bool) {
     if let Some(watchdog) = &ctx.forward.watchdog {
-        watchdog.heard(Who::Client);
+        watchdog.heard_bytes(bytes);
         if end {
             watchdog.request_sent();
         }
@@ -434,8 +452,13 @@ fn set_host(head: &mut RequestHeader, forward: &Forward) -> Result<()> {
         return Ok(());
     };
     match &group.plan().host {
-        UpstreamHost::Preserve => Ok(()),
-        UpstreamHost::Server => match &forward.endpoint {
+        UpstreamHost::Preserve
+            if head.headers.contains_key(header::HOST) || head.uri.authority().is_some() =>
+        {
+            Ok(())
+        }
+        // HTTP/1.0 may have none, HTTP/1.1 has one (RFC 9112 §3.2)
+        UpstreamHost::Preserve | UpstreamHost::Server => match &forward.endpoint {
             Some(try_on) => head.insert_header(header::HOST, try_on.endpoint().name()),
             None => Ok(()),
         },

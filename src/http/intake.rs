@@ -2,6 +2,7 @@
 //! it may have. Called by `proxy` when a head has been read.
 
 use super::answer::{self, Reply};
+use super::authority::valid_authority;
 use super::connection::Connection;
 use super::ctx::{Ctx, Matched, ProxyHeaders};
 use super::queue::Stop;
@@ -9,7 +10,7 @@ use super::refusal::Reject;
 use super::request_id::RequestId;
 use super::route::RouteQuery;
 use super::site::Site;
-use super::{forward, forwarded, path, split};
+use super::{forward, forwarded, path, split, tidy};
 use crate::acme::Challenges;
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{Action, Listener, RedirectHttps, Route};
@@ -30,8 +31,9 @@ pub async fn admit(
     ctx: &mut Ctx,
 ) -> Result<Option<Reply>, Stop> {
     let connection = Connection::of(session.digest()).cloned().ok_or(Reject::Internal)?;
+    let tidied = tidy::request(session.req_header_mut(), connection.listener.underscores);
     let refused = identify(site, session.req_header(), ctx, connection);
-    if let Some(reject) = refused {
+    if let Some(reject) = tidied.err().or(refused) {
         return Err(reject.into());
     }
     if let Some(reply) = challenge(challenges, session.req_header(), ctx) {
@@ -126,10 +128,32 @@ fn misdirected(connection: &Connection, host: &Result<Cow<'_, str>, &'static str
     connection.is_misdirected(host).then_some(Reject::Misdirected)
 }
 
-/// HTTP/2 heads were not measured by the edge, which sees them only decoded.
+/// HTTP/2 heads were not judged by the edge, which sees them only decoded.
 fn fits(head: &RequestHeader, limits: &ListenerLimits) -> Result<(), Reject> {
     if head.version != Version::HTTP_2 {
         return Ok(());
+    }
+    if head.method == Method::TRACE {
+        return Err(Reject::MethodNotAllowed);
+    }
+    if head.raw_path() == b"*" && head.method != Method::OPTIONS {
+        return Err(Reject::BadRequest("request target * is for OPTIONS"));
+    }
+    // without an authority the scheme is not told
+    if head.uri.authority().is_some() && !matches!(head.uri.scheme_str(), Some("http" | "https")) {
+        return Err(Reject::BadRequest("malformed :scheme"));
+    }
+    let host = || head.headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes()).or_else(host);
+    if !authority.is_some_and(valid_authority) {
+        return Err(Reject::BadRequest("malformed :authority"));
+    }
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded =
+        |value: &HeaderValue| is_space(value.as_bytes().first()) || is_space(value.as_bytes().last());
+    if head.headers.values().any(padded) {
+        // RFC 9113 §8.2.1
+        return Err(Reject::BadRequest("whitespace around a header value"));
     }
     if head.headers.len() > limits.max_headers {
         return Err(Reject::HeadersTooLarge);

@@ -1,11 +1,12 @@
 //! The life of a request: one `impl ProxyHttp`, its callbacks in call order, and the steps they
 //! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
 //!
-//! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `route` and `path`
+//! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `tidy` (what no server is to see), `route` and `path`
 //! (pure), `split`, `key`, `sticky`, `forward` (which server), `dial` (below TLS), `queue` (when), `hedge` (two at once?), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
 //! `journal`.
 
 pub mod answer;
+mod authority;
 mod client_certificate;
 mod connection;
 pub mod cookie;
@@ -33,9 +34,11 @@ pub mod route;
 mod site;
 mod split;
 mod sticky;
+mod tidy;
 mod verdict;
 mod watchdog;
 
+pub(crate) use authority::valid_authority;
 pub use client_certificate::ClientCertificate;
 pub use connection::{Connection, NOWHERE, TlsFacts};
 pub use journal::Refuser;

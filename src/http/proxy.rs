@@ -96,8 +96,9 @@ impl ProxyHttp for Proxy {
         end: bool,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
+        let bytes = body.as_ref().map_or(0, Bytes::len);
         intake::body(session, ctx, body, end)?;
-        forward::body_passed(ctx, end);
+        forward::body_passed(ctx, bytes, end);
         Ok(())
     }
 
@@ -109,7 +110,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         retry::answered(session, ctx, head)?;
-        forward::answered(ctx, head);
+        forward::answered(ctx, head)?;
         hop::strip(head);
         sticky::answered(ctx, head);
         answer::response_head(session, ctx, head);

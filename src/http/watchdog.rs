@@ -37,6 +37,8 @@ pub enum Who {
 pub struct Limits {
     /// Who must not be silent from now on, and for how long.
     pub silence: Option<(Who, Duration)>,
+    /// Bytes per second that end a silence of the client; 0: any byte does.
+    pub client_rate: u64,
     /// From the end of the request to the head of the answer.
     pub first_byte: Option<Duration>,
     /// The silences of the server within its answer.
@@ -119,6 +121,19 @@ impl Watchdog {
         }
     }
 
+    /// So many bytes of the request's body have come. Slower than its rate, a client is silent most of the time.
+    pub fn heard_bytes(&self, bytes: usize) {
+        let limits = self.state.armed.lock().limits;
+        match (limits.silence, limits.client_rate) {
+            (Some((Who::Client, _)), 0) => self.state.heard(),
+            (Some((Who::Client, _)), rate) => {
+                let worth = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1000) / rate;
+                self.state.heard_until(self.state.heard.load(Ordering::Acquire).saturating_add(worth));
+            }
+            (Some((Who::Server, _)) | None, _) => {}
+        }
+    }
+
     /// The whole request was sent.
     pub fn request_sent(&self) {
         let mut armed = self.state.armed.lock();
@@ -178,8 +193,13 @@ impl Bark {
 
 impl State {
     fn heard(&self) {
-        let after = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard.store(after, Ordering::Release);
+        self.heard_until(u64::MAX);
+    }
+
+    /// As if the last sign of life had come so many milliseconds after the beginning, or now.
+    fn heard_until(&self, millis: u64) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard.store(millis.min(now), Ordering::Release);
     }
 
     /// The next deadline, whose silence it is, and what its end is called.
@@ -304,6 +324,20 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(dog.bark().is_none());
         drop(theirs);
+    }
+
+    #[tokio::test]
+    async fn a_byte_now_and_then_is_silence() {
+        for (client_rate, lives) in [(0, true), (1, true), (1_000_000, false)] {
+            let (ours, _theirs) = pair();
+            let limits = Limits { client_rate, ..silence(Who::Client, Duration::from_millis(400)) };
+            let dog = Watchdog::set(limits, ours.as_raw_fd()).unwrap();
+            for _ in 0..80 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                dog.heard_bytes(1);
+            }
+            assert_eq!(dog.bark().is_none(), lives, "{client_rate} bytes a second");
+        }
     }
 
     #[tokio::test]

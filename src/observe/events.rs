@@ -161,6 +161,23 @@ fn end(ip: IpAddr) -> String {
     if ip.is_unspecified() { "a unix socket".to_owned() } else { ip.to_string() }
 }
 
+/// A connection was refused because its client has as many as it may. Said once a minute.
+pub fn client_full(throttle: &Throttle, listener: &str, client: IpAddr, limit: u32) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    let client = client.to_canonical();
+    log::warn!(
+        target: LISTENER,
+        "listener {listener:?}: {client} has {limit} connections and gets no more (limits.connections_per_client){}",
+        and(more)
+    );
+}
+
+/// A client was cut off for what it did on its connection. Said every ten seconds.
+pub fn client_cut(throttle: &Throttle, listener: &str, client: IpAddr, why: &str) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    log::warn!(target: LISTENER, "listener {listener:?}: {client} is cut off: {why}{}", and(more));
+}
+
 /// A client did not get through the TLS handshake. Anybody can cause it at will, so it is for
 /// those who debug.
 pub fn handshake_failed(listener: &str, client: IpAddr, why: &dyn Display) {

@@ -20,8 +20,10 @@
 
 mod access_log;
 mod backend;
+mod document;
 mod gate;
 mod h2_client;
+pub mod h2_frames;
 mod health_server;
 mod http_client;
 mod load;
@@ -29,11 +31,13 @@ mod net;
 mod origin;
 mod program;
 mod raw_server;
+mod recorder;
 mod reply;
 mod tls;
 mod valve;
 
 pub use backend::{Backend, Received};
+pub use document::{assert_documented, cell};
 pub use gate::{Checked, Gate, GateBuilder, check, weirgate};
 pub use h2_client::{Failure as H2Failure, H2Client, frame, h2_block, h2_get_headers, h2_opening};
 pub use health_server::{HealthServer, NOT_SERVING, SERVING};
@@ -43,6 +47,7 @@ pub use net::{BlackHole, RefusedAddress, ServerAddress, free_address, own_loopba
 pub use origin::{Arrived, Origin, OriginBuilder};
 pub use program::{Program, need_program, spawn};
 pub use raw_server::{RawServer, read_head};
+pub use recorder::{Recorder, Seen};
 pub use reply::Reply;
 pub use tls::{Authority, ClientTls};
 pub use valve::Valve;

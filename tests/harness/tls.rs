@@ -244,6 +244,13 @@ impl ClientTls {
         ClientConnection::new(self.config(), self.server()).expect("a session")
     }
 
+    /// What such a client sends first.
+    pub fn hello(&self) -> Vec<u8> {
+        let mut hello = Vec::new();
+        self.session().write_tls(&mut hello).expect("a hello");
+        hello
+    }
+
     /// Connects and completes the handshake.
     pub fn try_connect(&self, address: SocketAddr) -> io::Result<TlsClient> {
         self.over(TcpStream::connect(address)?)

@@ -42,19 +42,21 @@ impl<'a> Checker<'a> {
             tls,
             redirect_https: self.redirect(&who, listener),
             limits: listener.limits.clone(),
+            underscores: listener.underscores_in_headers,
             filters: self.chain(&listener.value.filters, &who),
             name,
         }
     }
 
-    /// Whose header of the PROXY protocol an `optional` listener looks for. Others need not know, and are not changed
-    /// when `trusted_proxies` are.
+    /// Whose header of the PROXY protocol an `optional` listener looks for, and whose connections are not counted by client.
+    /// Listeners that do neither need not know, and are not changed when `trusted_proxies` are.
     fn believed_by(&mut self, listener: &Located<Listener>) -> Arc<[IpNet]> {
-        if listener.proxy_protocol != Some(ProxyProtocol::Optional) {
+        let optional = listener.proxy_protocol == Some(ProxyProtocol::Optional);
+        if !optional && listener.limits.connections_per_client.is_none() {
             return Arc::default();
         }
         let file = self.file;
-        if file.trusted_proxies.is_empty() {
+        if optional && file.trusted_proxies.is_empty() {
             let message = "proxy_protocol is optional, and there are no trusted_proxies whose header could be believed\n\
                            name them, or make it required";
             self.error(Code::Conflict, listener.span, message);

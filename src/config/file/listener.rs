@@ -6,6 +6,7 @@ use crate::config::words::{ListenAddress, SocketMode};
 use crate::units::{Size, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 
 /// A socket that accepts connections.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -37,6 +38,9 @@ pub struct Listener {
     /// Limits that protect the process from its clients.
     #[serde(default)]
     pub limits: ListenerLimits,
+    /// Headers whose name has an underscore, which some servers take for a hyphen.
+    #[serde(default)]
+    pub underscores_in_headers: Underscores,
     /// Filters for every request that came in here, before the route's own.
     #[serde(default)]
     pub filters: Vec<Raw>,
@@ -67,6 +71,20 @@ pub enum ProxyProtocol {
     Required,
     /// Those of `trusted_proxies` may; from others nothing is looked for.
     Optional,
+}
+
+/// What becomes of headers whose name has an underscore: to servers that hand headers to programs as variables (CGI,
+/// WSGI, PHP) `X_User` and `X-User` are one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Underscores {
+    /// They are passed on, but for those that look like a header that frames a message or that the gate writes.
+    #[default]
+    Allow,
+    /// They are taken out.
+    Drop,
+    /// The request is refused (400).
+    Reject,
 }
 
 /// `true`, or the port and status to use.
@@ -140,6 +158,11 @@ impl JsonSchema for RedirectHttps {
 pub struct ListenerLimits {
     /// Connections open at once; more are closed as they come.
     pub connections: usize,
+    /// Connections open at once from one client address, or from one /64 of IPv6; more are closed as they come.
+    /// Those of `trusted_proxies` are not counted. No limit without it.
+    pub connections_per_client: Option<NonZeroU32>,
+    /// Requests on one connection, which is closed after the last. No limit without it.
+    pub requests_per_connection: Option<NonZeroU32>,
     /// A TLS handshake ends within this.
     pub tls_handshake_timeout: Time,
     /// A whole request head arrives within this, from its first byte (408).
@@ -150,6 +173,12 @@ pub struct ListenerLimits {
     pub body_timeout: Time,
     /// The longest a client may take to read what is sent to it before the connection is closed.
     pub send_timeout: Time,
+    /// Bytes per second that a client has to send of a body, or `body_timeout` runs out a little more with every
+    /// second (408). `0B`: any byte is enough.
+    pub min_body_rate: Size,
+    /// Bytes per second that a client has to take of what is sent to it, or `send_timeout` runs out a little more with
+    /// every second. `0B`: any byte is enough.
+    pub min_send_rate: Size,
     /// The whole head of a request: the request line and all headers (431).
     pub max_header_bytes: Size,
     /// How many headers a request may have (431); at most 256.
@@ -160,22 +189,35 @@ pub struct ListenerLimits {
     pub max_body_bytes: Option<Size>,
     /// Requests in flight at once on one HTTP/2 connection.
     pub max_streams: u32,
+    /// Requests that the client of an HTTP/2 connection may give up within one second; it is closed above that.
+    pub stream_resets_per_second: NonZeroU32,
 }
+
+/// Above what one page of a browser gives up when it is left.
+const STREAM_RESETS: NonZeroU32 = match NonZeroU32::new(200) {
+    Some(resets) => resets,
+    None => NonZeroU32::MIN,
+};
 
 impl Default for ListenerLimits {
     fn default() -> Self {
         ListenerLimits {
             connections: 10_000,
+            connections_per_client: None,
+            requests_per_connection: None,
             tls_handshake_timeout: Time::secs(10),
             header_timeout: Time::secs(10),
             idle_timeout: Time::secs(60),
             body_timeout: Time::secs(60),
             send_timeout: Time::secs(60),
+            min_body_rate: Size(240),
+            min_send_rate: Size(240),
             max_header_bytes: Size(64 * 1024),
             max_headers: 100,
             max_uri_bytes: Size(8 * 1024),
             max_body_bytes: None,
             max_streams: 128,
+            stream_resets_per_second: STREAM_RESETS,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A gate on a port of its own, and clients for it.
 
-use crate::config::file::ListenerLimits;
+use crate::config::file::{ListenerLimits, Underscores};
 use crate::config::plan::{self, ListenerId};
 use crate::edge::{BindError, Changes, Edge, Open, Worker, serve};
 use crate::http::{Connection, HeadRefuser, NOWHERE, Refusal};
@@ -119,6 +119,7 @@ pub fn listener() -> plan::Listener {
         tls: None,
         redirect_https: None,
         limits: ListenerLimits::default(),
+        underscores: Underscores::default(),
         filters: Vec::new(),
     }
 }

@@ -1,4 +1,5 @@
-//! What may stand in `Host` and in the authority of a request target. Pure; called by `head`.
+//! What may stand in `Host` and in the authority of a request target. Pure; called by `edge::head` for HTTP/1, by
+//! `intake` for HTTP/2.
 
 use std::net::Ipv6Addr;
 
