@@ -67,10 +67,23 @@ fn the_framing_of_the_body_is_read() {
     assert_eq!(with("Content-Length: 12\r\n").framing, Framing::Length(12));
     assert_eq!(with("content-length:0\r\n").framing, Framing::None);
     assert_eq!(with("Transfer-Encoding: Chunked\r\n").framing, Framing::Chunked);
-    assert!(with("Connection: upgrade\r\nUpgrade: websocket\r\n").upgrade);
     assert!(with("Content-Length: 1\r\nExpect: 100-Continue\r\n").expects_continue);
     assert!(!with("Expect: 100-continue\r\n").expects_continue);
     assert!(!with("Content-Length: 1\r\nExpect: something\r\n").expects_continue);
+}
+
+#[test]
+fn only_a_websocket_asked_for_without_a_body_is_upgraded_to() {
+    let upgrade = |method: &str, fields: &str| {
+        complete(&format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\n{fields}\r\n")).upgrade
+    };
+    assert!(upgrade("GET", "Upgrade: WebSocket\r\n"));
+    assert!(upgrade("GET", "Upgrade: websocket\r\nContent-Length: 0\r\n"));
+    assert!(!upgrade("POST", "Upgrade: websocket\r\n"));
+    assert!(!upgrade("GET", "Upgrade: websocket\r\nContent-Length: 1\r\n"));
+    assert!(!upgrade("GET", "Upgrade: h2c\r\n"));
+    assert!(!upgrade("GET", "Upgrade: websocket\r\nUpgrade: h2c\r\n"));
+    assert!(!upgrade("GET", "Upgrade: h2c\r\nUpgrade: websocket\r\n"));
 }
 
 #[test]
