@@ -66,7 +66,9 @@ async fn story<A: App>(
     if announcement::asked_of(&listening, peer.ip()).is_some() {
         match listening.clients.admit(&listening.plan, from.ip()) {
             Ok(ticket) => slot.belongs(ticket),
-            Err(limit) => return events::client_full(&listening.crowd, &listening.plan.name, from.ip(), limit),
+            Err(limit) => {
+                return events::client_full(&listening.crowd, &listening.plan.name, from.ip(), limit);
+            }
         }
     }
     let Some((io, tls, h2)) = handshake(&listening, link, (from, came), &slot).await else { return };
