@@ -253,8 +253,10 @@ fn a_client_has_so_many_connections_and_others_have_theirs() {
         let mut more = connect(&gate, 1);
         served(&mut more)
     });
-    let mut proxied: Vec<_> = (0..8).map(|_| connect(&gate, 9)).collect();
-    eventually("a trusted proxy speaks for many", || proxied.iter_mut().all(served));
+    eventually("a trusted proxy speaks for many", || {
+        let mut proxied: Vec<_> = (0..8).map(|_| connect(&gate, 9)).collect();
+        proxied.iter_mut().all(served)
+    });
 }
 
 /// Before a byte is read: connections without a handshake count, too.
