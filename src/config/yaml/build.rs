@@ -1,13 +1,17 @@
 //! Builds the tree from the parser's events: duplicate keys, anchors, merge keys, limits, `${VAR}`.
 
+mod entries;
+mod trouble;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ahash::{AHashMap, AHashSet};
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Range, Tag};
+use ahash::AHashSet;
+use saphyr_parser::{Event, Parser, ScalarStyle, Span as Range, Tag};
 
+use self::entries::Entries;
 use super::{Data, Entry, Expanded, Key, Node, Scalar};
-use crate::config::env::{Env, EnvError, expand};
+use crate::config::env::{Env, expand};
 use crate::config::report::{Code, FileId, Report, Sources, Span};
 use crate::config::secret::{is_secret_key, quoted_length};
 
@@ -15,8 +19,6 @@ use crate::config::secret::{is_secret_key, quoted_length};
 const DEEPEST: usize = 64;
 /// How many nodes aliases may stand for, so that a few lines cannot grow without end.
 const MOST_ALIASED: usize = 1_000_000;
-/// A mapping with more keys than this has an index of them.
-const FEW_KEYS: usize = 16;
 /// A key longer than this is hardly one that comes again.
 const LONG_KEY: usize = 32;
 
@@ -61,33 +63,6 @@ struct Open {
 enum OpenKind {
     Sequence(Vec<Node>),
     Mapping { entries: Entries, key: Option<PendingKey>, merged: Vec<Node> },
-}
-
-/// The entries of a mapping, and where each key is.
-#[derive(Default)]
-struct Entries {
-    all: Vec<Entry>,
-    /// Of all keys, as soon as there are many.
-    index: AHashMap<Arc<str>, Span>,
-}
-
-impl Entries {
-    /// Where this key is written.
-    fn find(&self, name: &str) -> Option<Span> {
-        if self.all.len() > FEW_KEYS {
-            return self.index.get(name).copied();
-        }
-        self.all.iter().find(|entry| &*entry.key.name == name).map(|entry| entry.key.span)
-    }
-
-    fn push(&mut self, entry: Entry) {
-        self.all.push(entry);
-        if self.all.len() > FEW_KEYS {
-            let known = self.index.len();
-            let new = self.all.iter().skip(known);
-            self.index.extend(new.map(|entry| (entry.key.name.clone(), entry.key.span)));
-        }
-    }
 }
 
 enum PendingKey {
@@ -253,29 +228,6 @@ impl Builder<'_> {
         }
     }
 
-    fn env_error(&mut self, error: &EnvError, span: Span) {
-        // point at the variable itself when it can be found on the scalar's first line
-        let needle = error.needle();
-        let line = self.sources.line(self.file, span.line).unwrap_or_default();
-        let skip = usize::try_from(span.column.saturating_sub(1)).unwrap_or(0);
-        let tail: String = line.chars().skip(skip).collect();
-        let place = tail.find(&needle).and_then(|at| tail.get(..at)).map_or(span, |before| Span {
-            column: span.column.saturating_add(count(before.chars().count())),
-            len: count(needle.chars().count()),
-            ..span
-        });
-        match error {
-            EnvError::Unset { name } => self
-                .report
-                .error(Code::EnvUnset, place, format!("the environment variable {name} is not set"))
-                .help(format!("set it, or give a default: ${{{name}:-default}}")),
-            EnvError::Syntax { .. } => self
-                .report
-                .error(Code::EnvSyntax, place, "a variable is not written as ${VAR} or ${VAR:-default}")
-                .help("for a literal ${ write $${"),
-        };
-    }
-
     /// The further lines of a multi-line secret are never shown.
     fn hide_if_secret(&mut self, range: Range) {
         let key = self.open.last().and_then(|open| match &open.kind {
@@ -409,46 +361,5 @@ impl Builder<'_> {
             },
         }
         true
-    }
-
-    fn syntax_error(&mut self, error: &ScanError) {
-        let mark = error.marker();
-        let (line, column) = (count(mark.line()).max(1), count(mark.col()).saturating_add(1));
-        let span = Span { file: self.file, line, column, len: 1 };
-        let text = self.sources.line(self.file, line).unwrap_or_default().to_owned();
-        let info = error.info();
-        let tab = info.contains("tab").then(|| self.tab_after(line)).flatten();
-        let (code, span, message) = match tab {
-            Some(place) => (Code::Syntax, place, "a tab is used for indentation".to_owned()),
-            None if info.contains("unknown anchor") => {
-                let message = "this alias refers to an anchor that is not defined before it";
-                (Code::BadAlias, span, message.to_owned())
-            }
-            None => (Code::Syntax, span, format!("this is not valid YAML: {info}")),
-        };
-        let help = if tab.is_some() {
-            "YAML is indented with spaces"
-        } else if code == Code::BadAlias {
-            "define the anchor with &name on an earlier value; quote text that begins with *"
-        } else if text.contains("${") {
-            "inside { } or [ ] a variable needs quotes: \"${VAR}\""
-        } else if info.contains("mapping values are not allowed") {
-            "quote text that holds a colon and a space, or check the indentation"
-        } else {
-            "check the indentation and the quotes here and on the line before"
-        };
-        self.report.error(code, span, message).help(help);
-    }
-
-    /// The first tab in an indentation, on `line` or soon after: the parser may complain about the scalar
-    /// before it.
-    fn tab_after(&self, line: u32) -> Option<Span> {
-        const NEAR: u32 = 20;
-        (line..line.saturating_add(NEAR)).find_map(|line| {
-            let text = self.sources.line(self.file, line)?;
-            let indent = text.get(..text.len() - text.trim_start().len())?;
-            let column = count(indent.find('\t')?).saturating_add(1);
-            Some(Span { file: self.file, line, column, len: 1 })
-        })
     }
 }
