@@ -13,9 +13,8 @@ use crate::config::plan::{self, Plan};
 use crate::config::schema::names_secret;
 use crate::config::secret::{self, DIGEST, HIDDEN, MASK, is_key_material, is_secret_key};
 use pieces::Section;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::cell::Cell;
 use std::path::Path;
 
 /// The key under which a file's path stands, beside the digest of its contents.
@@ -48,7 +47,7 @@ impl Comparable {
         let hiding = Hiding { variables, files: &checked.files };
         let mut made =
             Comparable { text: String::new(), routes: Section::default(), upstreams: Section::default() };
-        let rest = without_parts(|| secret::with_digests(|| serde_json::to_value(&checked.file)));
+        let rest = secret::as_compared(|| serde_json::to_value(&checked.file));
         let Ok(Value::Object(rest)) = rest else { return made };
         made.text.push('{');
         for (number, (key, mut value)) in rest.into_iter().enumerate() {
@@ -139,23 +138,6 @@ impl Comparable {
     }
 }
 
-thread_local! {
-    static IN_PARTS: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Within `work`, what is serialised by [`in_parts`] is nothing.
-fn without_parts<T>(work: impl FnOnce() -> T) -> T {
-    let before = IN_PARTS.replace(true);
-    let done = work();
-    IN_PARTS.set(before);
-    done
-}
-
-/// Serialises the long lists of a file, which [`Comparable`] takes one by one.
-pub(super) fn in_parts<T: Serialize, S: Serializer>(list: &T, s: S) -> Result<S::Ok, S::Error> {
-    if IN_PARTS.get() { s.serialize_unit() } else { list.serialize(s) }
-}
-
 struct Hiding<'a> {
     /// Values of variables named like secrets, and what is shown in their place.
     variables: Vec<(&'a str, &'a str)>,
@@ -165,7 +147,7 @@ struct Hiding<'a> {
 impl Hiding<'_> {
     /// One route or group.
     fn hidden(&self, part: &impl Serialize) -> Value {
-        let mut value = secret::with_digests(|| serde_json::to_value(part)).unwrap_or_default();
+        let mut value = secret::as_compared(|| serde_json::to_value(part)).unwrap_or_default();
         self.hide(&mut value, false);
         value
     }

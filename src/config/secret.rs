@@ -48,10 +48,10 @@ thread_local! {
     static COMPARABLE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What is serialised within `work` has a digest beside every hidden value. For
-/// [`Comparable`](super::Comparable) only: a digest tells nothing about a good secret, but lets a weak
-/// one be guessed.
-pub(super) fn with_digests<T>(work: impl FnOnce() -> T) -> T {
+/// What is serialised within `work` has a digest beside every hidden value, and a file is without its longest
+/// lists, which are taken piece by piece. For [`Comparable`](super::Comparable) only: a digest tells nothing about a
+/// good secret, but lets a weak one be guessed.
+pub(super) fn as_compared<T>(work: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -60,6 +60,11 @@ pub(super) fn with_digests<T>(work: impl FnOnce() -> T) -> T {
     }
     let _restore = Restore(COMPARABLE.replace(true));
     work()
+}
+
+/// Serialises a list that is taken piece by piece for comparisons.
+pub(super) fn serialize_in_pieces<T: Serialize, S: Serializer>(list: &T, s: S) -> Result<S::Ok, S::Error> {
+    if COMPARABLE.get() { s.serialize_unit() } else { list.serialize(s) }
 }
 
 /// Serialises `shown` in place of `value`.

@@ -67,10 +67,10 @@ pub struct File {
     pub filters: Table<Vec<Raw>>,
     /// Which request goes where. The most specific route wins: host, then exact path, then longest
     /// prefix, then regex in file order, then most conditions.
-    #[serde(serialize_with = "crate::config::comparable::in_parts")]
+    #[serde(serialize_with = "crate::config::secret::serialize_in_pieces")]
     pub routes: Vec<Located<Route>>,
     /// Named groups of servers.
-    #[serde(serialize_with = "crate::config::comparable::in_parts")]
+    #[serde(serialize_with = "crate::config::secret::serialize_in_pieces")]
     pub upstreams: Table<Upstream>,
     /// What clients are shown instead of the gate's own replies, where their route does not say.
     pub error_pages: Vec<Located<ErrorPage>>,
