@@ -42,7 +42,7 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     if !args.bench {
-        println!("churn: skipped; it measures for minutes. Run it with: cargo bench --bench churn");
+        common::skipped("churn");
         return Ok(());
     }
     let scale = Scale {

@@ -45,16 +45,10 @@ fn main() -> ExitCode {
         Some(args::Face::Chaos(options)) => chaos::all(&options),
         Some(args::Face::Idle(options)) => idle::all(&options),
         None if !args.bench => {
-            println!("compare: skipped; it measures for minutes. Run it with: cargo bench --bench compare");
+            common::skipped("compare");
             Ok(())
         }
         None => run::all(&args.options),
     };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("compare: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    common::concluded("compare", ended)
 }

@@ -26,16 +26,10 @@ fn main() -> ExitCode {
     let ended = match args.face {
         Some(args::Face::Origins { servers }) => origins::run(&servers),
         None if !args.bench => {
-            println!("effect: skipped; it measures for minutes. Run it with: cargo bench --bench effect");
+            common::skipped("effect");
             Ok(())
         }
         None => run::all(&args.options),
     };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("effect: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    common::concluded("effect", ended)
 }

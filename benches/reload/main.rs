@@ -5,8 +5,6 @@
 //! The file is one program with two faces: without a subcommand it is the conductor and the load, `reload origin` the
 //! server behind all.
 
-#![allow(clippy::print_stderr)]
-
 mod args;
 #[path = "../common/mod.rs"]
 mod common;
@@ -25,16 +23,10 @@ fn main() -> ExitCode {
     let ended = match args.face {
         Some(args::Face::Origin { address }) => origin::run(address),
         None if !args.bench => {
-            println!("reload: skipped; it measures for minutes. Run it with: cargo bench --bench reload");
+            common::skipped("reload");
             Ok(())
         }
         None => run::all(&args.options),
     };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("reload: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    common::concluded("reload", ended)
 }
