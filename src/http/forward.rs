@@ -1,31 +1,27 @@
-//! The way to a server: which one, with which timeouts and head.
+//! The life of a try, in the order of Pingora's callbacks: which server, the way there (`peer`), the head that it sees
+//! (`request`), its answer. Called by `proxy`; `retry` decides whether another follows.
 
-use super::ctx::{Ctx, Dialled, Forward, Matched};
-use super::hedge::{self, Hedge, Socket};
+mod peer;
+mod request;
+
+pub use request::request_head;
+
+use super::ctx::{Ctx, Dialled, Forward};
+use super::hedge::Socket;
 use super::queue::{self, Stop};
 use super::refusal::{Phase, Reject};
-use super::watchdog::{Limits, Watchdog, Who};
-use super::{cookie, dial, forwarded, key, path, retry, sticky, verdict};
-use crate::config::file::{Balance, HedgeAfter, UpstreamHost};
-use crate::filter::Phases;
-use crate::upstream::reason::NO_H2;
-use crate::upstream::transport::Wanted;
+use super::watchdog::{Watchdog, Who};
+use super::{key, sticky, verdict};
+use crate::config::file::Balance;
 use crate::upstream::{Endpoint, Group, InFlight, latency};
 use http::{StatusCode, Version, header};
+use peer::Allowed;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
-use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The shortest time for a timer of Pingora's, which cannot be set to none at all.
-const AT_ONCE: Duration = Duration::from_millis(1);
-/// How long a connection that is of use to one client only is kept for its next request.
-const PRIVATE_IDLE: Duration = Duration::from_secs(5);
 
 /// Chooses the server for the first try, while a refusal can still be sent without closing the
 /// client's connection.
@@ -94,14 +90,11 @@ fn choose(group: &Group, session: &Session, ctx: &mut Ctx) -> Option<InFlight> {
 /// # Errors
 /// 502 when every server that is up has been tried, 504 when the last one was too slow.
 pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    let route_timeouts = ctx.route().map(|r| r.timeouts).unwrap_or_default();
     let Some(group) = ctx.forward.group.clone() else {
         return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
     };
-    let timeouts = group.plan().timeouts.with(route_timeouts);
-    let now = Instant::now();
-    let end_by = ctx.request.as_ref().zip(timeouts.request).map(|(r, all)| (r.info.started + all, all));
-    if end_by.is_some_and(|(at, _)| at <= now) {
+    let allowed = Allowed::by(ctx, &group);
+    if allowed.is_over() {
         return Err(give_up(ctx, Reject::GatewayTimeout(Phase::Request)));
     }
     let chosen = ctx.forward.chosen.take().or_else(|| choose(&group, session, ctx));
@@ -109,50 +102,14 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         let reject = nobody_left(&ctx.forward);
         return Err(give_up(ctx, reject));
     };
-    let endpoint = try_on.endpoint();
-    let head_by = timeouts.one_try.map(|all| (now + all, all));
     ctx.forward.upgrade = session.is_upgrade_req();
-    // a watchdog ends the connection of a try
-    let alone = timeouts.first_byte.is_some() || head_by.is_some() || end_by.is_some();
-    let mut peer = group.peer(endpoint, Wanted { upgrade: ctx.forward.upgrade, alone });
-    let (connect, phase) = first_of(now, (timeouts.connect, Phase::Connect), head_by, end_by);
-    peer.options.connection_timeout = Some(connect);
-    ctx.forward.connect_phase = Some(phase);
-    peer.options.idle_timeout = Some(timeouts.idle);
-    dial_ourselves(session, ctx, &group, (endpoint.address(), &mut peer), (connect, timeouts.handshake()));
-    if group.transport().is_tls() {
-        let left = [head_by, end_by].into_iter().flatten().map(|(at, _)| at.saturating_duration_since(now));
-        peer.options.total_connection_timeout = left.min().map(|left| left.max(AT_ONCE));
-    }
-    // Pingora knows one deadline; a watchdog sees to what is to be shorter
-    let silence = match (ctx.forward.upgrade, timeouts.first_byte) {
-        // what comes after the switch
-        (true, first_byte) => timeouts.tunnel.max(timeouts.response).max(first_byte.unwrap_or_default()),
-        (false, Some(first_byte)) => timeouts.response.max(first_byte),
-        (false, None) => timeouts.response,
-    };
-    peer.options.read_timeout = Some(silence);
-    peer.options.write_timeout = Some(timeouts.response);
-    ctx.forward.socket = None;
-    if let Some(second) = ctx.forward.handover.take() {
-        ctx.forward.socket = Some(second.socket());
-        peer.options.custom_l4 = Some(Arc::new(second));
-        // it has been asked already: no kept connection will do, nor can this one be kept
-        peer.group_key = fastrand::u64(1..);
-        peer.options.idle_timeout = Some(AT_ONCE);
-    }
-    ctx.forward.limits = Limits {
-        // with another deadline for the first byte, silence counts from there
-        silence: match timeouts.first_byte {
-            None if ctx.forward.upgrade => Some((Who::Server, timeouts.response)),
-            None | Some(_) => None,
-        },
-        client_rate: 0,
-        gaps: Some(timeouts.response).filter(|gap| *gap < silence),
-        first_byte: timeouts.first_byte,
-        head_by,
-        end_by,
-    };
+    let peer = peer::to(session, ctx, &group, (try_on.endpoint(), &allowed));
+    begin(ctx, &group, try_on, allowed.now);
+    Ok(Box::new(peer))
+}
+
+/// A try begins.
+fn begin(ctx: &mut Ctx, group: &Group, try_on: InFlight, now: Instant) {
     // what was read of it already is seen again
     ctx.body_bytes = 0;
     let forward = &mut ctx.forward;
@@ -160,61 +117,13 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         group.budget().request(now);
     }
     forward.attempts += 1;
-    forward.tried.push(endpoint);
+    forward.tried.push(try_on.endpoint());
     // counted since before the connect, so that a slow dial weighs too
     forward.endpoint = Some(try_on);
     forward.try_started = Some(now);
     forward.answered = None;
     forward.connect = None;
     forward.late = None;
-    Ok(Box::new(peer))
-}
-
-/// Opens the connection to the server in a way of our own, where its two deadlines have to be told apart or the server
-/// is told of the client. Such a connection is for the requests of one connection of a client only.
-fn dial_ourselves(
-    session: &Session,
-    ctx: &mut Ctx,
-    group: &Group,
-    (server, peer): (SocketAddr, &mut HttpPeer),
-    (connect, handshake): (Duration, Duration),
-) {
-    let transport = group.transport();
-    let connection = ctx.request.as_ref().map(|request| &request.info.connection);
-    let announcement =
-        connection.and_then(|from| dial::announcement(transport, from, session.req_header().version));
-    ctx.forward.dialled = None;
-    if let Some(announcement) = &announcement {
-        peer.group_key = dial::key_with(peer.group_key, announcement);
-        // others have no use for it, and it takes a place in the pool
-        peer.options.idle_timeout = peer.options.idle_timeout.map(|idle| idle.min(PRIVATE_IDLE));
-    }
-    if transport.is_tls() || announcement.is_some() {
-        let (tcp, progress) = dial::tcp(transport, server, announcement.clone(), (connect, handshake));
-        peer.options.custom_l4 = Some(tcp);
-        if transport.is_tls() {
-            ctx.forward.dialled = Some(progress);
-            peer.options.connection_timeout = Some(handshake);
-        }
-    }
-    ctx.forward.announcement = announcement;
-}
-
-/// How long a step may take, and what it means when it takes longer.
-pub(super) fn first_of(
-    now: Instant,
-    step: (Duration, Phase),
-    head_by: Option<(Instant, Duration)>,
-    end_by: Option<(Instant, Duration)>,
-) -> (Duration, Phase) {
-    let until = |by: Option<(Instant, Duration)>| by.map(|(at, _)| at.saturating_duration_since(now));
-    let mut first = step;
-    for (until, phase) in [(until(head_by), Phase::Try), (until(end_by), Phase::Request)] {
-        if let Some(until) = until.filter(|until| *until < first.0) {
-            first = (until.max(AT_ONCE), phase);
-        }
-    }
-    first
 }
 
 /// The connection of this try stands.
@@ -336,132 +245,9 @@ pub(super) fn judge(forward: &Forward, now: Instant, tell: fn(&Balance, &Endpoin
     now - since
 }
 
-/// The head that the server will see: path as `path::forwarded` says, `Host`, who asks, the filters.
-pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHeader) -> Result<()> {
-    let Some(Matched { info, headers, .. }) = &ctx.request else {
-        return Ok(());
-    };
-    set_path(head, info.normalised_path.as_deref())?;
-    // the edge has told the client to go on, or will
-    head.remove_header(&header::EXPECT);
-    sticky::keep_to_ourselves(&ctx.forward, head);
-    if session.req_header().version == Version::HTTP_2 {
-        cookie::join(head);
-    }
-    let host = head.headers.get(header::HOST).cloned();
-    set_host(head, &ctx.forward)?;
-    let facts = forwarded::Facts {
-        peer: info.connection.forwarded(),
-        trusted: headers.trusted,
-        https: info.https,
-        host: host.as_ref(),
-        request_id: &info.request_id,
-    };
-    forwarded::apply(head, &facts, &headers.config)?;
-    if ctx.forward.attempts > 1 {
-        head.insert_header("X-Weirgate-Attempts", ctx.forward.attempts)?;
-    }
-    if let Some((chain, mut exchange)) = ctx.exchange(session)
-        && chain.has(Phases::UPSTREAM_REQUEST)
-    {
-        chain.upstream_request(&mut exchange, head);
-    }
-    hedge(session, ctx, head);
-    if let Some(watchdog) = &ctx.forward.watchdog
-        && head.version == Version::HTTP_2
-        && session.as_mut().is_body_empty()
-    {
-        // there is no body of which the end would be told
-        watchdog.request_sent();
-    }
-    h2_where_wanted(ctx, head)
-}
-
-/// Pingora falls back to HTTP/1.1 where TLS was agreed on without a word about protocols.
-fn h2_where_wanted(ctx: &Ctx, head: &RequestHeader) -> Result<()> {
-    let wanted = ctx.forward.group.as_ref().is_some_and(|group| group.transport().must_be_h2());
-    if wanted && !ctx.forward.upgrade && head.version != Version::HTTP_2 {
-        return Err(Error::explain(NO_H2, "TLS: the server does not speak HTTP/2").into_up());
-    }
-    Ok(())
-}
-
-/// Prepares a second try beside the first, if the configuration wants one and this request can be
-/// sent twice.
-fn hedge(session: &Session, ctx: &mut Ctx, head: &RequestHeader) {
-    let forward = &mut ctx.forward;
-    let (Some(dialled), Some(after)) = (forward.connection.take(), forward.retry.and_then(|r| r.hedge))
-    else {
-        return;
-    };
-    let bound = forward.sticky.as_ref().is_some_and(sticky::Brought::is_bound);
-    let Some(group) = forward.group.clone().filter(|_| !bound && hedge::is_for(head)) else {
-        return;
-    };
-    forward.timed = forward.try_started;
-    let after = match after {
-        HedgeAfter::Time(after) => Some(after.0),
-        HedgeAfter::Percentile(percent) => group.times().within(percent),
-    };
-    let Some(after) = after.filter(|after| retry::may_begin_in(ctx, *after)) else { return };
-    let info = ctx.request.as_ref().map(|request| &request.info);
-    let key = info.and_then(|info| key::first(group.plan().balance.keys(), session.req_header(), info));
-    let order = hedge::Order {
-        tried: ctx.forward.tried.clone(),
-        key: key.as_deref().map(Box::from),
-        head: head.clone(),
-        announcement: ctx.forward.announcement.clone(),
-        after,
-        connect_timeout: dialled.connect_timeout,
-        response_timeout: dialled.response_timeout,
-        group,
-    };
-    // without a file descriptor to spare there is none
-    ctx.forward.hedge = Hedge::set(order, dialled.fd).ok();
-}
-
 /// The second try is of no more use.
 pub(super) fn forget_hedge(ctx: &mut Ctx) {
     if let Some(hedge) = ctx.forward.hedge.take() {
         ctx.forward.hedged += u16::from(hedge.has_begun());
-    }
-}
-
-fn set_path(head: &mut RequestHeader, normalised: Option<&str>) -> Result<()> {
-    let absolute = !head.raw_path().starts_with(b"/") && head.raw_path() != b"*";
-    let target = match (normalised, absolute) {
-        (None, false) => return Ok(()),
-        (normalised, _) => {
-            let original = head.uri.path();
-            let path = match normalised.map(|normal| path::forwarded(original.as_bytes(), normal)) {
-                Some(path::Forward::Rewritten(path)) => Cow::Owned(path),
-                Some(path::Forward::Original) if !absolute => return Ok(()),
-                Some(path::Forward::Original) | None => Cow::Borrowed(original),
-            };
-            match head.uri.query() {
-                Some(query) => format!("{path}?{query}"),
-                None => path.into_owned(),
-            }
-        }
-    };
-    head.set_raw_path(target.as_bytes())
-}
-
-fn set_host(head: &mut RequestHeader, forward: &Forward) -> Result<()> {
-    let Some(group) = &forward.group else {
-        return Ok(());
-    };
-    match &group.plan().host {
-        UpstreamHost::Preserve
-            if head.headers.contains_key(header::HOST) || head.uri.authority().is_some() =>
-        {
-            Ok(())
-        }
-        // HTTP/1.0 may have none, HTTP/1.1 has one (RFC 9112 §3.2)
-        UpstreamHost::Preserve | UpstreamHost::Server => match &forward.endpoint {
-            Some(try_on) => head.insert_header(header::HOST, try_on.endpoint().name()),
-            None => Ok(()),
-        },
-        UpstreamHost::Name(name) => head.insert_header(header::HOST, name.0.as_str()),
     }
 }

@@ -1,0 +1,160 @@
+//! The server of a try as Pingora is told of it: the way there, and how long each step may take. Called by `forward`
+//! when the server is chosen.
+
+use crate::config::plan::UpstreamTimeouts;
+use crate::http::ctx::Ctx;
+use crate::http::dial;
+use crate::http::refusal::Phase;
+use crate::http::watchdog::{Limits, Who};
+use crate::upstream::transport::Wanted;
+use crate::upstream::{Endpoint, Group};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_proxy::Session;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The shortest time for a timer of Pingora's, which cannot be set to none at all.
+const AT_ONCE: Duration = Duration::from_millis(1);
+/// How long a connection that is of use to one client only is kept for its next request.
+const PRIVATE_IDLE: Duration = Duration::from_secs(5);
+
+/// How long a try may take.
+pub struct Allowed {
+    /// It begins now.
+    pub now: Instant,
+    timeouts: UpstreamTimeouts,
+    /// When the head of the answer must be here, and what the try is allowed.
+    head_by: Option<(Instant, Duration)>,
+    /// When the answer must be complete, and what the request is allowed.
+    end_by: Option<(Instant, Duration)>,
+}
+
+impl Allowed {
+    /// By the route of this request, and by the group that it goes to.
+    pub fn by(ctx: &Ctx, group: &Group) -> Allowed {
+        let now = Instant::now();
+        let route_timeouts = ctx.route().map(|r| r.timeouts).unwrap_or_default();
+        let timeouts = group.plan().timeouts.with(route_timeouts);
+        Allowed {
+            now,
+            head_by: timeouts.one_try.map(|all| (now + all, all)),
+            end_by: ctx.request.as_ref().zip(timeouts.request).map(|(r, all)| (r.info.started + all, all)),
+            timeouts,
+        }
+    }
+
+    /// The whole request has had its time.
+    pub fn is_over(&self) -> bool {
+        self.end_by.is_some_and(|(at, _)| at <= self.now)
+    }
+
+    fn until(&self, by: Option<(Instant, Duration)>) -> Option<Duration> {
+        by.map(|(at, _)| at.saturating_duration_since(self.now))
+    }
+
+    /// The time to connect, and what it means when that is over: another deadline may come first.
+    fn connect(&self) -> (Duration, Phase) {
+        let mut first = (self.timeouts.connect, Phase::Connect);
+        for (by, phase) in [(self.head_by, Phase::Try), (self.end_by, Phase::Request)] {
+            if let Some(until) = self.until(by).filter(|until| *until < first.0) {
+                first = (until.max(AT_ONCE), phase);
+            }
+        }
+        first
+    }
+
+    /// For all that comes before a request can be sent.
+    fn connect_and_handshake(&self) -> Option<Duration> {
+        let left = [self.head_by, self.end_by].into_iter().filter_map(|by| self.until(by)).min();
+        left.map(|left| left.max(AT_ONCE))
+    }
+
+    /// Pingora knows one deadline for all silences of the server; a watchdog sees to what is to be shorter.
+    fn silence(&self, upgrade: bool) -> Duration {
+        let UpstreamTimeouts { response, tunnel, first_byte, .. } = self.timeouts;
+        let before_it = response.max(first_byte.unwrap_or_default());
+        // what comes after the switch
+        if upgrade { tunnel.max(before_it) } else { before_it }
+    }
+
+    /// A watchdog ends the connection of the try, whatever kind of request it is.
+    fn is_watched(&self) -> bool {
+        self.timeouts.first_byte.is_some() || self.head_by.is_some() || self.end_by.is_some()
+    }
+
+    /// For the watchdog.
+    fn limits(&self, upgrade: bool) -> Limits {
+        let UpstreamTimeouts { response, first_byte, .. } = self.timeouts;
+        Limits {
+            // with another deadline for the first byte, silence counts from there
+            silence: (upgrade && first_byte.is_none()).then_some((Who::Server, response)),
+            client_rate: 0,
+            gaps: Some(response).filter(|gap| *gap < self.silence(upgrade)),
+            first_byte,
+            head_by: self.head_by,
+            end_by: self.end_by,
+        }
+    }
+}
+
+/// The way to this server.
+pub fn to(
+    session: &Session,
+    ctx: &mut Ctx,
+    group: &Group,
+    (endpoint, allowed): (&Endpoint, &Allowed),
+) -> HttpPeer {
+    let (upgrade, timeouts) = (ctx.forward.upgrade, &allowed.timeouts);
+    let mut peer = group.peer(endpoint, Wanted { upgrade, alone: allowed.is_watched() });
+    let (connect, phase) = allowed.connect();
+    ctx.forward.connect_phase = Some(phase);
+    peer.options.connection_timeout = Some(connect);
+    peer.options.idle_timeout = Some(timeouts.idle);
+    dial_ourselves(session, ctx, group, (endpoint.address(), &mut peer), (connect, timeouts.handshake()));
+    if group.transport().is_tls() {
+        peer.options.total_connection_timeout = allowed.connect_and_handshake();
+    }
+    peer.options.read_timeout = Some(allowed.silence(upgrade));
+    peer.options.write_timeout = Some(timeouts.response);
+    ctx.forward.socket = None;
+    if let Some(second) = ctx.forward.handover.take() {
+        ctx.forward.socket = Some(second.socket());
+        peer.options.custom_l4 = Some(Arc::new(second));
+        // it has been asked already: no kept connection will do, nor can this one be kept
+        peer.group_key = fastrand::u64(1..);
+        peer.options.idle_timeout = Some(AT_ONCE);
+    }
+    ctx.forward.limits = allowed.limits(upgrade);
+    peer
+}
+
+/// Opens the connection to the server in a way of our own, where its two deadlines have to be told apart or the server
+/// is told of the client. Such a connection is for the requests of one connection of a client only.
+fn dial_ourselves(
+    session: &Session,
+    ctx: &mut Ctx,
+    group: &Group,
+    (server, peer): (SocketAddr, &mut HttpPeer),
+    (connect, handshake): (Duration, Duration),
+) {
+    let transport = group.transport();
+    let connection = ctx.request.as_ref().map(|request| &request.info.connection);
+    let announcement =
+        connection.and_then(|from| dial::announcement(transport, from, session.req_header().version));
+    ctx.forward.dialled = None;
+    if let Some(announcement) = &announcement {
+        peer.group_key = dial::key_with(peer.group_key, announcement);
+        // others have no use for it, and it takes a place in the pool
+        peer.options.idle_timeout = peer.options.idle_timeout.map(|idle| idle.min(PRIVATE_IDLE));
+    }
+    if transport.is_tls() || announcement.is_some() {
+        let (tcp, progress) = dial::tcp(transport, server, announcement.clone(), (connect, handshake));
+        peer.options.custom_l4 = Some(tcp);
+        if transport.is_tls() {
+            ctx.forward.dialled = Some(progress);
+            peer.options.connection_timeout = Some(handshake);
+        }
+    }
+    ctx.forward.announcement = announcement;
+}
