@@ -243,7 +243,8 @@ pub struct Facts<'a> {
 /// # Errors
 /// When a head holds more headers than it may.
 pub fn apply(head: &mut RequestHeader, facts: &Facts<'_>, config: &ProxyHeaders) -> Result<()> {
-    if config.x_forwarded || config.forwarded || config.request_id || config.client_certificate {
+    let certificate = config.client_certificate && !facts.peer.certificate.is_empty();
+    if config.x_forwarded || config.forwarded || config.request_id || certificate {
         return head::write_request(head, |headers| write(headers, facts, config));
     }
     write(head, facts, config)

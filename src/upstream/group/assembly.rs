@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora_load_balancing::discovery::ServiceDiscovery;
-use pingora_load_balancing::{Backend, Backends, LoadBalancer};
+use pingora_load_balancing::{Backend, Backends, HealthRegistry, LoadBalancer};
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -71,8 +71,7 @@ impl Group {
             spill_over: plan.spill_over,
             current: Arc::new(ArcSwapOption::empty()),
         };
-        let discovery = Box::new(Current(shape.servers.clone()));
-        let balancer = LoadBalancer::from_backends_with_config(Backends::new(discovery), Some(shape.clone()));
+        let balancer = LoadBalancer::from_backends_with_config(backends(&shape), Some(shape.clone()));
         let sticky =
             plan.sticky.as_ref().map(|sticky| Sticky::build(sticky, &plan.name, registry)).transpose()?;
         let membership = Mutex::new(membership);
@@ -234,6 +233,14 @@ impl Group {
             Poll::Pending => Err("the servers could not be set up: they are not known at once".into()),
         }
     }
+}
+
+/// The servers as Pingora keeps them. Of their health it keeps one entry for all, which always says "up": what a
+/// server is, its [`Endpoint`](crate::upstream::Endpoint) knows, and the selection offers usable ones only. An entry
+/// for each would be looked up, sorted and copied with every change of a server.
+fn backends(shape: &Shape) -> Backends {
+    let current = Box::new(Current(shape.servers.clone()));
+    Backends::new_with_health_registry(current, Arc::new(HealthRegistry::with_equivalence(|_| 0)))
 }
 
 fn refuse_repeated(members: &[plan::Member]) -> Result<(), String> {
