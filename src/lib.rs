@@ -32,6 +32,7 @@
 //! observe/     the access log, the process log, events
 //! units.rs, template.rs, clock.rs            5s, 10MB, 20%; texts with {placeholders}; the time of day
 //! proxy_protocol, unix_socket.rs             what a proxy says before the first byte; sockets that are files
+//! link.rs                                    a connected socket, TCP or unix
 //! ```
 //!
 //! Arrows run one way: `cli -> gate -> run -> edge -> http -> filter, upstream`; `edge` and `http` ask `acme`, which
@@ -46,6 +47,7 @@ pub mod explain;
 pub mod filter;
 mod gate;
 pub mod http;
+mod link;
 pub mod observe;
 pub mod proxy_protocol;
 pub mod run;

@@ -264,7 +264,10 @@ pub struct Upstream {
 /// One server of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
+    /// That of a unix socket only stands for it.
     pub address: SocketAddr,
+    /// The path of its unix socket, if it is at one.
+    pub unix: Option<Arc<std::path::Path>>,
     /// The host name by which it was found, if it was.
     pub host: Option<Arc<str>>,
     pub weight: std::num::NonZeroU16,

@@ -6,7 +6,6 @@ use super::file;
 use super::load::LARGEST_FILE;
 use super::plan;
 use super::report::{Code, FileId, Report, Sources, Span};
-use super::words::ServerAddress;
 use super::yaml::{self, Data};
 use std::collections::HashMap;
 use std::fs::File;
@@ -47,22 +46,22 @@ pub fn parse(
     let mut seen = HashMap::new();
     let mut whole = true;
     for server in &listed {
-        let ServerAddress::Ip(address) = server.value.address else {
+        let Some(member) = plan::Member::listed(&server.value) else {
             let message = format!("`{}` is not an address: this file lists addresses", server.value.address);
             report.error(Code::BadAddress, server.span, message).help(
-                "write IP:PORT; a name is asked for when it stands under `servers` or in `discover: { dns: ... }`",
+                "write IP:PORT or unix:PATH; a name is asked for when it stands under `servers` or in `discover: { dns: ... }`",
             );
             whole = false;
             continue;
         };
-        if let Some(first) = seen.insert(address, server.span) {
+        if let Some(first) = seen.insert(member.address, server.span) {
             report
-                .error(Code::DuplicateName, server.span, format!("server {address} is listed twice"))
+                .error(Code::DuplicateName, server.span, format!("server {} is listed twice", member.place()))
                 .help("list it once, and give it a weight to send it more")
                 .related(first, "listed here first");
             whole = false;
         }
-        servers.push(plan::Member::new(&server.value, address));
+        servers.push(member);
     }
     whole.then_some(servers)
 }
@@ -123,6 +122,24 @@ mod tests {
     }
 
     #[test]
+    fn a_server_at_a_unix_socket_is_known_by_an_address_that_stands_for_its_path() {
+        let (mut sources, mut report) = (Sources::default(), Report::new());
+        let text = "[\"unix:/run/a.sock\", { address: \"unix:/run/b.sock\", weight: 2 }]".as_bytes().to_vec();
+        let servers = parse("servers.yaml", text, &mut sources, &mut report).unwrap();
+        let [a, b] = servers.as_slice() else { panic!("{servers:?}") };
+        assert_eq!((a.place(), b.place()), ("unix:/run/a.sock".to_owned(), "unix:/run/b.sock".to_owned()));
+        assert_ne!(a.address, b.address);
+        for server in [a, b] {
+            // RFC 6666: packets to it are thrown away
+            let std::net::IpAddr::V6(ip) = server.address.ip() else { panic!("{server:?}") };
+            assert_eq!((&ip.segments()[..4], server.address.port()), (&[0x100, 0, 0, 0][..], 0));
+        }
+        let again =
+            parse("servers.yaml", b"- unix:/run/a.sock\n".to_vec(), &mut sources, &mut report).unwrap();
+        assert_eq!(again[0].address, a.address, "the same in every process");
+    }
+
+    #[test]
     fn mistakes_are_told_with_their_place() {
         for (text, place, words) in [
             ("", "servers.yaml: ", "write []"),
@@ -132,6 +149,8 @@ mod tests {
             ("- 127.0.0.1:3001\n- api.internal:80\n", "servers.yaml:2:3: ", "discover: { dns"),
             ("- 127.0.0.1:3001\n- { address: 127.0.0.1:1, wieght: 2 }\n", "servers.yaml:2:27: ", "weight"),
             ("- 127.0.0.1:1\n- 127.0.0.1:1\n", "servers.yaml:2:3: ", "listed twice"),
+            ("- unix:/a\n- unix:/a\n", "servers.yaml:2:3: ", "server unix:/a is listed twice"),
+            ("- unix:/a/\n", "servers.yaml:1:3: ", "names no file"),
             ("[\"127.0.0.1:3001\", \"127.0.", "servers.yaml:1:", "error"),
             ("- ${HOME}\n", "servers.yaml:1:", "HOME"),
         ] {

@@ -2,12 +2,12 @@
 //! closed.
 
 use crate::config::words::ListenAddress;
-use crate::edge::link::Link;
 use crate::edge::open::Hold;
 use crate::edge::place::{Closing, Place};
 use crate::edge::worker::Shared;
 use crate::edge::{App, announcement, connection};
 use crate::http::NOWHERE;
+use crate::link::Link;
 use crate::observe::events;
 use socket2::Socket;
 use std::convert::Infallible;

@@ -3,7 +3,7 @@
 
 use crate::config::file::ProxyProtocol;
 use crate::edge::Listening;
-use crate::edge::link::Link;
+use crate::link::Link;
 use crate::proxy_protocol::{Announced, LONGEST, Malformed, Seen, read};
 use bytes::{Buf, BytesMut};
 use std::net::IpAddr;

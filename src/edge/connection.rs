@@ -4,13 +4,13 @@
 use crate::config::words::ListenAddress;
 use crate::edge::announcement::{self, Ended};
 use crate::edge::conn::Conn;
-use crate::edge::link::Link;
 use crate::edge::open::Slot;
 use crate::edge::timer::Timer;
 use crate::edge::transport::Transport;
 use crate::edge::worker::Shared;
 use crate::edge::{App, Listening, http1, http2, tls};
 use crate::http::{Connection, NOWHERE, TlsFacts};
+use crate::link::Link;
 use crate::observe::events;
 use crate::proxy_protocol::Announced;
 use pingora_core::server::ShutdownWatch;

@@ -1,9 +1,9 @@
 //! Closing a connection on which the client is still sending. `conn` comes here when a request was
 //! answered before it was read to its end; `http1` when a head was refused.
 
-use crate::edge::link::Link;
 use crate::edge::open::Slot;
 use crate::edge::transport::Transport;
+use crate::link::Link;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

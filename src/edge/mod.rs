@@ -30,7 +30,6 @@ mod head;
 mod http1;
 mod http2;
 mod linger;
-mod link;
 pub mod listener;
 pub mod open;
 mod pace;

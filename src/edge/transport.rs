@@ -1,6 +1,6 @@
 //! The socket of a connection, with or without TLS: one type, so that `conn` needs no indirection.
 
-use crate::edge::link::Link;
+use crate::link::Link;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;

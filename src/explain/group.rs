@@ -104,7 +104,7 @@ impl Group {
         Group {
             upstream: name.clone(),
             balance: balance.to_string(),
-            servers: servers.iter().map(|server| server.address.to_string()).collect(),
+            servers: servers.iter().map(plan::Member::place).collect(),
             protocol: *protocol,
             tls: tls.as_ref().map(Tls::new),
             send_proxy: *send_proxy,

@@ -14,12 +14,14 @@ use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::SocketAddr as UnixAddress;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, UnixStream};
 
 /// Opens one connection.
 #[derive(Debug)]
@@ -82,23 +84,17 @@ pub fn tcp(
 #[async_trait]
 impl L4Connect for TcpDial {
     async fn connect(&self, address: &PingoraAddress) -> Result<Stream> {
-        let Some(address) = address.as_inet() else {
-            return Err(Error::explain(ErrorType::InternalError, "not an internet address"));
-        };
-        let socket = self.socket(*address)?;
-        let opening = async {
-            let mut tcp = socket.connect(*address).await?;
-            if let Some(announcement) = &self.announcement {
-                // the request does not wait until it is acknowledged
-                tcp.set_nodelay(true)?;
-                tcp.write_all(announcement).await?;
+        let opened = match address {
+            PingoraAddress::Inet(address) => {
+                let socket = self.socket(*address)?;
+                tokio::time::timeout(self.within, self.tcp(socket, *address)).await
             }
-            Ok(tcp)
+            PingoraAddress::Unix(address) => tokio::time::timeout(self.within, self.unix(address)).await,
         };
-        match tokio::time::timeout(self.within, opening).await {
-            Ok(Ok(connected)) => {
+        match opened {
+            Ok(Ok(stream)) => {
                 self.stands.store(true, Ordering::Release);
-                Ok(connected.into())
+                Ok(stream)
             }
             Ok(Err(error)) => Err(reason::not_connected(error)),
             Err(_) => Err(Error::explain(ErrorType::ConnectTimedout, "connecting")),
@@ -107,6 +103,25 @@ impl L4Connect for TcpDial {
 }
 
 impl TcpDial {
+    async fn tcp(&self, socket: TcpSocket, address: SocketAddr) -> io::Result<Stream> {
+        let mut tcp = socket.connect(address).await?;
+        if let Some(announcement) = &self.announcement {
+            // the request does not wait until it is acknowledged
+            tcp.set_nodelay(true)?;
+            tcp.write_all(announcement).await?;
+        }
+        Ok(tcp.into())
+    }
+
+    async fn unix(&self, address: &UnixAddress) -> io::Result<Stream> {
+        let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut unix = UnixStream::connect(path).await?;
+        if let Some(announcement) = &self.announcement {
+            unix.write_all(announcement).await?;
+        }
+        Ok(unix.into())
+    }
+
     fn socket(&self, address: SocketAddr) -> Result<TcpSocket> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
         let socket = socket.or_err(ErrorType::SocketError, "no socket")?;

@@ -8,8 +8,10 @@
 //! filters, the log and the client's connection see one request. See decision 016.
 
 use crate::config::file::UpstreamHost;
+use crate::link::Link;
 use crate::observe::events;
 use crate::upstream::caps::{Ask, Place};
+use crate::upstream::location::Location;
 use crate::upstream::queue::Class;
 use crate::upstream::{Group, Outcome, Tried, latency, reason};
 use async_trait::async_trait;
@@ -25,7 +27,7 @@ use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use socket2::SockRef;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -33,7 +35,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 /// As much of an answer as tells its status: `HTTP/1.1 200`.
@@ -152,7 +153,7 @@ async fn race(order: Order, first: OwnedFd, state: Arc<State>, mut sender: onesh
             state.place.lock().take();
             return;
         }
-        outcome = order.exchange(server.address(), server.name(), &state.socket) => outcome,
+        outcome = order.exchange(server.at(), &state.socket) => outcome,
     };
     match outcome {
         Ok((stream, good)) => {
@@ -207,19 +208,14 @@ impl Order {
     }
 
     /// Asks the server; its answer has begun, and is not that it cannot answer.
-    async fn exchange(
-        &self,
-        address: SocketAddr,
-        name: &str,
-        socket: &OnceLock<OwnedFd>,
-    ) -> Result<(Stream, bool)> {
-        let head = self.head_for(name)?;
-        let connect = tokio::time::timeout(self.connect_timeout, TcpStream::connect(address));
+    async fn exchange(&self, server: &Location, socket: &OnceLock<OwnedFd>) -> Result<(Stream, bool)> {
+        let head = self.head_for(server.authority())?;
+        let connect = tokio::time::timeout(self.connect_timeout, server.connect());
         let mut stream = match connect.await {
             Ok(connected) => connected.or_err(ErrorType::ConnectError, "second try")?,
             Err(_) => return Err(Error::explain(ErrorType::ConnectTimedout, "second try")),
         };
-        stream.set_nodelay(true).or_err(ErrorType::SocketError, "second try")?;
+        stream.set_nodelay().or_err(ErrorType::SocketError, "second try")?;
         let own = stream.as_fd().try_clone_to_owned().or_err(ErrorType::SocketError, "second try")?;
         // the only try that connects here
         socket.set(own).ok();
@@ -246,11 +242,11 @@ impl Order {
         Ok((stream, good))
     }
 
-    fn head_for(&self, name: &str) -> Result<BytesMut> {
+    fn head_for(&self, authority: &str) -> Result<BytesMut> {
         let mut head = self.head.clone();
         head.insert_header("X-Weirgate-Attempts", "2")?;
         if self.group.plan().host == UpstreamHost::Server {
-            head.insert_header(header::HOST, name)?;
+            head.insert_header(header::HOST, authority)?;
         }
         http_req_header_to_wire(&head)
             .ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "second try"))
@@ -300,7 +296,7 @@ impl L4Connect for Handover {
 /// A connection on which the request has been sent already: what Pingora writes is that request
 /// again, and goes nowhere.
 #[derive(Debug)]
-struct Answering(TcpStream);
+struct Answering(Link);
 
 impl VirtualSocket for Answering {
     fn set_socket_option(&self, _option: VirtualSockOpt) -> io::Result<()> {

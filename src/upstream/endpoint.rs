@@ -7,6 +7,7 @@ use super::conduct::Conduct;
 use super::group::Watch;
 use super::health::{Change, Tally, Thresholds};
 use super::latency::Latency;
+use super::location::Location;
 use crate::config::file::InitialHealth;
 use crate::observe::Throttle;
 use parking_lot::Mutex;
@@ -30,8 +31,7 @@ pub struct Endpoint {
     warmth: AtomicU16,
     /// Whether its group has a slow start.
     ramps: AtomicBool,
-    address: SocketAddr,
-    name: Box<str>,
+    at: Location,
     changes: Arc<Changes>,
     health: Mutex<Health>,
     drain: Mutex<Option<Drain>>,
@@ -110,13 +110,12 @@ pub struct Health {
 
 impl Endpoint {
     /// A server that is up until checks say otherwise, or `down` until the first one passes.
-    pub(super) fn new(address: SocketAddr, changes: Arc<Changes>, down: bool) -> Endpoint {
+    pub(super) fn new(at: Location, changes: Arc<Changes>, down: bool) -> Endpoint {
         Endpoint {
             state: AtomicU8::new(if down { 0 } else { UP }),
             warmth: AtomicU16::new(FULL_WARMTH),
             ramps: AtomicBool::new(false),
-            address,
-            name: address.to_string().into_boxed_str(),
+            at,
             changes,
             health: Mutex::new(Health {
                 tally: if down { Tally::presumed_down() } else { Tally::default() },
@@ -131,13 +130,18 @@ impl Endpoint {
         }
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it is.
+    pub fn at(&self) -> &Location {
+        &self.at
     }
 
-    /// The address as text, such as `127.0.0.1:3001`; for logs and `Host`.
+    pub fn address(&self) -> SocketAddr {
+        self.at.address()
+    }
+
+    /// The address as text, such as `127.0.0.1:3001` or `unix:/run/app.sock`; for logs.
     pub fn name(&self) -> &str {
-        &self.name
+        self.at.name()
     }
 
     /// How often tries that failed here are said in the process log.
@@ -403,7 +407,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     fn endpoint() -> Arc<Endpoint> {
-        Arc::new(Endpoint::new("127.0.0.1:3001".parse().unwrap(), Arc::default(), false))
+        Arc::new(Endpoint::new(SocketAddr::from(([127, 0, 0, 1], 3001)).into(), Arc::default(), false))
     }
 
     #[test]

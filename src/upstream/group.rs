@@ -82,11 +82,16 @@ impl Group {
     /// This server as Pingora wants it described.
     pub fn peer(&self, endpoint: &Endpoint, wanted: Wanted) -> HttpPeer {
         let address = endpoint.address();
-        if self.transport.is_plain_h1() {
-            return self.transport.peer(address, None, wanted);
+        let mut peer = if self.transport.is_plain_h1() {
+            self.transport.peer(address, None, wanted)
+        } else {
+            let servers = self.shape.servers.load();
+            self.transport.peer(address, servers.at(address).map(AsRef::as_ref), wanted)
+        };
+        if endpoint.at().is_unix() {
+            peer._address = endpoint.at().socket();
         }
-        let servers = self.shape.servers.load();
-        self.transport.peer(address, servers.at(address).map(AsRef::as_ref), wanted)
+        peer
     }
 
     /// What may be spent on retries.

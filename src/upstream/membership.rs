@@ -201,7 +201,7 @@ impl Membership {
         let late = self.begun && self.servers.iter().any(|server| server.usable());
         for member in sources.iter().flatten().flatten() {
             if self.named.contains_key(&member.address) {
-                log::debug!(target: events::UPSTREAM, "upstream {:?}: {} is named twice", self.group, member.address);
+                log::debug!(target: events::UPSTREAM, "upstream {:?}: {} is named twice", self.group, member.place());
                 continue;
             }
             let said_before = before.get(&member.address);
@@ -289,7 +289,7 @@ impl Membership {
     }
 
     fn server(&mut self, member: &Member, place: usize) -> Arc<Server> {
-        let endpoint = self.registry.endpoint(&self.group, member.address, self.initial);
+        let endpoint = self.registry.endpoint(&self.group, member, self.initial);
         let revision = self.next_revision();
         let server = Arc::new(Server::new(endpoint, member, place, revision, self.heed));
         self.coming.push((server.clone(), News::SlowStart));

@@ -3,7 +3,7 @@
 //! - [`registry`]: the live state of servers, kept by group and address; outlives reloads.
 //! - [`endpoint`]: that state: in flight, up or down; [`changes`]: what those of a group share.
 //! - [`state`]: what of it goes to a process that takes over.
-//! - [`latency`]: and how long it takes to answer.
+//! - [`location`]: where a server is; [`latency`]: and how long it takes to answer.
 //! - [`server`]: a server's part in one group.
 //! - [`membership`]: who is in a group, and who is leaving it.
 //! - [`upkeep`]: what a group needs done beside its requests.
@@ -33,6 +33,7 @@ pub mod endpoint;
 pub mod group;
 pub mod health;
 pub mod latency;
+pub mod location;
 pub mod membership;
 pub mod outlier;
 pub mod panic;

@@ -53,9 +53,19 @@ pub fn words(error: &Error, timeout: Duration) -> String {
         }
         ErrorType::H2Error | ErrorType::H2Downgrade | ErrorType::HandshakeError => h2(root),
         other => match os_error(root) {
-            Some(kind) => kind.to_string(),
+            Some(kind) => system(kind),
             None => other.as_str().to_string(),
         },
+    }
+}
+
+/// What the system says, as far as it is about a unix socket in its terms.
+fn system(kind: io::ErrorKind) -> String {
+    match kind {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::PermissionDenied => "no permission to connect".into(),
+        io::ErrorKind::WouldBlock => "too many connections wait there already".into(),
+        kind => kind.to_string(),
     }
 }
 
@@ -147,6 +157,8 @@ mod tests {
         assert_eq!(words(&lost.more_context("in a try"), Duration::ZERO), "broken pipe");
         let unknown = Error::explain(ErrorType::ReadError, "reading");
         assert_eq!(words(&unknown, Duration::ZERO), "connection lost");
+        let gone = not_connected(io::ErrorKind::NotFound.into());
+        assert_eq!(words(&gone, Duration::ZERO), "there is no such file");
         let refused = h2::Error::from(h2::Reason::REFUSED_STREAM);
         let refused = Error::because(ErrorType::H2Error, "while reading h2 header", refused);
         assert_eq!(

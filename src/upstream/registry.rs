@@ -5,6 +5,7 @@
 use super::caps::Caps;
 use super::changes::Changes;
 use super::endpoint::Endpoint;
+use super::location::Location;
 pub use super::state::ServerState;
 use super::sticky::Learned;
 use crate::config::file::InitialHealth;
@@ -48,8 +49,10 @@ impl Registry {
 
     /// The server at `address` as `group` knows it: the same one for as long as anybody uses it.
     /// One that is not known is what `initial` says.
-    pub fn endpoint(&self, group: &str, address: SocketAddr, initial: InitialHealth) -> Arc<Endpoint> {
+    pub fn endpoint(&self, group: &str, at: impl Into<Location>, initial: InitialHealth) -> Arc<Endpoint> {
+        let at = at.into();
         self.known(group, |known| {
+            let address = at.address();
             let Known { changes, endpoints, left_down, handed_over, .. } = known;
             let build = || {
                 let was_down = left_down.take(address);
@@ -58,7 +61,7 @@ impl Registry {
                     InitialHealth::Down => true,
                     InitialHealth::LastKnown => was_down,
                 };
-                let endpoint = Endpoint::new(address, changes.clone(), down);
+                let endpoint = Endpoint::new(at, changes.clone(), down);
                 if let Some(state) = handed_over.remove(&address) {
                     endpoint.resume(&state);
                 }
@@ -251,7 +254,7 @@ mod tests {
     #[test]
     fn a_server_is_found_again_until_nobody_uses_it() {
         let registry = Registry::new();
-        let address = "127.0.0.1:3001".parse().unwrap();
+        let address: SocketAddr = "127.0.0.1:3001".parse().unwrap();
         let api = registry.endpoint("api", address, UP);
         assert!(Arc::ptr_eq(&api, &registry.endpoint("api", address, UP)));
         assert!(!Arc::ptr_eq(&api, &registry.endpoint("admin", address, UP)), "each group has its own");

@@ -34,6 +34,7 @@ mod raw_server;
 mod recorder;
 mod reply;
 mod tls;
+mod unix_door;
 mod valve;
 
 pub use backend::{Backend, Received};
@@ -50,6 +51,7 @@ pub use raw_server::{RawServer, read_head};
 pub use recorder::{Recorder, Seen};
 pub use reply::Reply;
 pub use tls::{Authority, ClientTls};
+pub use unix_door::UnixDoor;
 pub use valve::Valve;
 
 use std::time::{Duration, Instant};

@@ -7,9 +7,9 @@ use crate::config::decode::Located;
 use crate::config::file::{
     self, CheckTls, HealthCheck, OrOff, Retry, Route, Upstream, UpstreamHost, UpstreamProtocol,
 };
-use crate::config::plan::{ClientCertificate, Trust, UpstreamTls};
+use crate::config::plan::{self, ClientCertificate, Trust, UpstreamTls};
 use crate::config::report::{Code, Span};
-use crate::config::words::HostName;
+use crate::config::words::{HostName, ServerAddress};
 use rustls_pki_types::ServerName;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +50,35 @@ impl Checker<'_> {
         let report = self.report.error(Code::Conflict, protocol.span, message).help(help);
         if let Some(tls) = tls {
             report.related(tls.span, "tls is here");
+        }
+    }
+
+    /// What servers at unix sockets cannot do without or cannot have.
+    pub(super) fn at_unix_sockets(
+        &mut self,
+        who: &str,
+        upstream: &Upstream,
+        tls: Option<&UpstreamTls>,
+        check: Option<&plan::HealthCheck>,
+    ) {
+        if !upstream.servers.iter().any(|server| matches!(server.value.address, ServerAddress::Unix(_))) {
+            return;
+        }
+        let nameless = |tls: &UpstreamTls| tls.name_of(None).is_none() && tls.trust != Trust::Anyone;
+        let of_check = upstream.health_check.as_ref().map(|check| check.span);
+        let checked = check.and_then(|check| check.tls.as_ref()).zip(of_check);
+        let spoken = tls.zip(upstream.tls.as_ref().map(|tls| tls.span));
+        if let Some((_, span)) = spoken.or(checked).filter(|(tls, _)| nameless(tls)) {
+            let message = format!(
+                "tls of {who} wants a name in the certificate of a server at a unix socket, which has no name\nadd `sni: app.internal`, the name in its certificate"
+            );
+            self.error(Code::MissingKey, span, &message);
+        }
+        if let Some(span) = of_check.filter(|_| check.is_some_and(|check| check.port.is_some())) {
+            let message = format!(
+                "the health_check of {who} has a port, and a server of it is at a unix socket\nremove `port`, or put the server into a group of its own"
+            );
+            self.error(Code::Conflict, span, &message);
         }
     }
 

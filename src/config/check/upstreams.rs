@@ -5,7 +5,6 @@ use crate::config::decode::Located;
 use crate::config::file::{Balance, HedgeAfter, Key, Retry, Upstream, UpstreamLimits};
 use crate::config::plan;
 use crate::config::report::{Code, Span};
-use crate::config::words::ServerAddress;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +31,7 @@ impl Checker<'_> {
         let health_check = checks.and_then(|check| self.health_check(&who, check, tls.as_ref()));
         let health_check =
             health_check.map(|check| plan::HealthCheck { send_proxy: upstream.send_proxy, ..check });
+        self.at_unix_sockets(&who, upstream, tls.as_ref(), health_check.as_ref());
         if let Some(limits) = &upstream.limits {
             self.upstream_limits(&who, limits);
         }
@@ -57,10 +57,7 @@ impl Checker<'_> {
             self.positive(name.span, &format!("slow_start of {who}"), time);
         }
         let discover = self.discovery(&who, upstream);
-        let member = |m: &Located<crate::config::file::Member>| match m.value.address {
-            ServerAddress::Ip(address) => Some(plan::Member::new(&m.value, address)),
-            ServerAddress::Name(..) => None,
-        };
+        let member = |m: &Located<crate::config::file::Member>| plan::Member::listed(&m.value);
         let outlier = upstream.outlier.as_ref().map(|outlier| self.outlier(&who, outlier));
         let breaker =
             upstream.breaker.as_ref().map(|breakers| self.breakers(&who, breakers)).unwrap_or_default();

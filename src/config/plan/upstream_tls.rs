@@ -21,11 +21,16 @@ pub struct UpstreamTls {
 impl UpstreamTls {
     /// The name looked for in a server's certificate, and sent to it if it is not an address.
     pub fn name<'a>(&'a self, own: Option<&'a str>, address: IpAddr) -> Cow<'a, str> {
-        match self.sni.as_deref().or(own).or(self.host.as_deref()) {
+        match self.name_of(own) {
             // that a name in DNS is complete is not part of it in a certificate
             Some(name) => Cow::Borrowed(name.strip_suffix('.').unwrap_or(name)),
             None => Cow::Owned(address.to_string()),
         }
+    }
+
+    /// The name of a server with a name of its `own`, or without.
+    pub fn name_of<'a>(&'a self, own: Option<&'a str>) -> Option<&'a str> {
+        self.sni.as_deref().or(own).or(self.host.as_deref())
     }
 }
 

@@ -51,7 +51,7 @@ impl FromStr for ListenAddress {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         if let Some(path) = s.strip_prefix("unix:") {
-            return unix(s, path);
+            return unix(s, path).map(ListenAddress::Unix);
         }
         let address = match s.strip_prefix("*:") {
             Some(port) => port.parse().ok().map(|port: u16| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
@@ -68,7 +68,8 @@ impl FromStr for ListenAddress {
     }
 }
 
-fn unix(s: &str, path: &str) -> Result<ListenAddress, String> {
+/// The path of a unix socket, as it stands in `s`.
+pub(super) fn unix(s: &str, path: &str) -> Result<Arc<Path>, String> {
     if path.starts_with('@') {
         return Err("not supported yet: sockets in the abstract namespace\nname a file, such as unix:/run/weirgate.sock".into());
     }
@@ -81,7 +82,7 @@ fn unix(s: &str, path: &str) -> Result<ListenAddress, String> {
             path.len()
         ));
     }
-    Ok(ListenAddress::Unix(Path::new(path).into()))
+    Ok(Path::new(path).into())
 }
 
 impl fmt::Display for ListenAddress {

@@ -7,12 +7,17 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
-/// Where a server listens: `127.0.0.1:3001`, or a name whose addresses are asked for: `api.internal:3001`.
+/// Where a server listens: `127.0.0.1:3001`, `unix:/run/app.sock`, or a name whose addresses are asked for:
+/// `api.internal:3001`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ServerAddress {
     Ip(SocketAddr),
+    /// A unix socket; a relative path starts at the working directory.
+    Unix(Arc<Path>),
     Name(DnsName, NonZeroU16),
 }
 
@@ -34,8 +39,8 @@ fn server_by_name(s: &str) -> Result<ServerAddress, String> {
     if let Some((_, rest)) = s.split_once("://") {
         return Err(format!("`{s}` is a URL\nwrite only the address and port, such as {rest}"));
     }
-    if s.starts_with("unix:") {
-        return Err("not supported yet: servers on a unix socket\nuse IP:PORT".into());
+    if let Some(path) = s.strip_prefix("unix:") {
+        return super::listen::unix(s, path).map(ServerAddress::Unix);
     }
     if s.parse::<IpAddr>().is_ok() {
         return Err(format!("`{s}` has no port\nwrite it as IP:PORT, IPv6 in brackets"));
@@ -68,11 +73,12 @@ impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ServerAddress::Ip(address) => write!(f, "{address}"),
+            ServerAddress::Unix(path) => write!(f, "unix:{}", path.display()),
             ServerAddress::Name(name, port) => write!(f, "{name}:{port}"),
         }
     }
 }
-text_word!(ServerAddress, ["127.0.0.1:3001", "[::1]:3001", "api.internal:3001"]);
+text_word!(ServerAddress, ["127.0.0.1:3001", "[::1]:3001", "api.internal:3001", "unix:/run/app.sock"]);
 
 /// A name to ask DNS for: `api.internal`, `_http._tcp.api.internal`. With a dot at its end, the search
 /// domains of the system are not tried.

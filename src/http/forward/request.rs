@@ -129,7 +129,7 @@ fn set_host(head: &mut RequestHeader, forward: &Forward) -> Result<()> {
         }
         // HTTP/1.0 may have none, HTTP/1.1 has one (RFC 9112 §3.2)
         UpstreamHost::Preserve | UpstreamHost::Server => match &forward.endpoint {
-            Some(try_on) => head.insert_header(header::HOST, try_on.endpoint().name()),
+            Some(try_on) => head.insert_header(header::HOST, try_on.endpoint().at().authority()),
             None => Ok(()),
         },
         UpstreamHost::Name(name) => head.insert_header(header::HOST, name.0.as_str()),

@@ -15,6 +15,7 @@ pub fn plan(weights: &[u16], health_check: Option<file::HealthCheck>) -> plan::U
         address: ([127, 0, 0, 1], port).into(),
         weight: NonZeroU16::new(*weight).unwrap(),
         priority: 0,
+        unix: None,
         host: None,
         zone: None,
         drain: false,

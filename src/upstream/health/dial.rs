@@ -1,12 +1,15 @@
-//! The connection that a check is made on: TCP, and TLS over it where that is asked for. Its
+//! The connection that a check is made on: TCP or a unix socket, and TLS over it where that is asked for. Its
 //! failures come out in plain words. Called by the checks, within their deadline.
 
 use crate::config::file::SendProxy;
 use crate::config::plan::{Trust, UpstreamTls};
+use crate::link::Link;
 use crate::proxy_protocol;
+use crate::upstream::location::LOCAL_AUTHORITY;
 use crate::upstream::reason::{self, UNEXPECTED};
 use crate::upstream::registry::Registry;
 use async_trait::async_trait;
+use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, Ssl, UniqueID, UniqueIDType,
 };
@@ -18,13 +21,14 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::SocketAddr as UnixAddress;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// Opens connections to servers.
@@ -90,16 +94,19 @@ impl Dial {
     /// # Errors
     /// What the system or TLS says.
     pub async fn connect(&self, backend: &Backend) -> Result<Wire> {
-        let address = address(backend)?;
-        let mut tcp = TcpStream::connect(address).await.map_err(reason::not_connected)?;
-        tcp.write_all(&self.header).await.or_err(ErrorType::WriteError, "PROXY header")?;
-        let Some(tls) = &self.tls else { return Ok(Wire::Plain(tcp)) };
+        let (address, path) = match &backend.addr {
+            PingoraAddress::Inet(address) => (*address, None),
+            PingoraAddress::Unix(socket) => (NOWHERE, Some(path(socket)?)),
+        };
+        let mut link = Link::connect(address, path).await.map_err(reason::not_connected)?;
+        link.write_all(&self.header).await.or_err(ErrorType::WriteError, "PROXY header")?;
+        let Some(tls) = &self.tls else { return Ok(Wire::Plain(link)) };
         let own = backend.ext.get::<HostName>().map(|host| &*host.0);
         let name = tls.plan.name(own, address.ip()).into_owned();
         let name = ServerName::try_from(name).map_err(|_| {
             Error::explain(UNEXPECTED, "TLS: the server has no name that a certificate can have")
         })?;
-        match tls.connector.connect(name, tcp).await {
+        match tls.connector.connect(name, link).await {
             Ok(stream) => Ok(Wire::Tls(Box::new(stream))),
             Err(error) => Error::e_explain(UNEXPECTED, reason::tls(&error)),
         }
@@ -115,15 +122,20 @@ impl Dial {
 #[derive(Debug, Clone)]
 pub struct HostName(pub Arc<str>);
 
-/// Where a backend is.
-///
-/// # Errors
-/// It is not on the internet, which no group has.
-pub fn address(backend: &Backend) -> Result<SocketAddr> {
-    match backend.addr.as_inet() {
-        Some(address) => Ok(*address),
-        None => Error::e_explain(ErrorType::InternalError, "not an internet address"),
+/// What stands for the address of a server at a unix socket, where none is asked for.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+
+/// What a server is called as a `Host` when it has no other name.
+pub fn authority(backend: &Backend) -> String {
+    match &backend.addr {
+        PingoraAddress::Inet(address) => address.to_string(),
+        PingoraAddress::Unix(_) => LOCAL_AUTHORITY.to_string(),
     }
+}
+
+fn path(socket: &UnixAddress) -> Result<&Path> {
+    let path = socket.as_pathname();
+    path.ok_or_else(|| Error::explain(ErrorType::InternalError, "a unix socket without a path"))
 }
 
 /// Takes any certificate: `verify: false`. The handshake is still held against it.
@@ -170,14 +182,14 @@ impl ServerCertVerifier for BelieveAnyone {
 /// An open connection; also as Pingora's clients want it.
 #[derive(Debug)]
 pub enum Wire {
-    Plain(TcpStream),
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Plain(Link),
+    Tls(Box<tokio_rustls::client::TlsStream<Link>>),
 }
 
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Wire::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Wire::Plain(link) => Pin::new(link).poll_read(cx, buf),
             Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
         }
     }
@@ -186,21 +198,21 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Wire::Plain(link) => Pin::new(link).poll_write(cx, buf),
             Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Wire::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Wire::Plain(link) => Pin::new(link).poll_flush(cx),
             Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Wire::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Wire::Plain(link) => Pin::new(link).poll_shutdown(cx),
             Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
         }
     }
@@ -216,7 +228,7 @@ impl Shutdown for Wire {
 impl UniqueID for Wire {
     fn id(&self) -> UniqueIDType {
         match self {
-            Wire::Plain(tcp) => tcp.as_raw_fd(),
+            Wire::Plain(link) => link.as_raw_fd(),
             Wire::Tls(tls) => tls.get_ref().0.as_raw_fd(),
         }
     }

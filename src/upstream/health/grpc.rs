@@ -15,7 +15,6 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::HealthCheck;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
@@ -60,8 +59,8 @@ impl GrpcHealthCheck {
     }
 
     /// The request as one server gets it.
-    fn request(&self, address: SocketAddr) -> Result<Request<()>> {
-        let authority = self.authority.clone().unwrap_or_else(|| address.to_string());
+    fn request(&self, server: &str) -> Result<Request<()>> {
+        let authority = self.authority.as_deref().unwrap_or(server);
         Request::post(format!("{}://{authority}{PATH}", self.dial.scheme()))
             .version(http::Version::HTTP_2)
             .header(header::CONTENT_TYPE, "application/grpc")
@@ -72,9 +71,9 @@ impl GrpcHealthCheck {
             .map_err(|error| Error::because(ErrorType::InternalError, "the health check's request", error))
     }
 
-    async fn ask(&self, sender: SendRequest<Bytes>, address: SocketAddr) -> Result<()> {
+    async fn ask(&self, sender: SendRequest<Bytes>, server: &str) -> Result<()> {
         let mut sender = sender.ready().await.map_err(broken)?;
-        let (answer, mut body) = sender.send_request(self.request(address)?, false).map_err(broken)?;
+        let (answer, mut body) = sender.send_request(self.request(server)?, false).map_err(broken)?;
         body.send_data(self.message.clone(), true).map_err(broken)?;
         let mut answer = answer.await.map_err(broken)?;
         judge_head(&answer)?;
@@ -127,7 +126,7 @@ impl GrpcHealthCheck {
 #[async_trait]
 impl HealthCheck for GrpcHealthCheck {
     async fn check(&self, backend: &Backend) -> Result<()> {
-        let address = dial::address(backend)?;
+        let server = dial::authority(backend);
         let wire = self.dial.connect(backend).await?;
         let (sender, connection) = h2::client::Builder::new()
             .enable_push(false)
@@ -138,7 +137,7 @@ impl HealthCheck for GrpcHealthCheck {
         // the connection lives no longer than the question
         tokio::select! {
             biased;
-            answered = self.ask(sender, address) => answered,
+            answered = self.ask(sender, &server) => answered,
             ended = connection => match ended {
                 Err(error) => Err(broken(error)),
                 Ok(()) => Err(Error::new(ErrorType::ConnectionClosed)),

@@ -18,7 +18,6 @@ use pingora_core::{Error, ErrorType, OkOrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::HealthCheck;
-use std::net::SocketAddr;
 
 const USER_AGENT: &str = concat!("weirgate-health/", env!("CARGO_PKG_VERSION"));
 
@@ -63,10 +62,10 @@ impl HttpHealthCheck {
     }
 
     /// The request as one server gets it.
-    fn request(&self, address: SocketAddr) -> Result<Box<RequestHeader>> {
+    fn request(&self, authority: &str) -> Result<Box<RequestHeader>> {
         let mut request = Box::new(self.request.clone());
         if !request.headers.contains_key(header::HOST) {
-            request.insert_header(header::HOST, address.to_string())?;
+            request.insert_header(header::HOST, authority)?;
         }
         Ok(request)
     }
@@ -83,9 +82,9 @@ impl HttpHealthCheck {
 #[async_trait]
 impl HealthCheck for HttpHealthCheck {
     async fn check(&self, backend: &Backend) -> Result<()> {
-        let address = dial::address(backend)?;
+        let authority = dial::authority(backend);
         let mut session = HttpSession::new(Box::new(self.dial.connect(backend).await?));
-        session.write_request_header(self.request(address)?).await?;
+        session.write_request_header(self.request(&authority)?).await?;
         session.finish_body().await?;
         self.judge_status(final_status(&mut session).await?)?;
         match &self.body {

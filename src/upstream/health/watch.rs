@@ -61,6 +61,7 @@ async fn watch_server(group: Arc<Group>, server: Arc<Server>) {
         backend.ext.insert(HostName(host.clone()));
     }
     let endpoint = &server.endpoint;
+    backend.addr = endpoint.at().socket();
     // one that is down waits for its check
     if endpoint.is_up() {
         tokio::time::sleep(first_pause(probe.interval(true), fastrand::f64())).await;

@@ -150,6 +150,7 @@ fn a_tier_and_a_zone_that_are_short_share() {
             address: server.endpoint.address(),
             weight: NonZeroU16::MIN,
             priority: server.tier,
+            unix: None,
             host: None,
             zone: server.zone.clone(),
             drain: false,

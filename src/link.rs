@@ -1,10 +1,11 @@
-//! The socket of a connection, TCP or unix: what `transport` speaks over. What was read of it too early is read again
-//! by whoever comes next.
+//! The socket of a connection, TCP or unix: what `edge::transport` speaks over with clients, health checks and second
+//! tries with servers. What was read of it too early is read again by whoever comes next.
 
 use bytes::{Buf, Bytes};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -35,6 +36,28 @@ impl From<UnixStream> for Link {
 }
 
 impl Link {
+    /// Connects to the socket at `path`, or else to `address`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn connect(address: SocketAddr, path: Option<&Path>) -> io::Result<Link> {
+        match path {
+            Some(path) => UnixStream::connect(path).await.map(Link::from),
+            None => TcpStream::connect(address).await.map(Link::from),
+        }
+    }
+
+    /// Sends at once what is written, which unix sockets do anyway.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn set_nodelay(&self) -> io::Result<()> {
+        match &self.io {
+            Io::Tcp(tcp) => tcp.set_nodelay(true),
+            Io::Unix(_) => Ok(()),
+        }
+    }
+
     /// Our end; `None` of a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.io {
@@ -54,6 +77,15 @@ impl AsRawFd for Link {
         match &self.io {
             Io::Tcp(tcp) => tcp.as_raw_fd(),
             Io::Unix(unix) => unix.as_raw_fd(),
+        }
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.io {
+            Io::Tcp(tcp) => tcp.as_fd(),
+            Io::Unix(unix) => unix.as_fd(),
         }
     }
 }
