@@ -1,6 +1,10 @@
 //! Our stream: Pingora's IO over a socket, plaintext or TLS. `http1` and `http2` wait on it and
 //! lend it to Pingora for each request.
 //!
+//! - `reading`, `gate`: what of the bytes that arrive is for whom, and how long they may take.
+//! - `writing`: what is joined, and how long the client may take to read it.
+//! - `io_parts`: what Pingora asks for besides.
+//!
 //! It gives Pingora the bytes of the current request and no others (what a client sends ahead is
 //! held back for the next one, whose head is checked like every head), joins small writes to one,
 //! and closes a connection whose client has stopped reading.
@@ -20,37 +24,22 @@ use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{SocketDigest, TimingDigest};
 use pingora_http::ResponseHeader;
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::{Instant, SystemTime};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+use tokio::io::AsyncWrite;
 
+mod gate;
 mod io_parts;
+mod reading;
+mod writing;
 
-/// Writes up to this are joined; a response head with a short body goes out as one packet.
-const WRITE_BUFFER: usize = 4096;
-/// How much of the following requests is read while one is being answered.
-const MAX_HELD: usize = 16 * 1024;
+use gate::Gate;
 
 /// What is said of a client that sends an HTTP/2 frame, or the head of a request, too slowly.
 pub const SLOW_FRAME: &str = "an HTTP/2 frame came too slowly";
-
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// Which of the bytes that arrive the reader may have.
-#[derive(Debug)]
-enum Gate {
-    /// All: between requests, in HTTP/2, and after an `Upgrade`.
-    Open,
-    /// What is left of a body of known length.
-    Length(u64),
-    Chunked(Chunked),
-    /// None; the request is complete.
-    Shut,
-}
 
 /// A connection from a client.
 pub struct Conn {
@@ -214,20 +203,6 @@ impl Conn {
         Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut: the listener or the process ends"))
     }
 
-    /// So many of these bytes were taken to be sent.
-    fn passed(&mut self, bufs: &[IoSlice<'_>], taken: usize) {
-        if let Some((watch, _)) = self.frames.as_deref_mut() {
-            watch.sent(taken);
-        }
-        let Some(tunnel) = &mut self.tunnel else { return };
-        let mut left = taken;
-        for buf in bufs {
-            let here = left.min(buf.len());
-            tunnel.pass(buf.get(..here).unwrap_or_default());
-            left -= here;
-        }
-    }
-
     /// Whether a goodbye is due before the socket is closed.
     pub fn is_tls(&self) -> bool {
         matches!(self.io, Transport::Tls(_))
@@ -238,238 +213,6 @@ impl Conn {
         if self.write_buffer.is_empty() {
             self.write_buffer = Vec::new();
         }
-    }
-
-    /// Reads from the socket and notes when it is of no more use.
-    fn poll_io(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
-        self.broken |= result.is_err();
-        Poll::Ready(result)
-    }
-
-    /// Its client has sent frames for which it ends.
-    fn flooded(&self) -> bool {
-        self.frames.as_deref().is_some_and(|(watch, _)| watch.is_over())
-    }
-
-    /// Everything that is there, for a head or for HTTP/2.
-    fn poll_open(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if self.flooded() {
-            return Poll::Pending;
-        }
-        if !self.held.is_empty() {
-            let here = self.held.len().min(buf.remaining());
-            buf.put_slice(&self.held.split_to(here));
-        } else if self.poll_io(cx, buf)?.is_pending() {
-            return self.poll_frame(cx);
-        }
-        if let Some((watch, _)) = self.frames.as_deref_mut() {
-            let new = buf.filled().get(before..).unwrap_or_default();
-            if let Err(why) = watch.feed(new, Instant::now()) {
-                watch.end(why);
-                buf.set_filled(before);
-                return self.poll_frame(cx);
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Nothing more comes of the frame that is awaited, or of any: `http2` says so to the client.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some((watch, timer)) = self.frames.as_deref_mut() else { return Poll::Pending };
-        if !watch.is_over() {
-            let Some(deadline) = watch.deadline() else { return Poll::Pending };
-            ready!(timer.poll(cx, deadline));
-            watch.end(SLOW_FRAME);
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// The rest of a body; what is read beyond it is held back.
-    fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.send_continue(cx)?;
-        let before = buf.filled().len();
-        if self.poll_io(cx, buf)?.is_pending() {
-            return self.poll_patience(cx);
-        }
-        let new = buf.filled().get(before..).unwrap_or_default();
-        if let Some((pace, _)) = self.receiving.as_deref_mut() {
-            pace.moved(new.len());
-        }
-        match self.gate.admit(new) {
-            Ok(taken) => {
-                self.held.extend_from_slice(new.get(taken..).unwrap_or_default());
-                buf.set_filled(before + taken);
-                Poll::Ready(Ok(()))
-            }
-            Err(why) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why))),
-        }
-    }
-
-    /// The client sends nothing of its body: it may not for ever.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some((pace, timer)) = self.receiving.as_deref_mut() else { return Poll::Pending };
-        ready!(timer.poll(cx, pace.wait()));
-        // the client may still be told: it is not broken
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "client sends its body too slowly")))
-    }
-
-    /// The body is wanted: that is when the client is told, and not when the request has been
-    /// answered without it.
-    fn send_continue(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.owes_continue {
-            self.owes_continue = false;
-            self.join(CONTINUE);
-            // what the socket does not take now goes before the answer
-            if let Poll::Ready(result) = self.poll_flush_buffer(cx) {
-                result?;
-            }
-            if let Poll::Ready(result) = self.send(cx, |io, cx| io.poll_flush(cx)) {
-                result?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Nothing is left of the request, but Pingora reads on to learn that the client has gone.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.ended && self.held.len() < MAX_HELD {
-            let mut stack = [const { MaybeUninit::uninit() }; 1024];
-            let mut buf = ReadBuf::uninit(&mut stack);
-            ready!(self.poll_io(cx, &mut buf))?;
-            self.held.extend_from_slice(buf.filled());
-            if buf.filled().is_empty() {
-                // a client may send its last requests and close its side
-                self.ended = true;
-            }
-        }
-        if self.held.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
-    }
-
-    /// A write to the socket, given up when the client takes nothing for too long.
-    fn send<T: Moved>(
-        &mut self,
-        cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        match write(Pin::new(&mut self.io), cx) {
-            Poll::Ready(result) => {
-                self.sending.moved(result.as_ref().map_or(0, Moved::bytes));
-                self.broken |= result.is_err();
-                Poll::Ready(result)
-            }
-            Poll::Pending => {
-                ready!(self.timer.poll(cx, self.sending.wait()));
-                self.broken = true;
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "client does not read")))
-            }
-        }
-    }
-
-    /// Sends what is buffered and then `bufs`, in one system call if the socket takes it.
-    fn send_through(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            let unsent = self.write_buffer.len() - self.written;
-            if unsent == 0 {
-                return self.send(cx, |io, cx| io.poll_write_vectored(cx, bufs));
-            }
-            let buffer = std::mem::take(&mut self.write_buffer);
-            let mut slices = [IoSlice::new(&[]); 16];
-            let ours = IoSlice::new(buffer.get(self.written..).unwrap_or_default());
-            let mut count = 0;
-            for (slot, slice) in slices.iter_mut().zip(std::iter::once(ours).chain(bufs.iter().copied())) {
-                *slot = slice;
-                count += 1;
-            }
-            let result =
-                self.send(cx, |io, cx| io.poll_write_vectored(cx, slices.get(..count).unwrap_or_default()));
-            self.write_buffer = buffer;
-            let sent = ready!(result)?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.written += sent.min(unsent);
-            if sent >= unsent {
-                self.write_buffer.clear();
-                self.written = 0;
-            }
-            if sent > unsent {
-                return Poll::Ready(Ok(sent - unsent));
-            }
-        }
-    }
-
-    /// Puts `bytes` into the buffer if they are few enough to be joined with others.
-    fn join(&mut self, bytes: &[u8]) {
-        if self.write_buffer.capacity() == 0 {
-            self.write_buffer.reserve(WRITE_BUFFER / 2);
-        }
-        self.write_buffer.extend_from_slice(bytes);
-    }
-
-    fn poll_flush_buffer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.write_buffer.is_empty() {
-            let buffer = std::mem::take(&mut self.write_buffer);
-            let written = self.written;
-            let result = self.send(cx, |io, cx| io.poll_write(cx, buffer.get(written..).unwrap_or_default()));
-            self.write_buffer = buffer;
-            let sent = ready!(result)?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.written += sent;
-            if self.written >= self.write_buffer.len() {
-                self.write_buffer.clear();
-                self.written = 0;
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// What became of a write.
-trait Moved {
-    /// How much the client has taken with it.
-    fn bytes(&self) -> usize;
-}
-
-impl Moved for usize {
-    fn bytes(&self) -> usize {
-        *self
-    }
-}
-
-/// A flush or the end: what they move was counted when it was written.
-impl Moved for () {
-    fn bytes(&self) -> usize {
-        0
-    }
-}
-
-impl Gate {
-    /// How many of `bytes` belong to the request; shuts at its end.
-    fn admit(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
-        let taken = match self {
-            Gate::Open => bytes.len(),
-            Gate::Shut => 0,
-            Gate::Length(left) => {
-                let here = u64::try_from(bytes.len()).unwrap_or(u64::MAX).min(*left);
-                *left -= here;
-                here as usize
-            }
-            Gate::Chunked(chunked) => chunked.feed(bytes)?,
-        };
-        let end = match self {
-            Gate::Open | Gate::Shut => false,
-            Gate::Length(left) => *left == 0,
-            Gate::Chunked(chunked) => chunked.done(),
-        };
-        if end {
-            *self = Gate::Shut;
-        }
-        Ok(taken)
     }
 }
 
@@ -486,3 +229,6 @@ impl Drop for Conn {
         linger::close_slowly(std::mem::replace(&mut self.io, Transport::Gone), self.slot.take());
     }
 }
+
+#[cfg(test)]
+mod tests;

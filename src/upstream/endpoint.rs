@@ -16,6 +16,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+mod drain;
+
+pub use drain::{Drain, DrainReason};
+
 /// A server that is down fails every request that is sent to it; the process log says it this often.
 const FAILURE_LINES: Duration = Duration::from_secs(10);
 
@@ -76,26 +80,6 @@ impl Heed {
     fn finds_sound(self, state: u8) -> bool {
         (state ^ UP) & self.0 == 0
     }
-}
-
-/// A server that gets no new sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drain {
-    pub why: DrainReason,
-    pub since: SystemTime,
-    /// Until when it keeps the sessions that are its own.
-    pub until: Instant,
-}
-
-/// Who took a server out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DrainReason {
-    /// `drain: true` is written with it.
-    Configured,
-    /// It is no longer named by the configuration or by discovery.
-    Removed,
-    /// Somebody asked for it while the process runs.
-    Asked,
 }
 
 /// What is known about the health of a server, for people to look at.
@@ -197,48 +181,6 @@ impl Endpoint {
         self.state.fetch_and(!(before & !learned), Ordering::AcqRel);
         drop(telling);
         self.changes.bump();
-    }
-
-    /// Why and since when it drains, if it does.
-    pub fn drain(&self) -> Option<Drain> {
-        *self.drain.lock()
-    }
-
-    /// Takes it out for new sessions; tells if it was not out already. The first reason stands, but
-    /// for a server that is removed.
-    pub(super) fn start_draining(&self, why: DrainReason, timeout: Duration) -> bool {
-        let mut drain = self.drain.lock();
-        if let Some(drain) = &mut *drain {
-            if why == DrainReason::Removed && drain.why != why {
-                drain.why = why;
-                self.changes.bump();
-            }
-            return false;
-        }
-        *drain = Some(Drain { why, since: SystemTime::now(), until: Instant::now() + timeout });
-        self.state.fetch_or(DRAINING, Ordering::Release);
-        drop(drain);
-        self.changes.bump();
-        true
-    }
-
-    /// Gives another reason why it drains, if it does.
-    pub(super) fn drain_because(&self, why: DrainReason) {
-        if let Some(drain) = &mut *self.drain.lock() {
-            drain.why = why;
-            self.changes.bump();
-        }
-    }
-
-    /// Lets it have new sessions again; tells if it had none before.
-    pub(super) fn stop_draining(&self) -> bool {
-        if self.drain.lock().take().is_none() {
-            return false;
-        }
-        self.start_warming();
-        self.state.fetch_and(!DRAINING, Ordering::Release);
-        self.changes.bump();
-        true
     }
 
     /// Whether it comes to its whole share slowly when it is new or back.

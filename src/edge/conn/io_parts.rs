@@ -1,6 +1,8 @@
 //! The parts of Pingora's `IO` that [`Conn`] has to implement.
 
-use super::{Conn, Gate, WRITE_BUFFER};
+use super::Conn;
+use super::gate::Gate;
+use super::writing::WRITE_BUFFER;
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
