@@ -443,3 +443,67 @@ upstreams:
         assert!(access.lines().any(|line| line.ends_with("/healthz")), "{access}");
     }
 }
+
+/// Served, and left open for the next question.
+fn served(client: &mut Client) -> bool {
+    client.send(Request::get("/").bytes());
+    client.try_response_to("GET").is_ok_and(|response| response.status == 200)
+}
+
+const COUNTED: &str = "
+trusted_proxies: [127.77.1.1]
+listeners: [{ name: web, address: $web, proxy_protocol: $wanted, limits: { connections_per_client: 2 } }]
+routes: [{ path: /, respond: { body: here } }]
+";
+
+fn counted(wanted: &str) -> Gate {
+    Gate::start(&COUNTED.replace("$wanted", wanted), &[])
+}
+
+/// A connection from this address, with this before its first request.
+fn from(gate: &Gate, own: [u8; 4], header: &[u8]) -> Client {
+    let mut client = Client::connect_from(IpAddr::from(own), gate.at("web"));
+    client.send(header);
+    client
+}
+
+#[test]
+fn connections_are_counted_for_the_client_that_is_named() {
+    // whoever sends the header is believed where it is required
+    for (wanted, proxy) in
+        [("required", [127, 77, 1, 2]), ("required", [127, 77, 1, 1]), ("optional", [127, 77, 1, 1])]
+    {
+        let gate = counted(wanted);
+        let mut held: Vec<_> = (0..2).map(|_| from(&gate, proxy, V1)).collect();
+        assert!(held.iter_mut().all(served), "{wanted}");
+        assert!(!served(&mut from(&gate, proxy, V1)), "a third of 203.0.113.9");
+        let other = String::from_utf8_lossy(V1).replace("203.0.113.9", "203.0.113.8");
+        assert!(served(&mut from(&gate, proxy, other.as_bytes())), "another client of the same proxy");
+        held.extend((0..2).map(|_| from(&gate, proxy, V2)));
+        assert!(held.iter_mut().all(served), "those inside are not disturbed");
+        assert!(!served(&mut from(&gate, proxy, V2)), "a third of 2001:db8::/64");
+        held.pop();
+        eventually("a place that became free", || served(&mut from(&gate, proxy, V2)));
+        eventually("the process log says whose they are", || {
+            gate.stderr()
+                .contains("203.0.113.9 has 2 connections and gets no more (limits.connections_per_client)")
+        });
+    }
+}
+
+#[test]
+fn without_a_header_the_one_who_connects_is_counted() {
+    let gate = counted("optional");
+    let mut proxied: Vec<_> = (0..6).map(|_| from(&gate, [127, 77, 1, 1], b"")).collect();
+    assert!(proxied.iter_mut().all(served), "a trusted proxy speaks for many");
+    let mut held: Vec<_> = (0..2).map(|_| from(&gate, [127, 77, 1, 2], b"")).collect();
+    assert!(held.iter_mut().all(served));
+    assert!(!served(&mut from(&gate, [127, 77, 1, 2], b"")), "a third");
+    assert!(!served(&mut from(&gate, [127, 77, 1, 2], V1)), "and it cannot name another");
+
+    // a proxy that speaks for itself, and is nobody special
+    let gate = counted("required");
+    let mut held: Vec<_> = (0..2).map(|_| from(&gate, [127, 77, 1, 2], V2_LOCAL)).collect();
+    assert!(held.iter_mut().all(served));
+    assert!(!served(&mut from(&gate, [127, 77, 1, 2], V2_LOCAL)), "a third");
+}

@@ -232,3 +232,30 @@ fn it_goes_to_the_process_that_takes_over() {
     unsafe { libc::kill(last, libc::SIGTERM) };
     eventually("the last one removes it", || !path(&gate).exists());
 }
+
+fn served(client: &mut Client) -> bool {
+    client.send(Request::get("/from").bytes());
+    client.try_response_to("GET").is_ok_and(|response| response.status == 200)
+}
+
+#[test]
+fn who_has_no_address_is_not_counted_until_a_proxy_names_one() {
+    let api = Backend::start("api");
+    let limited = |more: &str| {
+        CONFIG.replace("socket_mode", &format!("limits: {{ connections_per_client: 1 }}{more}, socket_mode"))
+    };
+    let gate = Gate::start(&limited(""), &[&api]);
+    let mut many: Vec<_> = (0..4).map(|_| connect(&gate)).collect();
+    assert!(many.iter_mut().all(served));
+
+    let gate = Gate::start(&limited(", proxy_protocol: required"), &[&api]);
+    let announced = |client: &str| {
+        let mut connection = connect(&gate);
+        connection.send(format!("PROXY TCP4 {client} 192.0.2.1 5555 443\r\n"));
+        connection
+    };
+    let mut first = announced("203.0.113.9");
+    assert!(served(&mut first));
+    assert!(!served(&mut announced("203.0.113.9")), "a second");
+    assert!(served(&mut announced("203.0.113.8")), "of another");
+}

@@ -5,7 +5,7 @@ use crate::config::words::ListenAddress;
 use crate::edge::open::Hold;
 use crate::edge::place::{Closing, Place};
 use crate::edge::worker::Shared;
-use crate::edge::{App, announcement, connection};
+use crate::edge::{App, connection};
 use crate::http::NOWHERE;
 use crate::link::Link;
 use crate::observe::events;
@@ -134,18 +134,10 @@ fn last_ones<A: App>(shared: &Arc<Shared<A>>, place: &Place, door: Door) {
 /// Starts the life of a connection, unless there are too many.
 fn admit<A: App>(shared: &Arc<Shared<A>>, place: &Place, arrived: (Link, SocketAddr)) {
     let listening = place.now.load_full();
-    let Some(mut slot) = listening.count.enter(&listening.era, shared.worker) else {
+    let Some(slot) = listening.count.enter(&listening.era, shared.worker) else {
         events::connections_full(&listening.full, &listening.plan.name, listening.plan.limits.connections);
         return;
     };
-    let peer = arrived.1.ip();
-    // a proxy says whose its connections are
-    if announcement::asked_of(&listening, peer).is_none() {
-        match listening.clients.admit(&listening.plan, peer) {
-            Ok(ticket) => slot.belongs(ticket),
-            Err(limit) => return events::client_full(&listening.crowd, &listening.plan.name, peer, limit),
-        }
-    }
     tokio::spawn(connection::serve(shared.clone(), listening, arrived, slot));
 }
 

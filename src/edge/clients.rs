@@ -1,5 +1,5 @@
-//! How many connections each client has: counted from accept to close, before a byte is read and
-//! before TLS. Asked by `accept`; a [`Ticket`] stays with the connection.
+//! How many connections each client has: counted before a byte of it is read, but for what a proxy says of it, and to
+//! its close. Asked by `connection`; a [`Ticket`] stays with the connection.
 
 use crate::config::plan;
 use ahash::{AHashMap, RandomState};

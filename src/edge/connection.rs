@@ -63,13 +63,9 @@ async fn story<A: App>(
     let came = Instant::now();
     let Ok(announced) = announcement(&listening, &mut link, peer, &slot).await else { return };
     let from = announced.as_ref().and_then(|announced| announced.ends).map_or(peer, |ends| ends.client);
-    if announcement::asked_of(&listening, peer.ip()).is_some() {
-        match listening.clients.admit(&listening.plan, from.ip()) {
-            Ok(ticket) => slot.belongs(ticket),
-            Err(limit) => {
-                return events::client_full(&listening.crowd, &listening.plan.name, from.ip(), limit);
-            }
-        }
+    match listening.clients.admit(&listening.plan, from.ip()) {
+        Ok(ticket) => slot.belongs(ticket),
+        Err(limit) => return events::client_full(&listening.crowd, &listening.plan.name, from.ip(), limit),
     }
     let Some((io, tls, h2)) = handshake(&listening, link, (from, came), &slot).await else { return };
     let Some(conn) = wrap(io, &listening, (peer, announced), tls, slot) else { return };
