@@ -2,7 +2,7 @@
 # A normal user beside a slow attack: `benches/slow_clients.sh [GATE [COUNT [SECONDS]]]`.
 #
 # slowhttptest holds COUNT connections of one kind, and h2load asks at a fixed rate meanwhile. Printed are the p99
-# of the answers before and during the attack, and how they relate. Everything is on loopback.
+# of the answers before and during the attack, how they relate, and what memory the attack takes. Everything is on loopback.
 set -eu
 
 gate=${1:-target/release/weirgate}
@@ -38,22 +38,47 @@ EOF
 for name in origin gate; do
     "$gate" run -c "$dir/$name.yaml" > "$dir/$name.log" 2>&1 &
     pids="$pids $!"
+    gate_pid=$!
 done
 sleep 1
 
-# p99 in microseconds of the answers within some seconds, and how many were not 200
+# p99 in microseconds of the answers within some seconds, how many came, and how many were not 200
 ask() {
-    h2load --h1 -c 8 --rps 50 -D "$seconds" --log-file="$dir/load" "$url/" > "$dir/h2load.log" 2>&1
+    : > "$dir/load"
+    h2load --h1 -c 8 --rps 50 -D "$seconds" --log-file="$dir/load" "$url/" > "$dir/h2load.log" 2>&1 || true
     awk '$2 == 200 { print $3 }' "$dir/load" | sort -n > "$dir/times"
     failed=$(awk '$2 != 200' "$dir/load" | wc -l)
     awk -v failed="$failed" '{ t[NR] = $1 } END { printf "%d %d %d\n", t[int(NR * 0.99)], NR, failed }' "$dir/times"
     rm "$dir/load"
 }
 
-# connections of the attack that are open, those of h2load and of the gate's own left out
+# connections of the attack that are open
 open() {
     hex=$(printf '0100007F:%04X' "$port")
     awk -v local="$hex" '$2 == local && $4 == "01"' /proc/net/tcp | wc -l
+}
+
+# resident memory of the gate, and what the kernel holds for all TCP connections, in MB
+memory() {
+    ours=$(awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$gate_pid/status")
+    kernels=$(awk '/^TCP:/ { for (i = 1; i < NF; i++) if ($i == "mem") print int($(i + 1) / 256) }' /proc/net/sockstat)
+    echo "$ours $kernels"
+}
+
+# processor time of the gate, in hundredths of a second
+spent() {
+    awk '{ print $14 + $15 }' "/proc/$gate_pid/stat"
+}
+
+# Until the attack stands: all connections are open, and what comes with them has been done. Opening them is load like
+# any other; what is asked here is what it costs to hold them.
+stand() {
+    for _ in $(seq 30); do
+        from=$(spent)
+        sleep 1
+        [ "$(open)" -ge $((count * 95 / 100)) ] && [ $(($(spent) - from)) -lt 10 ] && return
+    done
+    echo "slow_clients: the attack has not settled in 30 seconds" >&2
 }
 
 attack() {
@@ -63,21 +88,28 @@ attack() {
         read) set -- -X -w 10 -y 20 -n 5 -z 32 -k 3 -u "$url/large" ;;
         range) set -- -R -a 10 -b 3000 -t HEAD -u "$url/" ;;
     esac
-    slowhttptest "$@" -c "$count" -r 500 -p 5 -l $((seconds + 15)) > "$dir/slow.log" 2>&1 &
+    slowhttptest "$@" -c "$count" -r 500 -p 5 -l $((seconds + 45)) > "$dir/slow.log" 2>&1 &
     attacker=$!
     pids="$pids $attacker"
 }
 
-printf '| attack | held | p99 before, µs | p99 during, µs | ratio | answers, not 200 |\n|---|--:|--:|--:|--:|--:|\n'
+printf '%s\n' "$count slow connections of each kind; \`/\` asked for 400 times a second on 8 connections, for $seconds seconds"
+printf '| attack | held, then | p99 before, µs | p99 during, µs | ratio | answers, not 200 | gate, MB | TCP in the kernel, MB |\n'
+printf '|---|--:|--:|--:|--:|--:|--:|--:|\n'
 for kind in headers body read range; do
     before=$(ask)
     attack "$kind"
-    sleep 6
+    stand
     held=$(open)
     during=$(ask)
+    then=$(open)
+    memory=$(memory)
     kill "$attacker" 2> /dev/null || true
     wait "$attacker" 2> /dev/null || true
-    echo "$kind $held $before $during" | awk '{
-        printf "| %s | %d | %d | %d | %.2f | %d, %d |\n", $1, $2, $3, $6, $6 / $3, $7, $8 }'
-    sleep 2
+    # $1 kind, $2 held, $3 then; before: $4 p99, $5 answers, $6 failed; during: $7 p99, $8 answers, $9 failed
+    echo "$kind $held $then $before $during $memory" | awk '{
+        ratio = $4 > 0 && $8 > 0 ? sprintf("%.2f", $7 / $4) : "-"
+        printf "| %s | %d, %d | %d | %d | %s | %d, %d | %d | %d |\n", $1, $2, $3, $4, $7, ratio, $8, $9, $10, $11 }'
+    # until those of this attack are gone
+    for _ in $(seq 20); do [ "$(open)" -lt 20 ] && break; sleep 1; done
 done

@@ -14,6 +14,12 @@ use std::path::Path;
 /// Connections that the kernel keeps until they are accepted (limited by `net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
+/// What may wait in the kernel until it can be sent to a client. Without a bound that is megabytes for each that reads
+/// slowly (`net.ipv4.tcp_wmem`): a thousand of them use up the memory that the kernel has for all connections
+/// (`tcp_mem`). What is on its way is not counted, so that no client is served slower.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 * 1024;
+
 /// All listeners that could not be opened, each with the fix.
 #[derive(Debug)]
 pub struct BindError(pub Vec<String>);
@@ -127,7 +133,7 @@ pub(super) fn adopt(
     for socket in &inherited {
         socket.set_nonblocking(true)?;
         if ip.is_some() {
-            socket.set_tcp_nodelay(true)?;
+            prepare(socket)?;
         }
         sockets.push(socket.try_clone()?);
     }
@@ -216,10 +222,16 @@ fn bind_to(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
         socket.set_reuse_port(true)?;
     }
     socket.set_nonblocking(true)?;
-    // accepted sockets inherit it
-    socket.set_tcp_nodelay(true)?;
+    prepare(&socket)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// What accepted sockets inherit.
+fn prepare(socket: &Socket) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    socket.set_tcp_nodelay(true)
 }
 
 fn no_ipv6(e: &io::Error) -> bool {
@@ -279,5 +291,35 @@ fn explain_unix(listener: &plan::Listener, e: &io::Error) -> String {
             "listener `{name}`: no permission for {address}; let the user of the process write to its directory"
         ),
         _ => format!("listener `{name}`: cannot listen on {address}: {e}"),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn connections_inherit_that_they_send_at_once_and_keep_little_back() {
+        let opened = open_ip(SocketAddr::from(([127, 0, 0, 1], 0)), 2).unwrap();
+        let inherited = open_ip(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap();
+        // as another program opens them
+        inherited.sockets[0].set_tcp_notsent_lowat(0).unwrap();
+        let adopted = adopt(&inherited.address, inherited.sockets, 2, true).unwrap();
+        for opened in [opened, adopted] {
+            let address = opened.address.ip().unwrap();
+            let _clients: Vec<_> = (0..8).map(|_| TcpStream::connect(address).unwrap()).collect();
+            let accepted: Vec<_> = opened
+                .sockets
+                .iter()
+                .flat_map(|socket| std::iter::from_fn(|| socket.accept().ok()))
+                .map(|(connection, _)| connection)
+                .collect();
+            assert_eq!(accepted.len(), 8);
+            for connection in accepted {
+                assert_eq!(connection.tcp_notsent_lowat().unwrap(), UNSENT);
+                assert!(connection.tcp_nodelay().unwrap());
+            }
+        }
     }
 }
