@@ -101,14 +101,7 @@ fn a_failure_says_why_in_the_log_and_not_to_the_client() {
 #[test]
 fn tls_and_h2_are_in_the_line() {
     let (authority, api) = (Authority::new(), Backend::start("api"));
-    let builder = Gate::with(&[&api]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let gate = builder.start(
-        "listeners: [{ name: secure, address: $secure, tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] } }]
-routes: [{ path: /, upstream: api }]
-upstreams: { api: { servers: [$api] } }
-",
-    );
+    let gate = Gate::secure(&authority, &api, "");
     let mut h2 = H2Client::connect(gate.at("secure"), &authority.client("localhost"));
     assert_eq!(h2.ask(&Request::get("/h2").host("localhost")).status, 200);
     let line = gate.logged_path("/h2");

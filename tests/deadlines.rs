@@ -27,14 +27,8 @@ routes: [{{ path: /, respond: {{ body: here }} }}]
 }
 
 fn secure(authority: &Authority, limits: &str) -> Gate {
-    let builder = Gate::with(&[]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    builder.start(&format!(
-        "listeners:
-  - name: secure
-    address: $secure
-    tls: {{ certificates: [{{ cert: $dir/a.crt, key: $dir/a.key }}] }}
-    limits: {{ {limits} }}
+    Gate::with(&[]).certified(authority).start(&format!(
+        "listeners: [{{ name: secure, address: $secure, $tls, limits: {{ {limits} }} }}]
 routes: [{{ path: /, respond: {{ body: here }} }}]
 "
     ))
@@ -163,18 +157,7 @@ upstreams: { api: { servers: [$api] } }
 fn an_h2_body_that_stops_coming_is_408_and_only_that_request() {
     let api = Backend::start("api");
     let authority = Authority::new();
-    let builder = Gate::with(&[&api]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let gate = builder.start(
-        "listeners:
-  - name: secure
-    address: $secure
-    tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] }
-    limits: { body_timeout: 500ms }
-routes: [{ path: /, upstream: api }]
-upstreams: { api: { servers: [$api] } }
-",
-    );
+    let gate = Gate::secure(&authority, &api, "body_timeout: 500ms");
     let mut client = H2Client::connect(gate.at("secure"), &authority.client("localhost"));
     let stalled = client.ask_and_stall(&Request::post("/stalled", "only this").host("localhost"));
     assert_eq!(stalled.status, 408);

@@ -8,7 +8,7 @@ mod harness;
 #[path = "harness/killable.rs"]
 mod killable;
 
-use harness::{Backend, BlackHole, Gate, Load, RefusedAddress, Reply, Request, eventually};
+use harness::{Backend, BlackHole, Gate, Load, RefusedAddress, Reply, Request, ServerAddress, eventually};
 use killable::KillableBackend;
 use std::time::Duration;
 
@@ -21,6 +21,18 @@ upstreams:
     timeouts: { connect: 500ms }
     health_check: { tcp: {}, interval: 100ms, timeout: 500ms, healthy_after: 1, unhealthy_after: 1 }
 ";
+
+/// A gate with one worker before a group of these servers, written `$label`, with this said of it.
+fn before(servers: &[&dyn ServerAddress], written: &str, more: &str) -> Gate {
+    let config = format!(
+        "server: {{ threads: 1 }}
+listeners: [{{ name: web, address: $web }}]
+routes: [{{ path: /, upstream: group }}]
+upstreams: {{ group: {{ servers: [{written}], {more} }} }}
+"
+    );
+    Gate::start(&config, servers)
+}
 
 #[test]
 fn kill_9_of_one_server_under_load_fails_no_request() {
@@ -40,14 +52,7 @@ fn kill_9_of_one_server_under_load_fails_no_request() {
 #[test]
 fn a_refused_connection_is_tried_on_another_server() {
     let (up, down) = (Backend::start("up"), RefusedAddress::new("down"));
-    let gate = Gate::start(
-        "server: { threads: 1 }
-listeners: [{ name: web, address: $web }]
-routes: [{ path: /, upstream: group }]
-upstreams: { group: { servers: [$down, $up] } }
-",
-        &[&up, &down],
-    );
+    let gate = before(&[&up, &down], "$down, $up", "");
     let mut client = gate.connect();
     for n in 0..10 {
         let response = if n % 2 == 0 { client.get("/") } else { client.ask(&Request::post("/", "posted")) };
@@ -60,14 +65,7 @@ upstreams: { group: { servers: [$down, $up] } }
 #[test]
 fn a_server_that_does_not_take_connections_in_time_is_passed_over() {
     let (up, hole) = (Backend::start("up"), BlackHole::new("hole"));
-    let gate = Gate::start(
-        "server: { threads: 1 }
-listeners: [{ name: web, address: $web }]
-routes: [{ path: /, upstream: group }]
-upstreams: { group: { servers: [$hole, $up], timeouts: { connect: 200ms } } }
-",
-        &[&up, &hole],
-    );
+    let gate = before(&[&up, &hole], "$hole, $up", "timeouts: { connect: 200ms }");
     let mut client = gate.connect();
     for _ in 0..4 {
         assert_eq!(client.get("/").text(), "up");
@@ -78,14 +76,7 @@ upstreams: { group: { servers: [$hole, $up], timeouts: { connect: 200ms } } }
 fn a_get_whose_connection_breaks_before_the_answer_is_tried_on_another_server() {
     let (up, breaks) = (Backend::start("up"), Backend::start("breaks"));
     breaks.answers(Reply::reset());
-    let gate = Gate::start(
-        "server: { threads: 1 }
-listeners: [{ name: web, address: $web }]
-routes: [{ path: /, upstream: group }]
-upstreams: { group: { servers: [$breaks, $up] } }
-",
-        &[&up, &breaks],
-    );
+    let gate = before(&[&up, &breaks], "$breaks, $up", "");
     let mut client = gate.connect();
     for _ in 0..6 {
         assert_eq!(client.get("/").text(), "up");
@@ -97,14 +88,7 @@ upstreams: { group: { servers: [$breaks, $up] } }
 fn a_post_that_a_server_may_have_acted_on_is_not_sent_twice() {
     let (up, breaks) = (Backend::start("up"), Backend::start("breaks"));
     breaks.answers(Reply::reset());
-    let gate = Gate::start(
-        "server: { threads: 1 }
-listeners: [{ name: web, address: $web }]
-routes: [{ path: /, upstream: group }]
-upstreams: { group: { servers: [$breaks, $up] } }
-",
-        &[&up, &breaks],
-    );
+    let gate = before(&[&up, &breaks], "$breaks, $up", "");
     let statuses: Vec<_> = (0..4).map(|_| gate.ask(&Request::post("/", "pay 5 euros")).status).collect();
     let arrived = breaks.requests().len() + up.requests().len();
     assert_eq!(arrived, 4, "each POST arrived exactly once: {statuses:?}");
@@ -115,14 +99,7 @@ upstreams: { group: { servers: [$breaks, $up] } }
 #[test]
 fn a_kept_connection_that_the_server_has_closed_costs_no_request() {
     let a = Backend::start("a");
-    let gate = Gate::start(
-        "server: { threads: 1 }
-listeners: [{ name: web, address: $web }]
-routes: [{ path: /, upstream: group }]
-upstreams: { group: { servers: [$a] } }
-",
-        &[&a],
-    );
+    let gate = before(&[&a], "$a", "");
     let mut client = gate.connect();
     for _ in 0..10 {
         assert_eq!(client.get("/").status, 200);
@@ -134,13 +111,7 @@ upstreams: { group: { servers: [$a] } }
 fn a_broken_answer_is_not_passed_off_as_a_whole_one() {
     let a = Backend::start("a");
     a.answers(Reply::ok("0123456789".repeat(1000)).cut_short());
-    let gate = Gate::start(
-        "listeners: [{ name: web, address: $web }]
-routes: [{ path: /, upstream: group }]
-upstreams: { group: { servers: [$a] } }
-",
-        &[&a],
-    );
+    let gate = before(&[&a], "$a", "");
     for framed in [Reply::ok("0123456789".repeat(1000)), Reply::ok("0123456789".repeat(1000)).chunked()] {
         a.answers(framed.cut_short());
         let mut client = gate.connect();
@@ -179,13 +150,7 @@ upstreams:
 #[test]
 fn servers_that_all_refuse_without_health_checks_are_a_quick_error_too() {
     let (a, b) = (RefusedAddress::new("a"), RefusedAddress::new("b"));
-    let gate = Gate::start(
-        "listeners: [{ name: web, address: $web }]
-routes: [{ path: /, upstream: group }]
-upstreams: { group: { servers: [$a, $b] } }
-",
-        &[&a, &b],
-    );
+    let gate = before(&[&a, &b], "$a, $b", "");
     let response = gate.get("/");
     assert!(matches!(response.status, 502 | 503), "{response:?}");
 }

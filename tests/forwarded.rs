@@ -187,14 +187,7 @@ fn the_headers_can_be_turned_off() {
 #[test]
 fn over_tls_and_h2_the_scheme_is_https() {
     let (authority, api) = (Authority::new(), Backend::start("api"));
-    let builder = Gate::with(&[&api]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let gate = builder.start(
-        "listeners: [{ name: secure, address: $secure, tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] } }]
-routes: [{ path: /, upstream: api }]
-upstreams: { api: { servers: [$api] } }
-",
-    );
+    let gate = Gate::secure(&authority, &api, "");
     let mut client = H2Client::connect(gate.at("secure"), &authority.client("localhost"));
     assert_eq!(client.ask(&Request::get("/").host("localhost")).status, 200);
     let arrived = api.only_request();

@@ -310,10 +310,8 @@ fn over_http2_as_well() {
     let (slow, asked, _) = silent("slow");
     let good = Backend::start("good");
     let authority = Authority::new();
-    let builder = Gate::with(&[&slow, &good]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let gate = builder.start(
-        "listeners: [{ name: web, address: $web, tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] } }]
+    let gate = Gate::with(&[&slow, &good]).certified(&authority).start(
+        "listeners: [{ name: web, address: $web, $tls }]
 routes: [{ path: /, upstream: group }]
 upstreams: { group: { servers: [$slow, $good], host: server, retry: { hedge: { after: 30ms }, budget: 100% } } }
 ",

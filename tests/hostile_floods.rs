@@ -225,8 +225,7 @@ fn an_answer_that_is_not_taken_ends_the_connection() {
 }
 
 fn served(client: &mut Client) -> bool {
-    client.send(Request::get("/").bytes());
-    client.try_response_to("GET").is_ok_and(|response| response.status == 200)
+    client.is_served("/")
 }
 
 #[test]
@@ -263,18 +262,7 @@ fn a_client_has_so_many_connections_and_others_have_theirs() {
 #[test]
 fn connections_are_counted_before_tls() {
     let (authority, api) = (Authority::new(), Backend::start("api"));
-    let builder = Gate::with(&[&api]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let gate = builder.start(
-        "listeners:
-  - name: secure
-    address: $secure
-    tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] }
-    limits: { connections_per_client: 2 }
-routes: [{ path: /, upstream: api }]
-upstreams: { api: { servers: [$api] } }
-",
-    );
+    let gate = Gate::secure(&authority, &api, "connections_per_client: 2");
     let from = IpAddr::from(Ipv4Addr::new(127, 77, 0, 1));
     let _held = [(); 2].map(|()| Client::connect_from(from, gate.at("secure")));
     let mut third = Client::connect_from(from, gate.at("secure"));

@@ -7,8 +7,7 @@
 mod harness;
 
 use Expect::{Alone, Cut, Passes, Refused};
-use harness::{Gate, Recorder, assert_documented, cell};
-use std::fmt::Write as _;
+use harness::{Gate, Recorder, assert_judged, cell};
 
 /// What follows every case on its connection. It must be answered for itself, or not at all.
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -385,16 +384,7 @@ fn sections() -> Vec<(&'static str, Vec<Case>)> {
 }
 
 fn gate_before(origin: &Recorder) -> Gate {
-    Gate::start(
-        "listeners:
-  - name: web
-    address: $web
-    limits: { header_timeout: 5s, max_header_bytes: 8KB, max_uri_bytes: 2KB, max_headers: 50, max_body_bytes: 64KB }
-routes: [{ path: /, upstream: origin }]
-upstreams: { origin: { servers: [$origin] } }
-",
-        &[origin],
-    )
+    Gate::before_recorder(origin, "h1")
 }
 
 /// Sends the case and the next request, and says in words what is wrong with what becomes of them.
@@ -443,36 +433,22 @@ fn judge(case: &Case, gate: &Gate, origin: &Recorder) -> Result<String, String> 
 fn nothing_ambiguous_reaches_a_server() {
     let origin = Recorder::start("origin");
     let gate = gate_before(&origin);
-    let (mut table, mut wrong, mut count) = (String::new(), Vec::new(), 0);
-    for (title, cases) in sections() {
-        let _ =
-            write!(table, "\n### {title}\n\n| what | sent | answer | the server saw |\n|---|---|---|---|\n");
-        for case in cases {
-            count += 1;
-            let judged = match case.expect {
-                // the beginning may reach the server when the answer is here already: none of the others' business
-                Cut(_) => {
-                    let origin = Recorder::start("origin");
-                    judge(&case, &gate_before(&origin), &origin)
-                }
-                Refused(_) | Passes(_) | Alone(_) => judge(&case, &gate, &origin),
-            };
-            match judged {
-                Ok(saw) => {
-                    let answer = match case.expect {
-                        Refused(status) | Cut(status) => status.to_string(),
-                        Passes(_) | Alone(_) => "200".to_string(),
-                    };
-                    let sent = cell(&case.bytes, 110);
-                    let _ = writeln!(table, "| {} | {sent} | {answer} | {saw} |", case.name);
-                }
-                Err(why) => wrong.push(format!("{title}: {}: {why}", case.name)),
+    assert_judged(("hostile_clients.md", "HTTP/1", "requests"), 80, sections(), |case| {
+        let judged = match case.expect {
+            // the beginning may reach the server when the answer is here already: none of the others' business
+            Cut(_) => {
+                let origin = Recorder::start("origin");
+                judge(case, &gate_before(&origin), &origin)
             }
-        }
-    }
-    assert!(wrong.is_empty(), "{} of {count} cases:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(count >= 80, "{count} cases");
-    assert_documented("hostile_clients.md", "HTTP/1", &format!("\n{count} requests.\n{table}\n"));
+            Refused(_) | Passes(_) | Alone(_) => judge(case, &gate, &origin),
+        };
+        let saw = judged.map_err(|why| format!("{}: {why}", case.name))?;
+        let answer = match case.expect {
+            Refused(status) | Cut(status) => status.to_string(),
+            Passes(_) | Alone(_) => "200".to_string(),
+        };
+        Ok([case.name.to_string(), cell(&case.bytes, 110), answer, saw])
+    });
 }
 
 /// What is wrong only within a body, when the server has seen its beginning: it never sees its end.

@@ -11,8 +11,7 @@ use harness::h2_frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, H2Wire, HEADERS, PADDED, PING, PRIORITISED,
     PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, Said, WHOLE, WINDOW_UPDATE, block, number, settings,
 };
-use harness::{Gate, Recorder, assert_documented, cell, frame, h2_opening};
-use std::fmt::Write as _;
+use harness::{Gate, Recorder, assert_judged, cell, frame, h2_opening};
 
 /// What has to become of the frames.
 #[derive(Clone, Copy)]
@@ -587,20 +586,6 @@ fn sections() -> Vec<(&'static str, Vec<Case>)> {
     ]
 }
 
-fn gate_before(origin: &Recorder) -> Gate {
-    Gate::start(
-        "listeners:
-  - name: web
-    address: $web
-    protocols: [h2]
-    limits: { header_timeout: 5s, max_header_bytes: 8KB, max_uri_bytes: 2KB, max_headers: 50, max_body_bytes: 64KB }
-routes: [{ path: /, upstream: origin }]
-upstreams: { origin: { servers: [$origin] } }
-",
-        &[origin],
-    )
-}
-
 fn answer(said: Said) -> String {
     let name = |code: u32| CODES.get(code as usize).copied().unwrap_or("another code");
     match said {
@@ -663,22 +648,9 @@ fn judge(case: &Case, gate: &Gate, origin: &Recorder) -> Result<(Said, String), 
 #[test]
 fn what_breaks_the_rules_ends_its_stream_or_its_connection() {
     let origin = Recorder::start("origin");
-    let gate = gate_before(&origin);
-    let (mut table, mut wrong, mut count) = (String::new(), Vec::new(), 0);
-    for (title, cases) in sections() {
-        let _ =
-            write!(table, "\n### {title}\n\n| what | sent | answer | the server saw |\n|---|---|---|---|\n");
-        for case in cases {
-            count += 1;
-            match judge(&case, &gate, &origin) {
-                Ok((said, saw)) => {
-                    let _ = writeln!(table, "| {} | {} | {} | {saw} |", case.name, case.words, answer(said));
-                }
-                Err(why) => wrong.push(format!("{title}: {}: {why}", case.name)),
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{} of {count} cases:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(count >= 40, "{count} cases");
-    assert_documented("hostile_clients.md", "HTTP/2", &format!("\n{count} connections.\n{table}\n"));
+    let gate = Gate::before_recorder(&origin, "h2");
+    assert_judged(("hostile_clients.md", "HTTP/2", "connections"), 40, sections(), |case| {
+        let judged = judge(case, &gate, &origin).map_err(|why| format!("{}: {why}", case.name));
+        judged.map(|(said, saw)| [case.name.to_string(), case.words.clone(), answer(said), saw])
+    });
 }

@@ -118,10 +118,7 @@ fn more_connections_than_allowed_are_turned_away() {
         while held.len() < 3 {
             held.push(Client::connect(gate.at("web")));
         }
-        held.iter_mut().all(|client| {
-            client.send(Request::get("/").bytes());
-            client.try_response_to("GET").is_ok_and(|response| response.status == 200)
-        })
+        held.iter_mut().all(|client| client.is_served("/"))
     });
     let mut fourth = gate.connect();
     fourth.send(Request::get("/").bytes());
@@ -131,8 +128,7 @@ fn more_connections_than_allowed_are_turned_away() {
     held.pop();
     eventually("a place that became free", || {
         let mut client = gate.connect();
-        client.send(Request::get("/").bytes());
-        client.try_response_to("GET").is_ok_and(|response| response.status == 200)
+        client.is_served("/")
     });
 }
 
@@ -154,13 +150,11 @@ routes: [{ path: /, respond: { body: here } }]
 #[test]
 fn h2_has_the_same_limits() {
     let authority = Authority::new();
-    let builder = Gate::with(&[]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let gate = builder.start(
+    let gate = Gate::with(&[]).certified(&authority).start(
         "listeners:
   - name: secure
     address: $secure
-    tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] }
+    $tls
     limits: { max_header_bytes: 4KB, max_headers: 20, max_uri_bytes: 1KB }
 routes: [{ path: /, respond: { body: here } }]
 ",
@@ -183,18 +177,7 @@ routes: [{ path: /, respond: { body: here } }]
 fn streams_of_one_h2_connection_are_limited() {
     let (authority, api) = (Authority::new(), Backend::start("api"));
     api.answers(Reply::ok("api").after(Duration::from_millis(50)));
-    let builder = Gate::with(&[&api]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let gate = builder.start(
-        "listeners:
-  - name: secure
-    address: $secure
-    tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] }
-    limits: { max_streams: 4 }
-routes: [{ path: /, upstream: api }]
-upstreams: { api: { servers: [$api] } }
-",
-    );
+    let gate = Gate::secure(&authority, &api, "max_streams: 4");
     let mut client = H2Client::connect(gate.at("secure"), &authority.client("localhost"));
     let many: Vec<_> = (0..20).map(|_| Request::get("/").host("localhost")).collect();
     // The client library keeps to the limit once the gate's settings have arrived, so all succeed in turn.

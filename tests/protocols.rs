@@ -50,14 +50,7 @@ fn large_bodies_pass_whole_in_both_directions() {
 fn large_bodies_pass_whole_over_h2() {
     let (authority, api) = (Authority::new(), Backend::start("api"));
     api.answers_by(|request| Reply::ok(request.body.clone()));
-    let builder = Gate::with(&[&api]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let gate = builder.start(
-        "listeners: [{ name: secure, address: $secure, tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] } }]
-routes: [{ path: /, upstream: api }]
-upstreams: { api: { servers: [$api] } }
-",
-    );
+    let gate = Gate::secure(&authority, &api, "");
     let mut client = H2Client::connect(gate.at("secure"), &authority.client("localhost"));
     // Within the window that a server grants at first; a test client need not wait for more.
     let body = &large()[..60_000];

@@ -8,7 +8,7 @@ mod harness;
 
 use harness::{
     Authority, Backend, Client, Gate, Program, RawServer, RefusedAddress, Request, eventually, free_address,
-    need_program, own_loopback, read_head,
+    need_program, nginx, own_loopback, read_head,
 };
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -168,9 +168,8 @@ fn optional_is_for_trusted_proxies() {
 #[test]
 fn it_comes_before_tls() {
     let (authority, api) = (Authority::new(), Backend::start("api"));
-    let builder = Gate::with(&[&api]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let tls = "proxy_protocol: required, tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] }";
+    let builder = Gate::with(&[&api]).certified(&authority);
+    let tls = "proxy_protocol: required, $tls";
     let gate = builder.start(&REQUIRED.replace("proxy_protocol: required", tls));
     for header in [V1, V2] {
         let mut socket = TcpStream::connect(gate.at("web")).unwrap();
@@ -332,9 +331,8 @@ fn a_server_is_told_of_each_client_and_connections_are_not_mixed() {
 #[test]
 fn version_2_tells_the_name_of_the_handshake_and_the_protocol() {
     let (authority, api) = (Authority::new(), told("api", Duration::ZERO));
-    let builder = Gate::with(&[&api]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let tls = "address: $web, tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] }";
+    let builder = Gate::with(&[&api]).certified(&authority);
+    let tls = "address: $web, $tls";
     let gate = builder.start(&SENDING.replace("address: $web", tls));
     let mut client = authority.client("localhost").connect(gate.at("web"));
     let text = client.get("/").text();
@@ -397,26 +395,15 @@ fn in_front_of_nginx() {
         let dir = builder.dir().display().to_string();
         authority.issue_into(builder.dir(), "origin", &["localhost"]);
         std::fs::write(builder.dir().join("ca.crt"), authority.pem()).unwrap();
-        let config = format!(
-            "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error;
-events {{ }}
-http {{
-  log_format told '$proxy_protocol_addr $proxy_protocol_port $request_uri'; access_log {dir}/access told;
-  client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c; uwsgi_temp_path {dir}/d;
-  scgi_temp_path {dir}/e;
+        let server = format!(
+            "  log_format told '$proxy_protocol_addr $proxy_protocol_port $request_uri'; access_log {dir}/access told;
   server {{
     listen {plain} proxy_protocol; listen {secure} ssl proxy_protocol;
     ssl_certificate {dir}/origin.crt; ssl_certificate_key {dir}/origin.key;
     location / {{ return 200 '$proxy_protocol_addr:$proxy_protocol_port $https'; }}
-  }}
-}}
-"
+  }}"
         );
-        std::fs::write(builder.dir().join("nginx.conf"), config).unwrap();
-        let mut nginx = Command::new("nginx");
-        nginx.arg("-p").arg(builder.dir()).arg("-c").arg(builder.dir().join("nginx.conf"));
-        let _nginx = Program::start(&mut nginx);
-        eventually("nginx listens", || TcpStream::connect(secure).is_ok());
+        let _nginx = nginx(builder.dir(), &server, || TcpStream::connect(secure).is_ok());
         let checks =
             "health_check: { http: { path: /healthz, status: 200 }, interval: 100ms, initial: down }";
         let gate = builder.start(&format!(
@@ -444,10 +431,8 @@ upstreams:
     }
 }
 
-/// Served, and left open for the next question.
-fn served(client: &mut Client) -> bool {
-    client.send(Request::get("/").bytes());
-    client.try_response_to("GET").is_ok_and(|response| response.status == 200)
+fn is_served(client: &mut Client) -> bool {
+    client.is_served("/")
 }
 
 const COUNTED: &str = "
@@ -475,15 +460,15 @@ fn connections_are_counted_for_the_client_that_is_named() {
     {
         let gate = counted(wanted);
         let mut held: Vec<_> = (0..2).map(|_| from(&gate, proxy, V1)).collect();
-        assert!(held.iter_mut().all(served), "{wanted}");
-        assert!(!served(&mut from(&gate, proxy, V1)), "a third of 203.0.113.9");
+        assert!(held.iter_mut().all(is_served), "{wanted}");
+        assert!(!is_served(&mut from(&gate, proxy, V1)), "a third of 203.0.113.9");
         let other = String::from_utf8_lossy(V1).replace("203.0.113.9", "203.0.113.8");
-        assert!(served(&mut from(&gate, proxy, other.as_bytes())), "another client of the same proxy");
+        assert!(is_served(&mut from(&gate, proxy, other.as_bytes())), "another client of the same proxy");
         held.extend((0..2).map(|_| from(&gate, proxy, V2)));
-        assert!(held.iter_mut().all(served), "those inside are not disturbed");
-        assert!(!served(&mut from(&gate, proxy, V2)), "a third of 2001:db8::/64");
+        assert!(held.iter_mut().all(is_served), "those inside are not disturbed");
+        assert!(!is_served(&mut from(&gate, proxy, V2)), "a third of 2001:db8::/64");
         held.pop();
-        eventually("a place that became free", || served(&mut from(&gate, proxy, V2)));
+        eventually("a place that became free", || is_served(&mut from(&gate, proxy, V2)));
         eventually("the process log says whose they are", || {
             gate.stderr()
                 .contains("203.0.113.9 has 2 connections and gets no more (limits.connections_per_client)")
@@ -495,15 +480,15 @@ fn connections_are_counted_for_the_client_that_is_named() {
 fn without_a_header_the_one_who_connects_is_counted() {
     let gate = counted("optional");
     let mut proxied: Vec<_> = (0..6).map(|_| from(&gate, [127, 77, 1, 1], b"")).collect();
-    assert!(proxied.iter_mut().all(served), "a trusted proxy speaks for many");
+    assert!(proxied.iter_mut().all(is_served), "a trusted proxy speaks for many");
     let mut held: Vec<_> = (0..2).map(|_| from(&gate, [127, 77, 1, 2], b"")).collect();
-    assert!(held.iter_mut().all(served));
-    assert!(!served(&mut from(&gate, [127, 77, 1, 2], b"")), "a third");
-    assert!(!served(&mut from(&gate, [127, 77, 1, 2], V1)), "and it cannot name another");
+    assert!(held.iter_mut().all(is_served));
+    assert!(!is_served(&mut from(&gate, [127, 77, 1, 2], b"")), "a third");
+    assert!(!is_served(&mut from(&gate, [127, 77, 1, 2], V1)), "and it cannot name another");
 
     // a proxy that speaks for itself, and is nobody special
     let gate = counted("required");
     let mut held: Vec<_> = (0..2).map(|_| from(&gate, [127, 77, 1, 2], V2_LOCAL)).collect();
-    assert!(held.iter_mut().all(served));
-    assert!(!served(&mut from(&gate, [127, 77, 1, 2], V2_LOCAL)), "a third");
+    assert!(held.iter_mut().all(is_served));
+    assert!(!is_served(&mut from(&gate, [127, 77, 1, 2], V2_LOCAL)), "a third");
 }

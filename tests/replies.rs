@@ -174,13 +174,8 @@ fn a_reply_leaves_the_connection_usable_where_it_can() {
 fn h2_has_the_same_replies() {
     let authority = Authority::new();
     let refused = RefusedAddress::new("refused");
-    let builder = Gate::with(&[&refused]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let gate = builder.start(
-        "listeners:
-  - name: secure
-    address: $secure
-    tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] }
+    let gate = Gate::with(&[&refused]).certified(&authority).start(
+        "listeners: [{ name: secure, address: $secure, $tls }]
 routes:
   - { path: /403, respond: { body: never }, filters: [{ ip: { deny: [127.0.0.0/8] } }] }
   - { path: /down, upstream: down }

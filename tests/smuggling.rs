@@ -229,14 +229,7 @@ fn verdict(client: &mut Client) -> &'static str {
 #[test]
 fn fields_of_h2_cannot_become_lines_of_h1() {
     let (authority, api) = (Authority::new(), Backend::start("api"));
-    let builder = Gate::with(&[&api]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let gate = builder.start(
-        "listeners: [{ name: secure, address: $secure, tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] } }]
-routes: [{ path: /, upstream: api }]
-upstreams: { api: { servers: [$api] } }
-",
-    );
+    let gate = Gate::secure(&authority, &api, "");
     let pseudo = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "localhost")];
     let with = |place: usize, name: &'static str, value: &'static str| {
         let mut fields = pseudo.to_vec();

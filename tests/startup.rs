@@ -136,40 +136,36 @@ upstreams: { api: { servers: [$api] } }
     assert_eq!(gate.exit().code(), Some(0));
 }
 
-#[test]
-fn a_request_that_does_not_end_is_given_up_after_the_grace_period() {
+/// A gate that may take this long to end, with a request that never does, and its client.
+fn with_an_endless_request(seconds: u32) -> (Gate, Client) {
     let api = Backend::start("api");
     api.answers(Reply::hang());
     let gate = Gate::start(
-        "server: { grace_period_seconds: 1, graceful_shutdown_timeout_seconds: 1 }
-listeners: [{ name: web, address: $web }]
-routes: [{ path: /, upstream: api }]
-upstreams: { api: { servers: [$api] } }
-",
+        &format!(
+            "server: {{ grace_period_seconds: {seconds}, graceful_shutdown_timeout_seconds: {seconds} }}
+listeners: [{{ name: web, address: $web }}]
+routes: [{{ path: /, upstream: api }}]
+upstreams: {{ api: {{ servers: [$api] }} }}
+"
+        ),
         &[&api],
     );
     let mut client = gate.connect();
     client.send(Request::get("/").bytes());
     eventually("the request to reach the server", || !api.requests().is_empty());
+    (gate, client)
+}
+
+#[test]
+fn a_request_that_does_not_end_is_given_up_after_the_grace_period() {
+    let (gate, _client) = with_an_endless_request(1);
     gate.terminate();
     assert_eq!(gate.exit().code(), Some(0), "{}", gate.stderr());
 }
 
 #[test]
 fn sigint_waits_for_nobody() {
-    let api = Backend::start("api");
-    api.answers(Reply::hang());
-    let gate = Gate::start(
-        "server: { grace_period_seconds: 600, graceful_shutdown_timeout_seconds: 600 }
-listeners: [{ name: web, address: $web }]
-routes: [{ path: /, upstream: api }]
-upstreams: { api: { servers: [$api] } }
-",
-        &[&api],
-    );
-    let mut client = gate.connect();
-    client.send(Request::get("/").bytes());
-    eventually("the request to reach the server", || !api.requests().is_empty());
+    let (gate, _client) = with_an_endless_request(600);
     gate.interrupt();
     assert_eq!(gate.exit().code(), Some(0), "{}", gate.stderr());
 }
@@ -228,12 +224,10 @@ fn an_access_log_that_cannot_be_written_is_found_before_serving() {
 #[test]
 fn redirect_https_sends_everything_to_tls_but_what_names_the_listener() {
     let authority = Authority::new();
-    let builder = Gate::with(&[]);
-    authority.issue_into(builder.dir(), "a", &["localhost"]);
-    let gate = builder.start(
+    let gate = Gate::with(&[]).certified(&authority).start(
         "listeners:
   - { name: web, address: $web, redirect_https: true }
-  - { name: secure, address: $secure, tls: { certificates: [{ cert: $dir/a.crt, key: $dir/a.key }] } }
+  - { name: secure, address: $secure, $tls }
 routes:
   - { path: /, respond: { body: here } }
   - { exact: /ping, listeners: [web], respond: { body: pong } }

@@ -7,7 +7,7 @@
 mod harness;
 
 use harness::{
-    Backend, Client, Gate, Program, Request, eventually, free_address, need_program, own_loopback,
+    Backend, Client, Gate, Program, Request, eventually, free_address, need_program, nginx, own_loopback,
 };
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
@@ -121,25 +121,15 @@ fn behind_nginx() {
     let front = free_address(own_loopback());
     let dir = gate.dir().join("nginx");
     std::fs::create_dir(&dir).unwrap();
-    let file = dir.join("nginx.conf");
-    let config = format!(
-        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error;
-events {{ }}
-http {{
-  access_log off; client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c;
-  uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;
+    let proxy = format!(
+        "  access_log off;
   upstream gate {{ server unix:{socket}; keepalive 4; }}
   server {{ listen {front}; location / {{
     proxy_pass http://gate; proxy_http_version 1.1; proxy_set_header Connection '';
-    proxy_set_header X-Forwarded-For $remote_addr; }} }}
-}}
-",
-        dir = dir.display(),
+    proxy_set_header X-Forwarded-For $remote_addr; }} }}",
         socket = path(&gate).display()
     );
-    std::fs::write(&file, config).unwrap();
-    let _nginx = Program::start(Command::new("nginx").arg("-p").arg(&dir).arg("-c").arg(&file));
-    eventually("nginx listens", || TcpStream::connect(front).is_ok());
+    let _nginx = nginx(&dir, &proxy, || TcpStream::connect(front).is_ok());
     let from = own_loopback();
     for _ in 0..5 {
         assert_eq!(Client::connect_from(from.into(), front).get("/from").text(), from.to_string());
@@ -233,11 +223,6 @@ fn it_goes_to_the_process_that_takes_over() {
     eventually("the last one removes it", || !path(&gate).exists());
 }
 
-fn served(client: &mut Client) -> bool {
-    client.send(Request::get("/from").bytes());
-    client.try_response_to("GET").is_ok_and(|response| response.status == 200)
-}
-
 #[test]
 fn who_has_no_address_is_not_counted_until_a_proxy_names_one() {
     let api = Backend::start("api");
@@ -246,7 +231,7 @@ fn who_has_no_address_is_not_counted_until_a_proxy_names_one() {
     };
     let gate = Gate::start(&limited(""), &[&api]);
     let mut many: Vec<_> = (0..4).map(|_| connect(&gate)).collect();
-    assert!(many.iter_mut().all(served));
+    assert!(many.iter_mut().all(|client| client.is_served("/from")));
 
     let gate = Gate::start(&limited(", proxy_protocol: required"), &[&api]);
     let announced = |client: &str| {
@@ -255,7 +240,7 @@ fn who_has_no_address_is_not_counted_until_a_proxy_names_one() {
         connection
     };
     let mut first = announced("203.0.113.9");
-    assert!(served(&mut first));
-    assert!(!served(&mut announced("203.0.113.9")), "a second");
-    assert!(served(&mut announced("203.0.113.8")), "of another");
+    assert!(first.is_served("/from"));
+    assert!(!announced("203.0.113.9").is_served("/from"), "a second");
+    assert!(announced("203.0.113.8").is_served("/from"), "of another");
 }

@@ -153,6 +153,12 @@ impl Client {
         self
     }
 
+    /// Whether this is answered with 200. The connection may be closed before.
+    pub fn is_served(&mut self, target: &str) -> bool {
+        self.send(Request::get(target).bytes());
+        self.try_response_to("GET").is_ok_and(|response| response.status == 200)
+    }
+
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         let wire = self.wire.get_mut();
         wire.write_all(bytes.as_ref())?;

@@ -21,6 +21,7 @@
 mod access_log;
 mod backend;
 mod document;
+mod fronts;
 mod gate;
 mod h2_client;
 pub mod h2_frames;
@@ -38,7 +39,7 @@ mod unix_door;
 mod valve;
 
 pub use backend::{Backend, Received};
-pub use document::{assert_documented, cell};
+pub use document::{Row, assert_judged, cell};
 pub use gate::{Checked, Gate, GateBuilder, check, weirgate};
 pub use h2_client::{Failure as H2Failure, H2Client, frame, h2_block, h2_get_headers, h2_opening};
 pub use health_server::{HealthServer, NOT_SERVING, SERVING};
@@ -46,7 +47,7 @@ pub use http_client::{Client, Request, Response};
 pub use load::Load;
 pub use net::{BlackHole, RefusedAddress, ServerAddress, free_address, own_loopback};
 pub use origin::{Arrived, Origin, OriginBuilder};
-pub use program::{Program, need_program, spawn};
+pub use program::{Program, need_program, nginx, spawn};
 pub use raw_server::{RawServer, read_head};
 pub use recorder::{Recorder, Seen};
 pub use reply::Reply;

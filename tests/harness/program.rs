@@ -1,6 +1,8 @@
 //! Programs that a test needs and a user may not have.
 
+use super::eventually;
 use std::io;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -68,4 +70,24 @@ impl Drop for Program {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// nginx with this in its `http`, and all its files in `dir`, from when it listens.
+#[track_caller]
+pub fn nginx(dir: &Path, http: &str, listens: impl Fn() -> bool) -> Program {
+    let (at, file) = (dir.display(), dir.join("nginx.conf"));
+    let config = format!(
+        "daemon off; master_process off; pid {at}/pid; error_log {at}/error;
+events {{ }}
+http {{
+  client_body_temp_path {at}/a; proxy_temp_path {at}/b; fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d;
+  scgi_temp_path {at}/e;
+{http}
+}}
+"
+    );
+    std::fs::write(&file, config).expect("write nginx.conf");
+    let nginx = Program::start(Command::new("nginx").arg("-p").arg(dir).arg("-c").arg(&file));
+    eventually("nginx listens", listens);
+    nginx
 }
