@@ -57,6 +57,7 @@ fn entry() -> Entry<'static> {
         path: Some(b"/api/v1/customers/42/orders?state=open&page=2"),
         protocol: Some("HTTP/2.0"),
         status: 200,
+        grpc_status: None,
         route: Some("api"),
         upstream: Some("api"),
         server: Some("10.0.3.17:3001"),

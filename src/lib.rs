@@ -31,6 +31,7 @@
 //! upstream/    THE LIFE OF A SERVER          discovered -> probed -> chosen -> drained
 //! observe/     the access log, the process log, events
 //! units.rs, template.rs, clock.rs            5s, 10MB, 20%; texts with {placeholders}; the time of day
+//! grpc/        the words of gRPC and gRPC-Web: deadlines, statuses, what a content type says
 //! proxy_protocol, unix_socket.rs             what a proxy says before the first byte; sockets that are files
 //! link.rs                                    a connected socket, TCP or unix
 //! ```
@@ -46,6 +47,7 @@ pub mod edge;
 pub mod explain;
 pub mod filter;
 mod gate;
+pub mod grpc;
 pub mod http;
 mod link;
 pub mod observe;

@@ -79,6 +79,7 @@ impl Catalogue {
     /// The filters that come with weirgate.
     pub fn standard() -> Self {
         let mut all = Catalogue { entries: Vec::new() };
+        all.register::<super::grpc_web::GrpcWeb>();
         all.register::<super::headers::Headers>();
         all.register::<super::hsts::Hsts>();
         all.register::<super::ip::Ip>();

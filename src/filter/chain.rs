@@ -2,6 +2,7 @@
 
 use super::{Exchange, Filter, FilterPlan, Flow, Phases};
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ pub struct Chain {
     upstream_request: Filters,
     response: Filters,
     response_body: Filters,
+    response_trailers: Filters,
     log: Filters,
 }
 
@@ -32,6 +34,7 @@ impl Chain {
             upstream_request: of(Phases::UPSTREAM_REQUEST).into(),
             response: reversed(Phases::RESPONSE),
             response_body: reversed(Phases::RESPONSE_BODY),
+            response_trailers: reversed(Phases::RESPONSE_TRAILERS),
             log: reversed(Phases::LOG),
         }
     }
@@ -78,6 +81,11 @@ impl Chain {
         }
     }
 
+    /// What is to be sent as the end of the body in place of the trailers.
+    pub fn response_trailers(&self, ex: &mut Exchange<'_>, trailers: &mut HeaderMap) -> Option<Bytes> {
+        self.response_trailers.iter().find_map(|filter| filter.response_trailers(ex, trailers))
+    }
+
     pub fn log(&self, ex: &mut Exchange<'_>) {
         for filter in &self.log {
             filter.log(ex);
@@ -92,6 +100,7 @@ impl Chain {
             Phases::UPSTREAM_REQUEST => &self.upstream_request,
             Phases::RESPONSE => &self.response,
             Phases::RESPONSE_BODY => &self.response_body,
+            Phases::RESPONSE_TRAILERS => &self.response_trailers,
             Phases::LOG => &self.log,
             Phases(_) => return false,
         };

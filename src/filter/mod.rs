@@ -10,6 +10,7 @@
 mod catalogue;
 mod chain;
 mod exchange;
+pub mod grpc_web;
 pub mod headers;
 pub mod hsts;
 pub mod ip;
@@ -85,7 +86,8 @@ impl Phases {
     pub const RESPONSE: Phases = Phases(8);
     pub const RESPONSE_BODY: Phases = Phases(16);
     pub const LOG: Phases = Phases(32);
-    pub const ALL: Phases = Phases(63);
+    pub const RESPONSE_TRAILERS: Phases = Phases(64);
+    pub const ALL: Phases = Phases(127);
 
     /// These and those.
     pub const fn and(self, other: Phases) -> Phases {
@@ -140,6 +142,12 @@ pub trait Filter: Send + Sync + 'static {
 
     /// A piece of the response body of a server, which may be changed. `end` is set with the last.
     fn response_body(&self, _ex: &mut Exchange<'_>, _body: &mut Option<Bytes>, _end: bool) {}
+
+    /// The trailers of the response of a server, after its body. HTTP/1.1 clients and servers have none here. What is
+    /// returned is sent as the end of the body in their place, past the other filters.
+    fn response_trailers(&self, _ex: &mut Exchange<'_>, _trailers: &mut http::HeaderMap) -> Option<Bytes> {
+        None
+    }
 
     /// The request is over, whatever became of it.
     fn log(&self, _ex: &mut Exchange<'_>) {}

@@ -1,5 +1,6 @@
 //! The way out: answers of the gate's own, and what is done to every response head and body.
 
+use super::call;
 use super::ctx::{Ctx, Matched};
 use super::error_page;
 use super::head::{self, REQUEST_ID};
@@ -56,11 +57,14 @@ pub async fn send(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<
     Ok(())
 }
 
-/// Sends the short reply for a refused request.
+/// Sends the short reply for a refused request; to a call, its status.
 pub async fn refuse(session: &mut Session, ctx: &mut Ctx, reject: Reject) -> Result<()> {
     ctx.reject = Some(reject);
     if reject.closes() {
         session.set_keepalive(None);
+    }
+    if ctx.call().is_some() {
+        return call::refuse(session, ctx, reject).await;
     }
     let mut reply = error_page::reply(session.req_header(), ctx, reject.status())
         .unwrap_or_else(|| short(session.req_header(), ctx, reject));
@@ -214,6 +218,9 @@ pub fn begun(session: &Session) -> bool {
 /// No more tries: the client is told, unless it is gone or an answer has already begun.
 pub async fn failed(session: &mut Session, ctx: &mut Ctx, error: &Error) -> FailToProxy {
     let closed = FailToProxy { error_code: 0, can_reuse_downstream: false };
+    if call::had_ended(ctx, error) {
+        return closed;
+    }
     let Some(reject) = ctx.reject.or_else(|| reject_for(error, ctx.forward.late)) else {
         ctx.error = Some("client closed");
         return closed;
@@ -221,6 +228,9 @@ pub async fn failed(session: &mut Session, ctx: &mut Ctx, error: &Error) -> Fail
     if begun(session) {
         // whatever the client did wrong then, it wanted no more
         let gone = *error.esource() == ErrorSource::Downstream && reject != Reject::RequestTimeout;
+        if !gone {
+            call::break_off(session, ctx, reject).await;
+        }
         ctx.error = Some(if gone { "client closed" } else { reject.reason() });
         return closed;
     }

@@ -2,6 +2,7 @@
 //! tries, and when things happened. It keeps no Site: a long request does not keep an old
 //! configuration in memory.
 
+use super::call::Call;
 use super::dial::Progress;
 use super::hedge::{Handover, Hedge, Socket};
 use super::refusal::{Phase, Reject};
@@ -42,6 +43,8 @@ pub struct Matched {
     pub access_log: Option<Arc<AccessLog>>,
     /// Those of the site: see [`Site`](super::site::Site).
     pub error_pages: Option<Arc<[Arc<plan::ErrorPage>]>>,
+    /// What is known of it as a call of gRPC, if it is one.
+    pub call: Option<Box<Call>>,
 }
 
 /// What is to be told to servers about the client.

@@ -10,15 +10,14 @@ use super::ctx::{Ctx, Dialled, Forward};
 use super::hedge::Socket;
 use super::queue::{self, Stop};
 use super::refusal::{Phase, Reject};
-use super::watchdog::{Watchdog, Who};
+use super::watchdog::{Bark, Watchdog, Who};
 use super::{key, sticky, verdict};
 use crate::config::file::Balance;
 use crate::upstream::{Endpoint, Group, InFlight, latency};
-use http::{StatusCode, Version, header};
+use http::{StatusCode, Version};
 use peer::Allowed;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, OrErr, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -94,8 +93,8 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
     };
     let allowed = Allowed::by(ctx, &group);
-    if allowed.is_over() {
-        return Err(give_up(ctx, Reject::GatewayTimeout(Phase::Request)));
+    if let Some(phase) = allowed.is_over() {
+        return Err(give_up(ctx, Reject::GatewayTimeout(phase)));
     }
     let chosen = ctx.forward.chosen.take().or_else(|| choose(&group, session, ctx));
     let Some(try_on) = chosen else {
@@ -152,16 +151,16 @@ pub fn connected(
     // what several requests share is not shut down: there the server's silence has to do
     let shared = forward.group.as_ref().is_some_and(|group| group.transport().may_be_h2())
         && peer.options.max_h2_streams > 1;
+    // the messages of a call come when there is something to say, and its server's silence has an end
     if limits.silence.is_none()
         && !shared
         && session.req_header().version == Version::HTTP_2
         && !session.is_body_done()
-        && let Some(request) = &ctx.request
+        && let Some(request) = ctx.request.as_ref().filter(|request| request.call.is_none())
     {
         let of_client = &request.info.connection.listener.limits;
         limits.silence = Some((Who::Client, of_client.body_timeout.0));
-        // the messages of a gRPC stream come when there is something to say
-        limits.client_rate = if is_grpc(session.req_header()) { 0 } else { of_client.min_body_rate.0 };
+        limits.client_rate = of_client.min_body_rate.0;
     }
     // of a second try that was handed over Pingora does not know the socket
     let fd = forward.socket.as_ref().and_then(Socket::fd).unwrap_or(fd);
@@ -170,19 +169,19 @@ pub fn connected(
     Ok(())
 }
 
-/// The head of the server's answer is here.
+/// The head of the server's answer is here, with this status, and is `judged` by that one.
 ///
 /// # Errors
 /// It is to be the last, of a protocol that nobody has asked for.
-pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) -> Result<()> {
-    if head.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.forward.upgrade {
+pub fn answered(ctx: &mut Ctx, status: StatusCode, judged: StatusCode) -> Result<()> {
+    if status == StatusCode::SWITCHING_PROTOCOLS && !ctx.forward.upgrade {
         let why = "the server switches protocols, which nobody has asked for";
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
     }
-    if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+    if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
         let (forward, now) = (&mut ctx.forward, Instant::now());
         if let Some(watchdog) = &forward.watchdog {
-            watchdog.head_is_here(head.status == StatusCode::SWITCHING_PROTOCOLS);
+            watchdog.head_is_here(status == StatusCode::SWITCHING_PROTOCOLS);
         }
         forward.first_byte = forward.try_started.map(|t| now - t);
         if let (Some(began), Some(group)) = (forward.timed.take(), &forward.group) {
@@ -190,11 +189,11 @@ pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) -> Result<()> {
             group.times().record(now - began);
         }
         // who says at once that it cannot answer is not quick
-        let status = head.status.as_u16();
+        let status = judged.as_u16();
         let unable =
             matches!(status, 502..=504) || forward.retry.is_some_and(|r| r.on_status.contains(status));
         let took = judge(forward, now, if unable { latency::failed } else { latency::answered });
-        verdict::answered(forward, head.status, took, now);
+        verdict::answered(forward, judged, took, now);
     }
     Ok(())
 }
@@ -202,7 +201,7 @@ pub fn answered(ctx: &mut Ctx, head: &ResponseHeader) -> Result<()> {
 /// A piece of the answer's body has come, the last one or not.
 ///
 /// # Errors
-/// It ended because we ended it. A body that ends with its connection would seem complete.
+/// It ended because we ended it, or the client waits no longer. A body that ends with its connection would seem complete.
 pub fn answering(ctx: &mut Ctx, end: bool) -> Result<()> {
     if let Some(watchdog) = &ctx.forward.watchdog {
         watchdog.heard(Who::Server);
@@ -210,14 +209,12 @@ pub fn answering(ctx: &mut Ctx, end: bool) -> Result<()> {
             return Err(bark.error());
         }
     }
+    if let Some(allowed) = ctx.out_of_patience() {
+        // a stream that goes on and on: between two messages nobody looks at the time
+        return Err(Bark { phase: Some(Phase::Deadline), allowed }.error());
+    }
     verdict::answering(&mut ctx.forward);
     Ok(())
-}
-
-fn is_grpc(head: &RequestHeader) -> bool {
-    head.headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// A piece of the request's body of so many bytes has come, the last one or not.

@@ -3,6 +3,7 @@
 
 use super::answer::{self, Reply};
 use super::authority::valid_authority;
+use super::call::Call;
 use super::connection::Connection;
 use super::ctx::{Ctx, Matched, ProxyHeaders};
 use super::queue::Stop;
@@ -85,12 +86,14 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
     let chain = site.chain(listener.id, found);
     // never without the filters that it is to pass
     let refused = refused.or(chain.is_none().then_some(Reject::Internal));
+    let started = Instant::now();
     ctx.request = Some(Matched {
         chain: chain.unwrap_or_default(),
         headers: ProxyHeaders { config: site.proxy_headers, trusted: who.trusted },
         max_body_bytes: max_body.or(listener.limits.max_body_bytes.map(|size| size.0)),
         access_log: site.access_log.clone(),
         error_pages: site.error_pages.clone(),
+        call: Call::of(head, started),
         info: RequestInfo {
             client: if who.addr == peer { connection.peer } else { (who.addr, 0).into() },
             https: who.https,
@@ -101,7 +104,7 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
             },
             request_id: RequestId::of(&head.headers, who.trusted),
             route,
-            started: Instant::now(),
+            started,
             connection,
         },
     });

@@ -1,5 +1,6 @@
 //! The end of a request: the filters' last look and the line in the access log.
 
+use super::call;
 use super::ctx::Ctx;
 use super::forward;
 use super::refusal::{HeadRefuser, Refusal, Reject};
@@ -49,6 +50,7 @@ fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
         path: Some(head.raw_path()),
         protocol: Some(protocol(head.version)),
         status: session.response_written().map_or(0, |r| r.status.as_u16()),
+        grpc_status: ctx.call_status(),
         route: info.route.as_deref().map(|r| r.name.as_str()),
         upstream: forward.group.as_deref().map(|g| g.plan().name.as_str()),
         server: forward.endpoint.as_ref().map(|e| e.endpoint().name()),
@@ -82,7 +84,7 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&[u8]> {
 
 fn why(ctx: &Ctx, error: Option<&Error>) -> Option<&'static str> {
     ctx.error.or(ctx.reject.map(Reject::reason)).or_else(|| {
-        error.map(|e| match e.esource() {
+        error.filter(|e| !call::had_ended(ctx, e)).map(|e| match e.esource() {
             ErrorSource::Upstream => "server broke off",
             ErrorSource::Downstream => "client closed",
             ErrorSource::Internal | ErrorSource::Unset => "internal error",

@@ -2,11 +2,12 @@
 //! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
 //!
 //! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `tidy` (what no server is to see), `route` and `path`
-//! (pure), `split`, `key`, `sticky`, `forward` (which server), `dial` (below TLS), `queue` (when), `hedge` (two at once?), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
+//! (pure), `split`, `key`, `sticky`, `call` (gRPC), `forward` (which server), `dial` (below TLS), `queue` (when), `hedge` (two at once?), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
 //! `journal`.
 
 pub mod answer;
 mod authority;
+mod call;
 mod client_certificate;
 mod connection;
 pub mod cookie;

@@ -4,10 +4,11 @@
 use super::ctx::Ctx;
 use super::queue::Stop;
 use super::site::Live;
-use super::{answer, forward, hop, intake, journal, retry, sticky};
+use super::{answer, call, forward, hop, intake, journal, retry, sticky};
 use crate::acme::Challenges;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -109,8 +110,9 @@ impl ProxyHttp for Proxy {
         head: &mut ResponseHeader,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        retry::answered(session, ctx, head)?;
-        forward::answered(ctx, head)?;
+        let judged = call::answered(ctx, head);
+        retry::answered(session, ctx, judged)?;
+        forward::answered(ctx, head.status, judged)?;
         hop::strip(head);
         sticky::answered(ctx, head);
         answer::response_head(session, ctx, head);
@@ -128,6 +130,16 @@ impl ProxyHttp for Proxy {
         forward::answering(ctx, end)?;
         answer::response_body(session, ctx, body, end);
         Ok(None)
+    }
+
+    /// The trailers of the server's answer, on their way to the client.
+    async fn response_trailer_filter(
+        &self,
+        session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Box<Ctx>,
+    ) -> Result<Option<Bytes>> {
+        Ok(call::trailers(session, ctx, trailers))
     }
 
     /// No connection was made: nothing was sent, so another server may be tried.

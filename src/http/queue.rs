@@ -4,7 +4,7 @@
 
 use super::ctx::Ctx;
 use super::forward::nobody_left;
-use super::refusal::Reject;
+use super::refusal::{Phase, Reject};
 use super::{key, sticky};
 use crate::config::file::PriorityClass;
 use crate::observe::events;
@@ -86,6 +86,7 @@ async fn enter(session: &mut Session, ctx: &mut Ctx, group: &Arc<Group>, class: 
     };
     let since = Instant::now();
     let longest = group.plan().limits.map_or(Duration::ZERO, |limits| limits.queue_timeout);
+    let longest = ctx.patience().map_or(longest, |left| left.min(longest));
     let answer = tokio::select! {
         biased;
         answer = turn.answer() => Ok(Some(answer)),
@@ -100,6 +101,7 @@ async fn enter(session: &mut Session, ctx: &mut Ctx, group: &Arc<Group>, class: 
         }
         Some(Answer::PushedOut) => Err(full(group, caps)),
         Some(Answer::Nobody) => Err(Reject::Unavailable.into()),
+        None if ctx.out_of_patience().is_some() => Err(Reject::GatewayTimeout(Phase::Deadline).into()),
         None => Err(Reject::QueuedTooLong.into()),
     }
 }

@@ -57,6 +57,8 @@ pub enum Phase {
     Try,
     /// `timeouts.request`
     Request,
+    /// `grpc-timeout`, which the client of a call has sent
+    Deadline,
 }
 
 impl Phase {
@@ -69,6 +71,7 @@ impl Phase {
             Phase::Silence => "response timed out",
             Phase::Try => "try timed out",
             Phase::Request => "request timed out",
+            Phase::Deadline => "deadline exceeded",
         }
     }
 }

@@ -2,13 +2,11 @@
 //! request or may act on it twice, when the client has seen nothing, and within the budget of the
 //! group. Called by `proxy` when a try ends badly.
 
-use super::answer;
 use super::ctx::Ctx;
 use super::forward::{self, judge};
-use super::queue;
 use super::refusal::Phase;
-use super::verdict;
 use super::watchdog::{Bark, Limits};
+use super::{answer, call, queue, verdict};
 use crate::config::plan;
 use crate::observe::events;
 use crate::upstream::caps::{Place, Slot};
@@ -16,7 +14,6 @@ use crate::upstream::{budget, latency, reason};
 use http::StatusCode;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
-use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use std::time::{Duration, Instant};
 
@@ -52,8 +49,12 @@ pub fn connect_failed(ctx: &mut Ctx, peer: &HttpPeer, mut error: Box<Error>) -> 
     // a connection that was there already has ended before the request was on it
     ctx.forward.stale |= *error.root_etype() == ErrorType::H2Error;
     error.set_retry(retry);
-    judge(&ctx.forward, Instant::now(), latency::failed);
     let late = ctx.forward.late;
+    if late == Some(Phase::Deadline) {
+        // how patient a client is says nothing about the server
+        return error;
+    }
+    judge(&ctx.forward, Instant::now(), latency::failed);
     tell(ctx, &error, retry, &|| match late {
         Some(Phase::Tls) => reason::no_handshake(allowed),
         Some(_) | None => reason::words(&error, allowed),
@@ -67,13 +68,14 @@ fn connect_took(ctx: &Ctx, allowed: Duration) -> (Duration, Option<Phase>) {
     let Some(dialled) = &forward.dialled else { return (allowed, forward.connect_phase) };
     let now = Instant::now();
     let passed = |by: Option<(Instant, Duration)>| by.filter(|(at, _)| *at <= now).map(|(_, all)| all);
-    let Limits { head_by, end_by, .. } = forward.limits;
-    match (passed(end_by), passed(head_by)) {
-        (Some(all), _) => (all, Some(Phase::Request)),
-        (None, Some(all)) => (all, Some(Phase::Try)),
-        (None, None) if dialled.stands() => (dialled.handshake, Some(Phase::Tls)),
-        (None, None) => (dialled.connect, Some(Phase::Connect)),
-    }
+    let Limits { head_by, end_by, deadline, .. } = forward.limits;
+    let all = [(deadline, Phase::Deadline), (end_by, Phase::Request), (head_by, Phase::Try)];
+    let first = all.into_iter().find_map(|(by, phase)| Some((passed(by)?, phase)));
+    let (allowed, phase) = first.unwrap_or(match dialled.stands() {
+        true => (dialled.handshake, Phase::Tls),
+        false => (dialled.connect, Phase::Connect),
+    });
+    (allowed, Some(phase))
 }
 
 /// It broke after the connection stood.
@@ -88,9 +90,14 @@ pub fn exchange_failed(
         return connect_failed(ctx, peer, error);
     }
     let bark = ctx.forward.watchdog.take().and_then(|dog| dog.bark());
+    let bark = bark.or_else(|| call::deadline_passed(ctx, &error));
     let mut error = bark.map_or(error, Bark::error);
-    if bark.is_none() && *error.etype() == ErrorType::ReadTimedout && !session.is_body_done() {
-        // the server says nothing, and the client has not said all: it begins
+    if bark.is_none()
+        && *error.etype() == ErrorType::ReadTimedout
+        && !session.is_body_done()
+        && ctx.call().is_none()
+    {
+        // the server says nothing, and the client has not said all: it begins. In a call both may speak at any time
         error.as_down();
     }
     let upstream = *error.esource() == ErrorSource::Upstream;
@@ -146,8 +153,9 @@ pub fn exchange_failed(
         verdict::stale(&mut ctx.forward);
     }
     error.set_retry(retry);
-    // nor does it say anything about the server how a WebSocket ends
-    if upstream && !stale && !session.was_upgraded() {
+    // nor does it say anything about the server how a WebSocket ends, or how patient the client of a call is
+    let impatient = ctx.forward.late == Some(Phase::Deadline);
+    if upstream && !stale && !session.was_upgraded() && !impatient {
         judge(&ctx.forward, Instant::now(), latency::failed);
         if reused && is_reset(error.etype()) && ctx.forward.answered.is_none() {
             // it may have been closed as idle, although the request may not be repeated
@@ -194,12 +202,12 @@ fn first_is_over(ctx: &mut Ctx, second: Second) {
     }
 }
 
-/// The head of an answer is here: an error when the request is to be tried elsewhere instead. The
+/// The head of an answer is here, which is `judged` by this status: an error when the request is to be tried elsewhere instead. The
 /// last try's answer goes to the client whatever it is.
-pub fn answered(session: &Session, ctx: &mut Ctx, head: &ResponseHeader) -> Result<()> {
-    let status = head.status.as_u16();
+pub fn answered(session: &Session, ctx: &mut Ctx, judged: StatusCode) -> Result<()> {
+    let status = judged.as_u16();
     let wanted = ctx.forward.retry.is_some_and(|retry| retry.on_status.contains(status));
-    decide_race(session, ctx, head.status, wanted)?;
+    decide_race(session, ctx, judged, wanted)?;
     if !wanted
         || !is_repeatable(session, ctx, false)
         || !another_try(ctx)
@@ -274,7 +282,8 @@ pub(super) fn may_begin_in(ctx: &Ctx, time: Duration) -> bool {
     let begins = Instant::now() + time;
     let within = ctx.forward.retry.and_then(|retry| retry.within).zip(ctx.request.as_ref());
     let too_late = within.is_some_and(|(within, request)| begins >= request.info.started + within);
-    !too_late && ctx.forward.limits.end_by.is_none_or(|(end, _)| begins < end)
+    let Limits { end_by, deadline, .. } = ctx.forward.limits;
+    !too_late && [end_by, deadline].into_iter().flatten().all(|(end, _)| begins < end)
 }
 
 /// Whether anybody is left to be asked: a bad answer is better than none.

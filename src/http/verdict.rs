@@ -3,8 +3,9 @@
 //! end of a WebSocket. Called by `forward`, `retry` and `journal`; what follows is for
 //! [`Group`](crate::upstream::Group) to say.
 
+use super::call;
 use super::ctx::{Ctx, Forward};
-use super::refusal::Reject;
+use super::refusal::{Phase, Reject};
 use crate::config::plan;
 use crate::upstream::{Group, Outcome, Watch};
 use http::StatusCode;
@@ -127,19 +128,21 @@ fn is_servers(error: &Error) -> bool {
 
 /// The request is over: what has no verdict yet gets one, if there is one.
 pub fn ended(session: &Session, ctx: &mut Ctx, error: Option<&Error>) {
+    let whole = error.is_none_or(|error| call::had_ended(ctx, error));
     let forward = &mut ctx.forward;
     if watch(forward).is_none() && forward.pass.is_none() {
         return;
     }
     let now = Instant::now();
-    let whole = error.is_none();
     if let Some(status) = forward.answered.filter(|_| whole) {
         settle(forward, Outcome::Answered(status), now);
     }
     let reason = || "no answer".to_owned();
     // it was settled at the switch
     let upgraded = session.was_upgraded();
-    let outcome = match (ctx.reject, error.map(|error| error.esource())) {
+    let outcome = match (ctx.reject, error.filter(|_| !whole).map(|error| error.esource())) {
+        // nor is it the server's fault that a client has little patience
+        (Some(Reject::GatewayTimeout(Phase::Deadline)), _) => None,
         (Some(Reject::BadGateway | Reject::GatewayTimeout(_)), _) => Some(Outcome::Failed(&reason)),
         // nobody was asked, or the client is to blame
         (Some(_), _) => None,

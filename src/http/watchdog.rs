@@ -47,6 +47,8 @@ pub struct Limits {
     pub head_by: Option<(Instant, Duration)>,
     /// When the answer must be complete, and what the request was allowed.
     pub end_by: Option<(Instant, Duration)>,
+    /// When the client of a call waits no longer, and how long it has.
+    pub deadline: Option<(Instant, Duration)>,
 }
 
 impl Limits {
@@ -57,6 +59,7 @@ impl Limits {
             && self.gaps.is_none()
             && self.head_by.is_none()
             && self.end_by.is_none()
+            && self.deadline.is_none()
     }
 }
 
@@ -148,12 +151,12 @@ impl Watchdog {
         self.state.heard();
         let mut armed = self.state.armed.lock();
         armed.first_byte_by = None;
-        let Limits { silence, gaps, end_by, .. } = armed.limits;
+        let Limits { silence, gaps, end_by, deadline, .. } = armed.limits;
         // from here on the two may be silent as long as Pingora's deadlines allow
         let silence = silence.filter(|(who, _)| *who == Who::Server).or(gaps.map(|gap| (Who::Server, gap)));
         armed.limits = match switching {
             true => Limits::default(),
-            false => Limits { silence, end_by, ..Limits::default() },
+            false => Limits { silence, end_by, deadline, ..Limits::default() },
         };
         self.state.changed.notify_one();
     }
@@ -186,6 +189,7 @@ impl Bark {
             Some(Phase::FirstByte) => format!("no first byte within {allowed} (timeouts.first_byte)"),
             Some(Phase::Try) => format!("no answer within {allowed} of the try (timeouts.try)"),
             Some(Phase::Request) => format!("request not complete within {allowed} (timeouts.request)"),
+            Some(Phase::Deadline) => format!("call not complete within {allowed} (grpc-timeout)"),
             None => format!("nothing from the client within {allowed}"),
         }
     }
@@ -219,6 +223,8 @@ impl State {
             first_byte.map(|(at, allowed)| by(at, allowed, Some(Phase::FirstByte))),
             armed.limits.head_by.map(|(at, allowed)| by(at, allowed, phase(Phase::Try))),
             armed.limits.end_by.map(|(at, allowed)| by(at, allowed, phase(Phase::Request))),
+            // whoever it is that takes long
+            armed.limits.deadline.map(|(at, allowed)| by(at, allowed, Some(Phase::Deadline))),
         ]
         .into_iter()
         .flatten()
@@ -362,6 +368,8 @@ mod tests {
             (Limits { first_byte: Some(SOON), ..Limits::default() }, true, of(Some(Phase::FirstByte))),
             (Limits { head_by: soon(), ..Limits::default() }, true, of(Some(Phase::Try))),
             (Limits { end_by: soon(), ..Limits::default() }, true, of(Some(Phase::Request))),
+            (Limits { deadline: soon(), ..Limits::default() }, true, of(Some(Phase::Deadline))),
+            (Limits { deadline: soon(), ..Limits::default() }, false, of(Some(Phase::Deadline))),
             // the client has not sent all of it
             (Limits { end_by: soon(), ..Limits::default() }, false, of(None)),
             (Limits { head_by: soon(), ..Limits::default() }, false, of(None)),

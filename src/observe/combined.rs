@@ -96,6 +96,7 @@ pub(super) mod tests {
             path: Some(b"/api/x?y=1"),
             protocol: Some("HTTP/2.0"),
             status: 200,
+            grpc_status: Some(14),
             route: Some("api"),
             upstream: Some("api"),
             server: Some("127.0.0.1:3001"),

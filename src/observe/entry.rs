@@ -22,6 +22,8 @@ pub struct Entry<'a> {
     pub protocol: Option<&'a str>,
     /// 0: the client went before there was an answer.
     pub status: u16,
+    /// What a call of gRPC has ended with.
+    pub grpc_status: Option<u16>,
     pub route: Option<&'a str>,
     /// The group's name.
     pub upstream: Option<&'a str>,

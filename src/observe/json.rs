@@ -9,6 +9,7 @@
 //! | `method`, `host`, `path` | as the client sent them; `path` is the whole request target |
 //! | `protocol` | `HTTP/1.1`, `HTTP/2.0` |
 //! | `status` | number; 0 when the client went before an answer |
+//! | `grpc_status` | number; what a call of gRPC has ended with |
 //! | `server` | address and port |
 //! | `attempts` | tries made on servers |
 //! | `request_bytes`, `response_bytes` | of the bodies |
@@ -35,6 +36,9 @@ pub fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime, entry: &
     text(out, b",\"listener\":\"", Some(entry.listener.as_bytes()));
     request(out, entry);
     number(out, b",\"status\":", u64::from(entry.status));
+    if let Some(status) = entry.grpc_status {
+        number(out, b",\"grpc_status\":", u64::from(status));
+    }
     answer(out, entry);
     number(out, b",\"request_bytes\":", entry.request_bytes);
     number(out, b",\"response_bytes\":", entry.response_bytes);
@@ -192,7 +196,7 @@ mod tests {
     fn a_full_line() {
         let expected = concat!(
             r#"{"time":"2026-11-21T03:18:10.042Z","listener":"secure","client":"192.0.2.7","proxy":"192.0.2.1","method":"POST","#,
-            r#""host":"example.com","path":"/api/x?y=1","protocol":"HTTP/2.0","status":200,"route":"api","#,
+            r#""host":"example.com","path":"/api/x?y=1","protocol":"HTTP/2.0","status":200,"grpc_status":14,"route":"api","#,
             r#""upstream":"api","server":"127.0.0.1:3001","attempts":2,"request_bytes":17,"response_bytes":5,"#,
             r#""duration_ms":12.345,"queue_ms":0.100,"upstream_connect_ms":0.250,"upstream_response_ms":11.000,"#,
             r#""request_id":"0123456789abcdef","tls":"TLSv1.3","tls_cipher":"TLS_AES_256_GCM_SHA384","#,

@@ -86,11 +86,7 @@ impl Transport {
 
     /// Whether a connection may turn out to carry several requests at a time.
     pub fn may_be_h2(&self) -> bool {
-        match self.protocol {
-            UpstreamProtocol::H1 => false,
-            UpstreamProtocol::H2 | UpstreamProtocol::H2c => true,
-            UpstreamProtocol::Auto => self.is_tls(),
-        }
+        self.protocol.may_be_h2(self.is_tls())
     }
 
     /// Whether a server that does not speak HTTP/2 is of no use.

@@ -23,6 +23,7 @@ mod backend;
 mod document;
 mod fronts;
 mod gate;
+pub mod grpc;
 mod h2_client;
 pub mod h2_frames;
 mod health_server;

@@ -33,6 +33,8 @@ pub struct Arrived {
     pub body: Vec<u8>,
     /// Of HTTP/2.
     pub trailers: Option<HeaderMap>,
+    /// Why it was given up, where it is not answered to its end (HTTP/2).
+    pub given_up: Option<Reason>,
     /// Counted from 0, handshakes that failed included.
     pub connection: usize,
     /// The name in the client's hello.
@@ -249,12 +251,17 @@ impl Shared {
             headers: head.headers.clone(),
             body: Vec::new(),
             trailers: None,
+            given_up: None,
             connection: facts.connection,
             sni: facts.sni.clone(),
             certified: facts.certified,
             resumed: facts.resumed,
         });
         arrived.len() - 1
+    }
+
+    fn given_up(&self, place: usize, reason: Reason) {
+        self.arrived.lock().unwrap()[place].given_up = Some(reason);
     }
 
     async fn speak_h1<S>(&self, mut stream: S, facts: Facts) -> io::Result<()>
@@ -338,7 +345,11 @@ impl Shared {
             (arrived[place].body, arrived[place].trailers) = (body.clone(), trailers);
         }
         match path.as_str() {
-            path if path.starts_with("/hang") => return std::future::pending().await,
+            path if path.starts_with("/hang") => {
+                let reason = std::future::poll_fn(|cx| respond.poll_reset(cx)).await?;
+                self.given_up(place, reason);
+                return Ok(());
+            }
             path if path.starts_with("/break") => {
                 respond.send_reset(Reason::INTERNAL_ERROR);
                 return Ok(());
@@ -359,7 +370,9 @@ impl Shared {
         }
         if path.starts_with("/drip") {
             answer.send_data(Bytes::from_static(b"x"), false)?;
-            return std::future::pending().await;
+            let reason = std::future::poll_fn(|cx| answer.poll_reset(cx)).await?;
+            self.given_up(place, reason);
+            return Ok(());
         }
         answer.send_data(Bytes::from(self.label.clone()), true)
     }

@@ -7,6 +7,7 @@ mod discovery;
 mod error_pages;
 mod files;
 mod filters;
+mod grpc;
 mod health;
 mod listeners;
 mod no_effect;
@@ -132,6 +133,7 @@ impl<'a> Checker<'a> {
         self.nothing_to_serve();
         self.placement();
         self.no_effect();
+        self.grpc_web(&routes, &upstreams);
         self.challenges_reachable();
         self.unused();
         let plan = Plan {

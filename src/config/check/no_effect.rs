@@ -65,7 +65,7 @@ impl Checker<'_> {
         }
     }
 
-    fn without_effect(&mut self, span: Span, message: String, help: &str) {
+    pub(super) fn without_effect(&mut self, span: Span, message: String, help: &str) {
         self.report.warning(Code::NoEffect, span, message).help(help);
     }
 }

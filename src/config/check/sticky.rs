@@ -252,7 +252,8 @@ fn is_domain(domain: &str) -> bool {
         })
 }
 
-fn groups_of(route: &Route) -> impl Iterator<Item = plan::UpstreamId> {
+/// The groups that requests of this route go to.
+pub(super) fn groups_of(route: &Route) -> impl Iterator<Item = plan::UpstreamId> {
     let (one, several) = match &route.action {
         Action::Upstream(id) => (Some(*id), &[][..]),
         Action::Split(split) => (None, &split.groups[..]),

@@ -44,3 +44,14 @@ pub enum UpstreamProtocol {
     /// Over TLS HTTP/2 where the server speaks it, else HTTP/1.1; in plaintext HTTP/1.1.
     Auto,
 }
+
+impl UpstreamProtocol {
+    /// Whether a connection, over `tls` or not, may turn out to carry several requests at a time.
+    pub fn may_be_h2(self, tls: bool) -> bool {
+        match self {
+            UpstreamProtocol::H1 => false,
+            UpstreamProtocol::H2 | UpstreamProtocol::H2c => true,
+            UpstreamProtocol::Auto => tls,
+        }
+    }
+}

@@ -28,6 +28,9 @@ pub struct Allowed {
     head_by: Option<(Instant, Duration)>,
     /// When the answer must be complete, and what the request is allowed.
     end_by: Option<(Instant, Duration)>,
+    /// When the client of a call waits no longer, and how long it has. Connections are not ended for it, so that calls
+    /// share them: nearly all have one.
+    deadline: Option<(Instant, Duration)>,
 }
 
 impl Allowed {
@@ -40,13 +43,19 @@ impl Allowed {
             now,
             head_by: timeouts.one_try.map(|all| (now + all, all)),
             end_by: ctx.request.as_ref().zip(timeouts.request).map(|(r, all)| (r.info.started + all, all)),
+            deadline: ctx.call().and_then(|call| call.deadline),
             timeouts,
         }
     }
 
     /// The whole request has had its time.
-    pub fn is_over(&self) -> bool {
-        self.end_by.is_some_and(|(at, _)| at <= self.now)
+    pub fn is_over(&self) -> Option<Phase> {
+        let is_over = |by: Option<(Instant, Duration)>| by.is_some_and(|(at, _)| at <= self.now);
+        match (is_over(self.deadline), is_over(self.end_by)) {
+            (true, _) => Some(Phase::Deadline),
+            (false, true) => Some(Phase::Request),
+            (false, false) => None,
+        }
     }
 
     fn until(&self, by: Option<(Instant, Duration)>) -> Option<Duration> {
@@ -56,7 +65,9 @@ impl Allowed {
     /// The time to connect, and what it means when that is over: another deadline may come first.
     fn connect(&self) -> (Duration, Phase) {
         let mut first = (self.timeouts.connect, Phase::Connect);
-        for (by, phase) in [(self.head_by, Phase::Try), (self.end_by, Phase::Request)] {
+        let others =
+            [(self.head_by, Phase::Try), (self.end_by, Phase::Request), (self.deadline, Phase::Deadline)];
+        for (by, phase) in others {
             if let Some(until) = self.until(by).filter(|until| *until < first.0) {
                 first = (until.max(AT_ONCE), phase);
             }
@@ -66,7 +77,8 @@ impl Allowed {
 
     /// For all that comes before a request can be sent.
     fn connect_and_handshake(&self) -> Option<Duration> {
-        let left = [self.head_by, self.end_by].into_iter().filter_map(|by| self.until(by)).min();
+        let left =
+            [self.head_by, self.end_by, self.deadline].into_iter().filter_map(|by| self.until(by)).min();
         left.map(|left| left.max(AT_ONCE))
     }
 
@@ -75,7 +87,8 @@ impl Allowed {
         let UpstreamTimeouts { response, tunnel, first_byte, .. } = self.timeouts;
         let before_it = response.max(first_byte.unwrap_or_default());
         // what comes after the switch
-        if upgrade { tunnel.max(before_it) } else { before_it }
+        let longest = if upgrade { tunnel.max(before_it) } else { before_it };
+        self.until(self.deadline).map_or(longest, |left| left.max(AT_ONCE).min(longest))
     }
 
     /// A watchdog ends the connection of the try, whatever kind of request it is.
@@ -94,6 +107,7 @@ impl Allowed {
             first_byte,
             head_by: self.head_by,
             end_by: self.end_by,
+            deadline: self.deadline,
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::config::file::{HedgeAfter, UpstreamHost};
 use crate::filter::Phases;
 use crate::http::ctx::{Ctx, Forward, Matched};
 use crate::http::hedge::{self, Hedge};
-use crate::http::{cookie, forwarded, key, path, retry, sticky};
+use crate::http::{call, cookie, forwarded, key, path, retry, sticky};
 use crate::upstream::reason::NO_H2;
 use http::{Version, header};
 use pingora_core::{Error, Result};
@@ -35,6 +35,7 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
         request_id: &info.request_id,
     };
     forwarded::apply(head, &facts, &headers.config)?;
+    call::tell_deadline(ctx, head)?;
     if ctx.forward.attempts > 1 {
         head.insert_header("X-Weirgate-Attempts", ctx.forward.attempts)?;
     }
