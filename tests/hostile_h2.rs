@@ -66,6 +66,15 @@ struct Case {
 
 type Field<'a> = (&'a str, &'a str);
 
+/// RFC 8441 §5.1
+const WEBSOCKET: [Field<'static>; 5] = [
+    (":method", "CONNECT"),
+    (":protocol", "websocket"),
+    (":scheme", "http"),
+    (":path", "/"),
+    (":authority", "x"),
+];
+
 const GET: [Field<'static>; 4] =
     [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "x")];
 
@@ -231,6 +240,52 @@ fn headers() -> Vec<Case> {
             &[GET[0], GET[1], GET[2], GET[3], ("content-length", "0"), ("content-length", "5")],
             bad,
         ),
+    ]
+}
+
+/// A CONNECT for a WebSocket with one field more, or another value of one that it has.
+fn websocket(name: &'static str, field: Field<'_>, expect: Expect) -> Case {
+    let mut all = WEBSOCKET.map(|own| if own.0 == field.0 { field } else { own }).to_vec();
+    if !all.contains(&field) {
+        all.push(field);
+    }
+    Case { words: words(&[field]), ..exactly(name, &all, expect) }
+}
+
+fn websockets() -> Vec<Case> {
+    let bad = MALFORMED;
+    let other = Stream(&[Said::Status(501), Said::Reset(PROTOCOL_ERROR)]);
+    let without = |name, gone: &str| {
+        let left: Vec<_> = WEBSOCKET.into_iter().filter(|(name, _)| *name != gone).collect();
+        exactly(name, &left, bad)
+    };
+    vec![
+        websocket("another protocol", (":protocol", "connect-udp"), other),
+        websocket("HTTP/2 without TLS", (":protocol", "h2c"), other),
+        websocket("an empty :protocol", (":protocol", ""), other),
+        websocket("two protocols", (":protocol", "websocket, h2c"), other),
+        websocket("a line in :protocol", (":protocol", "websocket\r\nX-Smuggled: 1"), other),
+        with(":protocol of GET", (":protocol", "websocket"), bad),
+        exactly("two :protocol", &[&WEBSOCKET[..2], &WEBSOCKET[1..]].concat(), bad),
+        without("no :scheme", ":scheme"),
+        without("no :path", ":path"),
+        without("no :authority", ":authority"),
+        websocket("an empty :path", (":path", ""), bad),
+        websocket(":path with an authority", (":path", "http://smuggled/"), bad),
+        websocket(":path *", (":path", "*"), bad),
+        websocket("a line in :path", (":path", "/ HTTP/1.1\r\nX-Smuggled: 1"), bad),
+        websocket("a space in :path", (":path", "/ smuggled"), bad),
+        websocket("a line in :authority", (":authority", "x\r\nX-Smuggled: 1"), bad),
+        websocket("a user in :authority", (":authority", "smuggled@x"), bad),
+        websocket("host that differs", ("host", "smuggled"), bad),
+        websocket("connection", ("connection", "x-smuggled"), bad),
+        websocket("upgrade", ("upgrade", "smuggled"), bad),
+        websocket("transfer-encoding", ("transfer-encoding", "chunked"), bad),
+        websocket("a length", ("content-length", "9"), bad),
+        websocket("a length of nothing", ("content-length", "0"), bad),
+        websocket("a line in a value", ("sec-websocket-protocol", "a\r\nX-Smuggled: 1"), bad),
+        websocket("a space before a value", ("sec-websocket-protocol", " smuggled"), bad),
+        websocket("a name in capitals", ("Sec-WebSocket-Smuggled", "1"), bad),
     ]
 }
 
@@ -579,6 +634,7 @@ fn sections() -> Vec<(&'static str, Vec<Case>)> {
     vec![
         ("Pseudo-headers (RFC 9113 §8.3)", pseudo()),
         ("Headers (RFC 9113 §8.2)", headers()),
+        ("WebSockets (RFC 8441 §4)", websockets()),
         ("Bodies and trailers (RFC 9113 §8.1)", bodies()),
         ("Streams (RFC 9113 §5.1, §6)", streams()),
         ("Sizes and numbers (RFC 9113 §4, §6; RFC 7541)", sizes()),

@@ -10,6 +10,7 @@
 //! and closes a connection whose client has stopped reading.
 
 use crate::edge::chunked::Chunked;
+use crate::edge::era::Seat;
 use crate::edge::frames::FrameWatch;
 use crate::edge::head::{Framing, Head};
 use crate::edge::linger;
@@ -185,10 +186,15 @@ impl Conn {
         linger::close_slowly(std::mem::replace(&mut self.io, Transport::Gone), self.slot.take());
     }
 
+    /// Where it is said that its time is over.
+    pub fn seat(&self) -> Option<Arc<Seat>> {
+        self.slot.as_ref().map(|slot| slot.seat().clone())
+    }
+
     /// Nothing more is read or written once its time is over. A WebSocket is told so, if no frame
-    /// is half-way.
+    /// is half-way. `http2` sees to its own end.
     fn check_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if !self.slot.as_ref().is_some_and(|slot| slot.seat().is_cut()) {
+        if self.frames.is_some() || !self.slot.as_ref().is_some_and(|slot| slot.seat().is_cut()) {
             return Ok(());
         }
         let tunnel = self.tunnel.take();

@@ -2,13 +2,20 @@
 //! own. Called by `edge::connection`, for TLS connections that agreed on it and for plaintext ones
 //! that began with its preface.
 
+mod websocket;
+
 use crate::config::file::ListenerLimits;
+use crate::config::plan::Listener;
 use crate::edge::conn::{Conn, SLOW_FRAME};
 use crate::edge::connection::Stop;
+use crate::edge::era::Seat;
 use crate::edge::frames::{FrameLimits, FrameWatch};
+use crate::edge::head::HeadLimits;
+use crate::edge::http2::websocket::{Tunnels, WebSocket};
 use crate::edge::timer::Timer;
 use crate::edge::worker::Shared;
 use crate::edge::{App, Listening};
+use crate::http::websocket::{is_extended_connect, refuse};
 use crate::observe::events;
 use bytes::Bytes;
 use h2::Reason;
@@ -22,8 +29,8 @@ use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest, GetTiming
 use pingora_core::server::ShutdownWatch;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -36,6 +43,8 @@ const SEND_BUFFER: usize = 128 * 1024;
 const MAX_MALFORMED: usize = 32;
 /// After the shutdown: how long a connection without streams may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// When a connection is cut: how long its WebSockets may. Less than the connection is given.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// Serves streams until the connection is closed.
 pub async fn serve<A: App>(
@@ -50,6 +59,7 @@ pub async fn serve<A: App>(
     let watch = FrameWatch::new(Instant::now(), frame_limits(limits));
     let breach = watch.breach();
     conn.watch_frames(watch);
+    let seat = conn.seat();
     let digest = Arc::new(Digest {
         ssl_digest: conn.get_ssl_digest(),
         timing_digest: conn.get_timing_digest(),
@@ -57,10 +67,14 @@ pub async fn serve<A: App>(
         socket_digest: conn.get_socket_digest(),
     });
     let opening = tokio::time::timeout(header_timeout, handshake(conn, Some(options(limits))));
-    let mut h2 = match opening.await {
-        Ok(Ok(h2)) => h2,
-        Ok(Err(e)) => return log::debug!("{peer}: HTTP/2 handshake: {e}"),
-        Err(_) => return log::debug!("{peer}: HTTP/2 handshake not complete after {header_timeout:?}"),
+    let mut h2 = tokio::select! {
+        biased;
+        () = cut(seat.as_deref()) => return,
+        opened = opening => match opened {
+            Ok(Ok(h2)) => h2,
+            Ok(Err(e)) => return log::debug!("{peer}: HTTP/2 handshake: {e}"),
+            Err(_) => return log::debug!("{peer}: HTTP/2 handshake not complete after {header_timeout:?}"),
+        },
     };
     let streams = Arc::new(Streams::new(shared.clone(), listening));
     let mut timer = Timer::default();
@@ -71,6 +85,7 @@ pub async fn serve<A: App>(
     loop {
         let accepted = tokio::select! {
             biased;
+            () = cut(seat.as_deref()) => return farewell(h2, &streams, digest).await,
             () = stop.stopped(), if !draining => {
                 h2.graceful_shutdown();
                 draining = true;
@@ -112,6 +127,26 @@ pub async fn serve<A: App>(
     }
 }
 
+/// Returns when its time is over; its task is woken then.
+async fn cut(seat: Option<&Seat>) {
+    poll_fn(|_| match seat {
+        Some(seat) if seat.is_cut() => Poll::Ready(()),
+        Some(_) | None => Poll::Pending,
+    })
+    .await;
+}
+
+/// The end of a connection whose time is over: its WebSockets may say so.
+async fn farewell<A: App>(mut h2: Connection<Stream, Bytes>, streams: &Streams<A>, digest: Arc<Digest>) {
+    let Some(tunnels) = streams.tunnels.get().filter(|tunnels| !tunnels.is_empty()) else { return };
+    tunnels.close();
+    h2.graceful_shutdown();
+    // until all is sent, which is when nobody is left; requests that come now are not looked at
+    let sending =
+        async { while let Ok(Some(_)) = HttpSession::from_h2_conn(&mut h2, digest.clone()).await {} };
+    let _ = tokio::time::timeout(FAREWELL, sending).await;
+}
+
 /// Tells the client that it has gone too far (RFC 9113 §7), and ends the connection.
 async fn cut_off(
     listening: &Listening,
@@ -142,7 +177,9 @@ fn options(limits: &ListenerLimits) -> H2Options {
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(u32::try_from(limits.max_header_bytes.as_usize()).unwrap_or(u32::MAX))
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER);
+        .max_send_buffer_size(SEND_BUFFER)
+        // for WebSockets (RFC 8441 §3)
+        .enable_connect_protocol();
     options
 }
 
@@ -155,6 +192,10 @@ struct Streams<A> {
     begun: Instant,
     /// Milliseconds after `begun` when the last stream ended.
     idle_since: AtomicU64,
+    plan: Arc<Listener>,
+    of_h1: HeadLimits,
+    /// Since there was the first.
+    tunnels: OnceLock<Arc<Tunnels>>,
 }
 
 impl<A: App> Streams<A> {
@@ -166,18 +207,38 @@ impl<A: App> Streams<A> {
             open: AtomicUsize::new(0),
             begun: Instant::now(),
             idle_since: AtomicU64::new(0),
+            plan: listening.plan.clone(),
+            of_h1: listening.limits,
+            tunnels: OnceLock::new(),
         }
     }
 
     fn spawn(self: &Arc<Self>, session: HttpSession) {
         self.open.fetch_add(1, Ordering::AcqRel);
         let stream = OpenStream(self.clone());
+        let mut session = self.session(session);
         tokio::spawn(async move {
             let streams = &stream.0;
-            let mut session = ServerSession::new_http2(session);
             session.set_write_timeout(Some(streams.send_timeout));
             streams.shared.app.process_new_http(session, &streams.retired).await;
         });
+    }
+
+    /// What the application is to see of a stream.
+    fn session(&self, mut session: HttpSession) -> ServerSession {
+        if !is_extended_connect(session.req_header()) {
+            return ServerSession::new_http2(session);
+        }
+        match websocket::head(&session, &self.plan.limits, &self.of_h1) {
+            Ok(head) => {
+                let tunnels = self.tunnels.get_or_init(Arc::default).clone();
+                ServerSession::new_custom(WebSocket::new(session, head, tunnels))
+            }
+            Err(reject) => {
+                refuse(session.req_header_mut(), reject);
+                ServerSession::new_http2(session)
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! - [`serve`] is a worker, which is told what to accept on;
 //! - `accept` takes connections off a socket, as many as [`open`] allows, and `clients` each client;
 //! - `connection` is the story of one: `announcement` is what a proxy says of it, [`tls`] opens it, `http1` reads its heads (`head` judges
-//!   them) or `http2` its streams (`frames` watches them); with the others of its `era` it is
+//!   them) or `http2` its streams (`frames` watches them, `http2::websocket` is one that is more than a request); with the others of its `era` it is
 //!   retired when its listener changes or goes;
 //! - `link` is its socket, `transport` that with or without TLS, `conn` is the stream that Pingora reads the request from and writes the answer to (`tunnel`
 //!   measures the frames of a WebSocket, so that it can be closed properly; `pace` is its patience

@@ -1,6 +1,6 @@
 //! A WebSocket, as far as its end concerns us: the frames that pass to the client are measured, not
 //! read, so that a close frame of our own can follow the last one when the connection is cut.
-//! Owned by the `conn` of a client that asked for the upgrade.
+//! Owned by the `conn` of a client that asked for the upgrade, or by the `http2::websocket` of one that could not.
 
 /// A close frame with status 1001, "going away" (RFC 6455 §5.5.1 and §7.4.1).
 pub const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
@@ -36,6 +36,11 @@ impl Tunnel {
                 && line.get(8..).unwrap_or_default().trim_ascii().eq_ignore_ascii_case(b"websocket")
         };
         head.split(|byte| *byte == b'\n').any(|line| is_upgrade(&line)).then_some(Tunnel(HEAD))
+    }
+
+    /// For one that has been switched to already.
+    pub fn begun() -> Tunnel {
+        Tunnel(FRAME)
     }
 
     /// These bytes pass to the client.

@@ -6,6 +6,7 @@ use super::error_page;
 use super::head::{self, REQUEST_ID};
 use super::refusal::{Phase, Reject};
 use super::reply::{self, Kind};
+use super::websocket;
 use crate::config::plan::{self, Action, Route};
 use crate::filter::{Answer, Phases, RequestInfo};
 use crate::template::Placeholder;
@@ -50,7 +51,7 @@ pub async fn send(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<
     session.write_response_header(Box::new(head), without_body).await?;
     if !without_body {
         session.write_response_body(Some(reply.body), true).await?;
-    } else if session.req_header().version == Version::HTTP_2 {
+    } else if websocket::spoken(session.req_header()) == Version::HTTP_2 {
         // Pingora does not end the stream with the head, nor itself when a request has failed
         session.write_response_body(None, true).await?;
     }

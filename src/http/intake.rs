@@ -11,7 +11,7 @@ use super::refusal::Reject;
 use super::request_id::RequestId;
 use super::route::RouteQuery;
 use super::site::Site;
-use super::{forward, forwarded, path, split, tidy};
+use super::{forward, forwarded, path, split, tidy, websocket};
 use crate::acme::Challenges;
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{Action, Listener, RedirectHttps, Route};
@@ -136,9 +136,16 @@ fn fits(head: &RequestHeader, limits: &ListenerLimits) -> Result<(), Reject> {
     if head.version != Version::HTTP_2 {
         return Ok(());
     }
-    if head.method == Method::TRACE {
-        return Err(Reject::MethodNotAllowed);
+    match head.method {
+        Method::TRACE => Err(Reject::MethodNotAllowed),
+        // what asks for a WebSocket has become something else
+        Method::CONNECT => Err(websocket::refusal(head)),
+        _ => sound(head, limits),
     }
+}
+
+/// What the edge sees to in heads of HTTP/1.
+pub(super) fn sound(head: &RequestHeader, limits: &ListenerLimits) -> Result<(), Reject> {
     if head.raw_path() == b"*" && head.method != Method::OPTIONS {
         return Err(Reject::BadRequest("request target * is for OPTIONS"));
     }
@@ -259,7 +266,8 @@ fn forward_to(
 pub fn body(session: &mut Session, ctx: &mut Ctx, body: &mut Option<Bytes>, end: bool) -> Result<()> {
     let limit = ctx.request.as_ref().and_then(|r| r.max_body_bytes);
     ctx.body_bytes += body.as_ref().map_or(0, |b| b.len() as u64);
-    if limit.is_some_and(|limit| ctx.body_bytes > limit) {
+    // what comes after a switch of protocols is no body
+    if limit.is_some_and(|limit| ctx.body_bytes > limit) && !session.was_upgraded() {
         return Err(reject(ctx, Reject::BodyTooLarge));
     }
     let Some((chain, mut exchange)) = ctx.exchange(session) else {

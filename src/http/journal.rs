@@ -8,6 +8,7 @@ use super::reply::{self, Kind};
 use super::request_id::RequestId;
 use super::site::Live;
 use super::verdict;
+use super::websocket;
 use crate::filter::Phases;
 use crate::observe::{Entry, protocol};
 use http::{HeaderMap, header};
@@ -48,7 +49,7 @@ fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
         method: Some(head.method.as_str()),
         host: Some(info.host.as_bytes()).filter(|h| !h.is_empty()),
         path: Some(head.raw_path()),
-        protocol: Some(protocol(head.version)),
+        protocol: Some(protocol(websocket::spoken(head))),
         status: session.response_written().map_or(0, |r| r.status.as_u16()),
         grpc_status: ctx.call_status(),
         route: info.route.as_deref().map(|r| r.name.as_str()),

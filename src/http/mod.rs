@@ -1,7 +1,7 @@
 //! The life of a request: one `impl ProxyHttp`, its callbacks in call order, and the steps they
 //! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
 //!
-//! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `tidy` (what no server is to see), `route` and `path`
+//! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `tidy` (what no server is to see), `websocket` (asked for in HTTP/2), `route` and `path`
 //! (pure), `split`, `key`, `sticky`, `call` (gRPC), `forward` (which server), `dial` (below TLS), `queue` (when), `hedge` (two at once?), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
 //! `journal`.
 
@@ -38,6 +38,7 @@ mod sticky;
 mod tidy;
 mod verdict;
 mod watchdog;
+pub(crate) mod websocket;
 
 pub(crate) use authority::valid_authority;
 pub use client_certificate::ClientCertificate;

@@ -4,7 +4,7 @@
 use super::ctx::Ctx;
 use super::queue::Stop;
 use super::site::Live;
-use super::{answer, call, forward, hop, intake, journal, retry, sticky};
+use super::{answer, call, forward, hop, intake, journal, retry, sticky, websocket};
 use crate::acme::Challenges;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -112,6 +112,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let judged = call::answered(ctx, head);
         retry::answered(session, ctx, judged)?;
+        websocket::switched(session.req_header(), head)?;
         forward::answered(ctx, head.status, judged)?;
         hop::strip(head);
         sticky::answered(ctx, head);

@@ -251,6 +251,8 @@ impl EdgeService {
         let mut proxy =
             HttpProxy::new(Proxy::new(self.live.clone(), self.challenges.clone()), self.conf.clone());
         proxy.handle_init_modules();
+        // refused by us, with a line in the access log
+        proxy.server_options.get_or_insert_default().allow_connect_method_proxying = true;
         let worker =
             edge::Worker { app: Arc::new(proxy), refuser: Arc::new(Refuser::new(self.live.clone())), share };
         std::thread::Builder::new()

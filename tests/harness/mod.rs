@@ -38,6 +38,7 @@ mod reply;
 mod tls;
 mod unix_door;
 mod valve;
+pub mod websocket;
 
 pub use backend::{Backend, Received};
 pub use document::{Row, assert_judged, cell};

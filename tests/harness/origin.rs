@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -281,9 +282,12 @@ impl Shared {
             let place = self.keep(&facts, &head, "h1");
             self.arrived.lock().unwrap()[place].body = body;
             if head.headers.contains_key("upgrade") {
-                stream
-                    .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello")
-                    .await?;
+                let key = head.headers.get("sec-websocket-key").map(HeaderValue::as_bytes);
+                let accept = derive_accept_key(key.unwrap_or_default());
+                let answer = format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\nhello"
+                );
+                stream.write_all(answer.as_bytes()).await?;
                 return stream.read_u8().await.map(drop);
             }
             let path = head.uri.path();
