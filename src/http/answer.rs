@@ -106,6 +106,10 @@ fn retry_after(ctx: &Ctx, reject: Reject) -> Option<u64> {
 /// What every response head passes, a server's or our own: the request id, then the filters.
 pub fn response_head(session: &mut Session, ctx: &mut Ctx, head: &mut ResponseHeader) {
     if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+        if session.req_header().version == Version::HTTP_10 {
+            // it would be taken for the answer (RFC 9110 §15.2)
+            session.as_mut().set_ignore_info_resp(true);
+        }
         return;
     }
     if session.req_header().version == Version::HTTP_10

@@ -1,7 +1,7 @@
 //! What of a server's answer was meant for the gate alone. Called by the switchboard for every response head of a
 //! server, before any filter sees it.
 
-use http::{HeaderName, header};
+use http::{HeaderName, StatusCode, header};
 use pingora_http::ResponseHeader;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -11,14 +11,28 @@ static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection"
 /// send without naming them (RFC 9110 §7.6.1). `Connection` itself is written anew by Pingora; with a switch of
 /// protocols it is what the client waits for.
 pub fn strip(head: &mut ResponseHeader) {
-    if head.status.is_informational() {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return;
+    }
+    if head.status.is_informational() {
+        return strip_interim(head);
     }
     // one look at each name instead of a search for each of the three, as there is mostly none
     if head.headers.keys().any(concerns_connection) {
         remove_named(head);
         head.remove_header(&KEEP_ALIVE);
         head.remove_header(&PROXY_CONNECTION);
+    }
+}
+
+/// An interim answer has no body that anything could frame (RFC 9112 §6.1, §6.2), and nobody writes its `Connection` anew.
+fn strip_interim(head: &mut ResponseHeader) {
+    remove_named(head);
+    for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
+        head.remove_header(name);
+    }
+    for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, header::CONTENT_LENGTH] {
+        head.remove_header(&name);
     }
 }
 
@@ -74,5 +88,25 @@ mod tests {
         let mut left: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["connection", "content-length", "x-stays"]);
+    }
+
+    #[test]
+    fn an_interim_answer_frames_nothing_and_a_switch_keeps_all() {
+        for (status, kept) in [(103, 1), (100, 1), (101, 7)] {
+            let mut head = ResponseHeader::build(status, None).unwrap();
+            for (name, value) in [
+                ("Connection", "Upgrade, X-Hop"),
+                ("X-Hop", "1"),
+                ("Keep-Alive", "timeout=5"),
+                ("Upgrade", "websocket"),
+                ("Content-Length", "3"),
+                ("Transfer-Encoding", "chunked"),
+                ("Link", "</a>"),
+            ] {
+                head.append_header(name, value).unwrap();
+            }
+            strip(&mut head);
+            assert_eq!(head.headers.len(), kept, "{status}: {:?}", head.headers);
+        }
     }
 }
