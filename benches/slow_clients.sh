@@ -70,13 +70,15 @@ spent() {
     awk '{ print $14 + $15 }' "/proc/$gate_pid/stat"
 }
 
-# Until the attack stands: all connections are open, and what comes with them has been done. Opening them is load like
-# any other; what is asked here is what it costs to hold them.
+# Until the attack stands: no more connections come, and what comes with them has been done. Opening them is load like any
+# other; what is asked here is what it costs to hold them.
 stand() {
+    sleep 3
     for _ in $(seq 30); do
+        had=$(open)
         from=$(spent)
         sleep 1
-        [ "$(open)" -ge $((count * 95 / 100)) ] && [ $(($(spent) - from)) -lt 10 ] && return
+        [ "$(open)" = "$had" ] && [ $(($(spent) - from)) -lt 10 ] && return
     done
     echo "slow_clients: the attack has not settled in 30 seconds" >&2
 }
