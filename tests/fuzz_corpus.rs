@@ -1,6 +1,6 @@
 //! The promise: no text, no path and no set of routes brings the gate to a panic or to an answer other than
 //! the documented one. The bodies of the fuzz targets run here over their corpora, and for a short while over
-//! what becomes of these by chance; `cargo +nightly fuzz run router` goes on from there.
+//! what becomes of these by chance; `fuzz/run.sh` goes on from there.
 
 // Tests fail by panicking, in their helper functions too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
