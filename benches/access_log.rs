@@ -78,6 +78,7 @@ fn entry() -> Entry<'static> {
             b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0",
         ),
         referer: Some(b"https://www.example.com/customers/42"),
+        ended: None,
         error: None,
     }
 }

@@ -27,16 +27,17 @@
 //! edge/        THE LIFE OF A CONNECTION      socket -> limits -> PROXY -> TLS -> one whole head, or HTTP/2
 //! acme/        THE LIFE OF A CERTIFICATE     ordered -> obtained -> shown -> renewed
 //! http/        THE LIFE OF A REQUEST         one impl ProxyHttp, callbacks in call order
+//! l4/          THE LIFE OF A FLOW            a connection that is passed on whole
 //! filter/      what happens to a request on its way in and to its response on the way out
 //! upstream/    THE LIFE OF A SERVER          discovered -> probed -> chosen -> drained
 //! observe/     the access log, the process log, events
-//! units.rs, template.rs, clock.rs            5s, 10MB, 20%; texts with {placeholders}; the time of day
+//! units.rs, template.rs, clock.rs, timer.rs  5s, 10MB, 20%; texts with {placeholders}; the time of day; deadlines
 //! grpc/        the words of gRPC and gRPC-Web: deadlines, statuses, what a content type says
 //! proxy_protocol, unix_socket.rs             what a proxy says before the first byte; sockets that are files
 //! link.rs                                    a connected socket, TCP or unix
 //! ```
 //!
-//! Arrows run one way: `cli -> gate -> run -> edge -> http -> filter, upstream`; `edge` and `http` ask `acme`, which
+//! Arrows run one way: `cli -> gate -> run -> edge -> http, l4 -> filter, upstream`; `edge` and `http` ask `acme`, which
 //! asks none of them; `observe` is called by all.
 
 pub mod acme;
@@ -49,11 +50,13 @@ pub mod filter;
 mod gate;
 pub mod grpc;
 pub mod http;
+pub mod l4;
 mod link;
 pub mod observe;
 pub mod proxy_protocol;
 pub mod run;
 pub mod template;
+mod timer;
 pub mod units;
 mod unix_socket;
 pub mod upstream;

@@ -1,6 +1,7 @@
 //! The socket of a connection, TCP or unix: what `edge::transport` speaks over with clients, health checks and second
 //! tries with servers. What was read of it too early is read again by whoever comes next.
 
+use crate::l4;
 use bytes::{Buf, Bytes};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -64,6 +65,15 @@ impl Link {
             Io::Tcp(tcp) => tcp.local_addr().ok(),
             Io::Unix(_) => None,
         }
+    }
+
+    /// As a side of a flow, with what was read too early.
+    pub fn into_flow(self) -> (l4::Stream, Bytes) {
+        let stream = match self.io {
+            Io::Tcp(tcp) => l4::Stream::Tcp(tcp),
+            Io::Unix(unix) => l4::Stream::Unix(unix),
+        };
+        (stream, self.ahead)
     }
 
     /// Puts back what was read and is for whoever reads next.

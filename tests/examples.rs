@@ -185,6 +185,19 @@ fn active_passive() {
 }
 
 #[test]
+fn tcp() {
+    if !need_program("node") || !need_program("curl") {
+        return;
+    }
+    let mut example = Example::start("tcp");
+    let question = example.questions[0].clone();
+    let from = |port: u16| format!("Hello from port {port}");
+    assert_eq!(answers(&question), [from(3061), from(3061), from(3061)]);
+    example.kill("server.js 3061");
+    assert_eq!(answers(&question), [from(3062), from(3062), from(3062)]);
+}
+
+#[test]
 fn never_an_error() {
     if !need_program("node") || !need_program("curl") {
         return;

@@ -7,6 +7,8 @@
 // What a failing test found is for whoever reads its output.
 #![allow(clippy::print_stderr)]
 
+#[path = "../fuzz/targets/client_hello.rs"]
+mod client_hello;
 #[path = "../fuzz/targets/config.rs"]
 mod config;
 #[path = "../fuzz/targets/cookie.rs"]
@@ -146,6 +148,13 @@ fn headers_of_the_proxy_protocol_are_taken_or_refused() {
         "\u{20}",
     ];
     fuzz(proxy_header::run, &corpus("fuzz/corpus/proxy_header"), &words, 50_000);
+}
+
+#[test]
+fn a_client_hello_is_understood_as_rustls_does_or_given_up() {
+    let words =
+        ["\0\0", "\0\x10", "\x16\x03\x01\0\x05", "\x16\x03\x03", "example.com", "\0\0\0\x10\0\x0e\0\0\x0b"];
+    fuzz(client_hello::run, &corpus("fuzz/corpus/client_hello"), &words, 50_000);
 }
 
 #[test]

@@ -77,7 +77,8 @@ fn of_request(arguments: Explain) -> u8 {
                     out(&format!("{value:#}\n"))
                 }
             };
-            if explanation.route.is_some() { OK } else { FAILED }
+            let goes = explanation.route.is_some() || explanation.listener.passes_to.is_some();
+            if goes { OK } else { FAILED }
         }
         Err(why) => {
             err(&format!("weirgate: {why}"));

@@ -17,7 +17,7 @@ pub(super) struct Routes {
     format: Format,
 }
 
-/// A line of the table. A route for several hosts has a line for each.
+/// A line of the table. A route for several hosts has a line for each, and so does a listener that passes connections on.
 #[derive(Serialize)]
 struct Row<'a> {
     host: String,
@@ -59,7 +59,21 @@ fn rows(plan: &Plan) -> Vec<Row<'_>> {
             hidden_by: by.map(|route| route.name.as_str()),
         })
     };
-    route::precedence(&plan.routes).into_iter().filter_map(row).collect()
+    let passed = plan.listeners.iter().flat_map(|listener| {
+        let tcp = listener.tcp.iter().map(|tcp| ("-".to_string(), "tcp", &tcp.upstream));
+        let names = listener.tls.iter().flat_map(|tls| tls.settings.passthrough.names());
+        let unopened = names.map(|(name, upstream)| (name, "tls", upstream));
+        unopened.chain(tcp).map(|(host, kind, upstream)| Row {
+            host,
+            path: format!("{kind} {}", listener.address),
+            conditions: Vec::new(),
+            action: format!("upstream {upstream}"),
+            filters: Vec::new(),
+            name: &listener.name,
+            hidden_by: None,
+        })
+    });
+    route::precedence(&plan.routes).into_iter().filter_map(row).chain(passed).collect()
 }
 
 fn action(plan: &Plan, route: &Route) -> String {

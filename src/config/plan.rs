@@ -6,8 +6,10 @@ mod acme;
 mod discovery;
 mod error_page;
 mod health;
+mod layer4;
 mod limits;
 mod passive;
+mod passthrough;
 mod sticky;
 mod succession;
 mod timeouts;
@@ -18,8 +20,10 @@ pub use acme::{Authority, ExternalAccount, HmacKey, Ordered};
 pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
 pub use error_page::{ErrorPage, Shows};
 pub use health::{BodyMatch, HealthCheck, HttpCheck, Question};
+pub use layer4::{Flows, Tcp};
 pub use limits::UpstreamLimits;
 pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
+pub use passthrough::Passthrough;
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 pub use succession::ListenerIds;
 pub use timeouts::{RouteTimeouts, UpstreamTimeouts};
@@ -34,7 +38,7 @@ use crate::config::file::{
     ProxyProtocol, RetryWhen, SendProxy, Server, SpillOver, Underscores, UpstreamHost, UpstreamProtocol,
 };
 use crate::config::words::{HostPattern, ListenAddress, SocketMode};
-use crate::filter::FilterPlan;
+use crate::filter::{FilterPlan, ip::IpFilter};
 use crate::template::Template;
 use crate::units::Percent;
 use ipnet::IpNet;
@@ -95,10 +99,32 @@ pub struct Listener {
     pub h1: bool,
     pub h2: bool,
     pub tls: Option<Arc<Tls>>,
+    /// Connections are passed on whole; `None`: they bring requests.
+    pub tcp: Option<Tcp>,
+    /// Who may connect; everybody without it.
+    pub ip: Option<IpFilter>,
     pub redirect_https: Option<RedirectHttps>,
     pub limits: ListenerLimits,
     pub underscores: Underscores,
     pub filters: Vec<FilterPlan>,
+}
+
+impl Listener {
+    /// The groups that its connections are passed on to whole, if they are.
+    pub fn passes_to(&self) -> impl Iterator<Item = &Arc<str>> {
+        let unopened = self.tls.iter().flat_map(|tls| tls.settings.passthrough.names());
+        self.tcp.iter().map(|tcp| &tcp.upstream).chain(unopened.map(|(_, group)| group))
+    }
+
+    /// How flows are kept.
+    pub fn flows(&self) -> Flows {
+        self.tcp.as_ref().map_or_else(Flows::default, |tcp| tcp.flows)
+    }
+
+    /// Whether there are connections that are read for requests.
+    pub fn has_requests(&self) -> bool {
+        self.tcp.is_none() && self.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -134,7 +134,9 @@ impl Edge {
             Step::Change { place, next, difference } => {
                 let before = place.now.load_full();
                 let retired = difference == Difference::Terms;
-                events::listener_changed(&next.plan.name, &next.address, retired);
+                // what is passed on is never at the end of a request
+                let ends = retired && before.plan.tcp.is_none();
+                events::listener_changed(&next.plan.name, &next.address, ends);
                 place.change(next.clone());
                 changes.changed.push(Changed { before, now: next, retired });
                 place

@@ -5,11 +5,13 @@ use crate::config::words::ListenAddress;
 use crate::edge::announcement::{self, Ended};
 use crate::edge::conn::Conn;
 use crate::edge::open::Slot;
+use crate::edge::passing::{self, Passed};
 use crate::edge::timer::Timer;
 use crate::edge::transport::Transport;
 use crate::edge::worker::Shared;
 use crate::edge::{App, Listening, http1, http2, tls};
 use crate::http::{Connection, NOWHERE, TlsFacts};
+use crate::l4;
 use crate::link::Link;
 use crate::observe::events;
 use crate::proxy_protocol::Announced;
@@ -34,11 +36,23 @@ pub fn serve<A: App>(
 ) -> impl Future<Output = ()> + Send {
     let seat = slot.seat().clone();
     // in a box from the start, so that its state is not in memory twice
-    let mut story = Box::pin(story(shared, listening, accepted, slot));
+    let mut life = Life::Story(Box::pin(story(shared.clone(), listening, accepted, slot)));
     let mut timer = Timer::default();
     let mut end = None;
     poll_fn(move |cx| {
-        if story.as_mut().poll(cx).is_ready() {
+        if let Life::Story(story) = &mut life {
+            match story.as_mut().poll(cx) {
+                Poll::Ready(None) => return Poll::Ready(()),
+                // in a box of its own: a flow waits for long, and needs less room than requests
+                Poll::Ready(Some((arrival, slot))) => {
+                    life = Life::Flow(Box::pin(flow(shared.clone(), arrival, slot)));
+                }
+                Poll::Pending => {}
+            }
+        }
+        if let Life::Flow(flow) = &mut life
+            && flow.as_mut().poll(cx).is_ready()
+        {
             return Poll::Ready(());
         }
         if !seat.is_cut() {
@@ -48,12 +62,24 @@ pub fn serve<A: App>(
     })
 }
 
+/// What a connection is at.
+enum Life<S, F> {
+    Story(Pin<Box<S>>),
+    Flow(Pin<Box<F>>),
+}
+
+/// A connection that is passed on whole.
+async fn flow<A: App>(shared: Arc<Shared<A>>, arrival: l4::Arrival, slot: Slot) {
+    l4::serve(&shared.flows, arrival, &|| slot.seat().is_cut()).await;
+}
+
+/// Until the connection is over, or is to be passed on whole.
 async fn story<A: App>(
     shared: Arc<Shared<A>>,
     listening: Arc<Listening>,
     (mut link, peer): (Link, SocketAddr),
     mut slot: Slot,
-) {
+) -> Option<(l4::Arrival, Slot)> {
     let peer = canonical(peer);
     poll_fn(|cx| {
         slot.seat().taken_by(cx.waker());
@@ -61,20 +87,37 @@ async fn story<A: App>(
     })
     .await;
     let came = Instant::now();
-    let Ok(announced) = announcement(&listening, &mut link, peer, &slot).await else { return };
+    let announced = announcement(&listening, &mut link, peer, &slot).await.ok()?;
     let from = announced.as_ref().and_then(|announced| announced.ends).map_or(peer, |ends| ends.client);
+    if !listening.admits(from.ip()) {
+        return None;
+    }
     match listening.clients.admit(&listening.plan, from.ip()) {
         Ok(ticket) => slot.belongs(ticket),
-        Err(limit) => return events::client_full(&listening.crowd, &listening.plan.name, from.ip(), limit),
+        Err(limit) => {
+            events::client_full(&listening.crowd, &listening.plan.name, from.ip(), limit);
+            return None;
+        }
     }
-    let Some((io, tls, h2)) = handshake(&listening, link, (from, came), &slot).await else { return };
-    let Some(conn) = wrap(io, &listening, (peer, announced), tls, slot) else { return };
+    let passed = passing(&listening, &mut link, (from, came), &slot).await.ok()?;
+    let (io, tls, h2) = match passed {
+        Some(_) => (Transport::Plain(link), None, false),
+        None => handshake(&listening, link, (from, came), &slot).await?,
+    };
+    let facts = facts(&io, &listening, (peer, announced), tls, &slot);
+    let upstream = passed.or_else(|| listening.plan.tcp.as_ref().map(Passed::by));
+    if let Some(Passed { upstream, name }) = upstream {
+        let (stream, ahead) = io.into_flow()?;
+        return Some((l4::Arrival { stream, ahead, facts, upstream, name, began: came }, slot));
+    }
+    let conn = Conn::new(io, facts, slot).inspect_err(|e| log::error!("{peer}: {e}")).ok()?;
     let stopped = std::pin::pin!(stopping(listening.era.retired().clone()));
     let mut stop = Stop { stopped, since: None };
     let conn = if h2 { Some(conn) } else { http1::serve(&shared, &listening, conn, &mut stop).await };
     if let Some(conn) = conn {
         Box::pin(http2::serve(&shared, &listening, conn, &mut stop)).await;
     }
+    None
 }
 
 /// What a proxy says of the connection, where one may or has to.
@@ -107,6 +150,34 @@ async fn announcement(
     Err(())
 }
 
+/// Whether the connection is to stay unopened, where some do.
+///
+/// # Errors
+/// The connection is to end.
+async fn passing(
+    listening: &Listening,
+    link: &mut Link,
+    (peer, came): (SocketAddr, Instant),
+    slot: &Slot,
+) -> Result<Option<Passed>, ()> {
+    let tls = listening.tls.as_ref().map(|tls| tls.plan());
+    let Some(tls) = tls.filter(|tls| !tls.settings.passthrough.is_empty()) else { return Ok(None) };
+    let limit = listening.plan.limits.tls_handshake_timeout.0.saturating_sub(came.elapsed());
+    // boxed, as the handshake is
+    let mut looking = Box::pin(tokio::time::timeout(limit, passing::look(tls, link)));
+    let found = poll_fn(|cx| match slot.seat().is_cut() {
+        true => Poll::Ready(None),
+        false => looking.as_mut().poll(cx).map(Some),
+    });
+    let why = match found.await.ok_or(())? {
+        Ok(Ok(passed)) => return Ok(passed),
+        Ok(Err(e)) => e.to_string(),
+        Err(_) => format!("no ClientHello after {limit:?}"),
+    };
+    events::handshake_failed(&listening.plan.name, peer.ip(), &why);
+    Err(())
+}
+
 /// TLS, if the listener has it; and whether HTTP/2 is spoken from the first byte.
 async fn handshake(
     listening: &Listening,
@@ -134,14 +205,14 @@ async fn handshake(
     }
 }
 
-/// The stream for Pingora, with the facts about the connection.
-fn wrap(
-    io: Transport,
+/// What is known of the connection.
+fn facts(
+    io: &Transport,
     listening: &Listening,
     (peer, announced): (SocketAddr, Option<Announced>),
     tls: Option<TlsFacts>,
-    slot: Slot,
-) -> Option<Box<Conn>> {
+    slot: &Slot,
+) -> Connection {
     let local = match &listening.address {
         ListenAddress::Ip(address) if address.ip().is_unspecified() => {
             io.local_addr().map_or(*address, canonical)
@@ -150,8 +221,7 @@ fn wrap(
         ListenAddress::Unix(_) => NOWHERE,
     };
     let facts = Connection::new(listening.plan.clone(), peer, local, tls).ending_by(slot.ending().clone());
-    let facts = facts.announced(announced);
-    Conn::new(io, facts, slot).inspect_err(|e| log::error!("{peer}: {e}")).ok()
+    facts.announced(announced)
 }
 
 /// An IPv4 client of an IPv6 socket under its own address.

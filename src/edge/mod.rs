@@ -6,7 +6,7 @@
 //!   `listener` opens the sockets); each works at a `place`;
 //! - [`serve`] is a worker, which is told what to accept on;
 //! - `accept` takes connections off a socket, as many as [`open`] allows, and `clients` each client;
-//! - `connection` is the story of one: `announcement` is what a proxy says of it, [`tls`] opens it, `http1` reads its heads (`head` judges
+//! - `connection` is the story of one: `announcement` is what a proxy says of it, [`tls`] opens it, unless `passing` finds that it is to stay unopened ([`hello`]); `l4` passes it on whole, or `http1` reads its heads (`head` judges
 //!   them) or `http2` its streams (`frames` watches them, `http2::websocket` is one that is more than a request); with the others of its `era` it is
 //!   retired when its listener changes or goes;
 //! - `link` is its socket, `transport` that with or without TLS, `conn` is the stream that Pingora reads the request from and writes the answer to (`tunnel`
@@ -27,14 +27,15 @@ mod connection;
 mod era;
 mod frames;
 mod head;
+pub mod hello;
 mod http1;
 mod http2;
 mod linger;
 pub mod listener;
 pub mod open;
 mod pace;
+mod passing;
 mod place;
-mod timer;
 pub mod tls;
 mod transport;
 mod tunnel;
@@ -56,6 +57,7 @@ use crate::edge::era::Era;
 use crate::edge::place::{Closing, Place};
 use crate::edge::worker::Order;
 use crate::http::Reject;
+use crate::timer;
 use parking_lot::Mutex;
 use pingora_core::apps::HttpServerApp;
 use std::sync::{Arc, Weak};

@@ -10,11 +10,12 @@ use crate::edge::head::HeadLimits;
 use crate::edge::listener::{self, Opened};
 use crate::edge::open::Count;
 use crate::edge::tls::{self, Termination};
-use crate::observe::Throttle;
+use crate::observe::{Throttle, events};
 use crate::unix_socket::SocketFile;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use socket2::Socket;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,7 @@ pub struct Listening {
     pub(super) full: Arc<Throttle>,
     pub(super) unannounced: Arc<Throttle>,
     pub(super) crowd: Arc<Throttle>,
+    pub(super) denied: Arc<Throttle>,
     pub(super) abuse: Arc<Throttle>,
     pub(super) trouble: Arc<Throttle>,
 }
@@ -63,8 +65,13 @@ impl Difference {
             id: new.id,
             filters: new.filters.clone(),
             trusted: new.trusted.clone(),
+            ip: new.ip.clone(),
             ..old.clone()
         };
+        if old.tcp.is_some() && new.tcp.is_some() {
+            // those that are open keep their servers
+            like_new.tcp.clone_from(&new.tcp);
+        }
         like_new.limits.connections = new.limits.connections;
         like_new.limits.connections_per_client = new.limits.connections_per_client;
         if let (Some(tls), Some(next)) = (&old.tls, &new.tls)
@@ -77,6 +84,15 @@ impl Difference {
 }
 
 impl Listening {
+    /// Whether a client with this address may come in. Says so once a minute when not.
+    pub(super) fn admits(&self, client: IpAddr) -> bool {
+        let admitted = self.plan.ip.as_ref().is_none_or(|ip| ip.admits(client));
+        if !admitted {
+            events::client_denied(&self.denied, &self.plan.name, client);
+        }
+        admitted
+    }
+
     /// The first at an address.
     pub(super) fn first(
         plan: &Arc<plan::Listener>,
@@ -96,6 +112,7 @@ impl Listening {
             full: Arc::new(Throttle::every_minute()),
             unannounced: Arc::new(Throttle::every_minute()),
             crowd: Arc::new(Throttle::every_minute()),
+            denied: Arc::new(Throttle::every_minute()),
             abuse: Arc::new(Throttle::new(ABUSE_TOLD)),
             trouble: Arc::new(Throttle::every_minute()),
         })
@@ -121,6 +138,7 @@ impl Listening {
             full: self.full.clone(),
             unannounced: self.unannounced.clone(),
             crowd: self.crowd.clone(),
+            denied: self.denied.clone(),
             abuse: self.abuse.clone(),
             trouble: self.trouble.clone(),
         })

@@ -1,6 +1,8 @@
 //! The socket of a connection, with or without TLS: one type, so that `conn` needs no indirection.
 
+use crate::l4;
 use crate::link::Link;
+use bytes::Bytes;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -28,6 +30,16 @@ impl Transport {
 
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.link()?.local_addr()
+    }
+
+    /// As a side of a flow, with what was read of it too early.
+    pub fn into_flow(self) -> Option<(l4::Stream, Bytes)> {
+        match self {
+            Transport::Plain(link) => Some(link.into_flow()),
+            // what was read below TLS is its own
+            Transport::Tls(tls) => Some((l4::Stream::Tls(tls), Bytes::new())),
+            Transport::Gone => None,
+        }
     }
 
     /// The file descriptor.

@@ -7,6 +7,7 @@ use crate::edge::open::Hold;
 use crate::edge::place::Place;
 use crate::edge::{App, Open, accept};
 use crate::http::HeadRefuser;
+use crate::l4;
 use pingora_core::server::ShutdownWatch;
 use socket2::Socket;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub struct Worker<A> {
     pub app: Arc<A>,
     /// Answers heads that are not fit for `app`.
     pub refuser: Arc<dyn HeadRefuser>,
+    /// Where connections go that are passed on whole.
+    pub flows: Arc<l4::Live>,
     pub share: Share,
 }
 
@@ -43,15 +46,16 @@ pub(super) enum Order {
 pub(super) struct Shared<A> {
     pub app: Arc<A>,
     pub refuser: Arc<dyn HeadRefuser>,
+    pub flows: l4::Desk,
     pub worker: usize,
 }
 
 /// Accepts and serves on the runtime it is called on, until the edge is shut down and the last
 /// connection of the process is closed.
 pub async fn serve<A: App>(worker: Worker<A>) {
-    let Worker { app, refuser, share } = worker;
+    let Worker { app, refuser, flows, share } = worker;
     let Share { index, mut orders, open, ended } = share;
-    let shared = Arc::new(Shared { app, refuser, worker: index });
+    let shared = Arc::new(Shared { app, refuser, flows: l4::Desk::new(flows), worker: index });
     let mut ended = std::pin::pin!(stopping(ended));
     loop {
         // what was ordered before the end is done

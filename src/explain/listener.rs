@@ -1,7 +1,7 @@
 //! Which listener a request would come in at: the one that is named, or the one that fits the URL.
 
-use super::Entrance;
 use super::question::{Question, Target};
+use super::{Entrance, Passed};
 use crate::config::plan::{Listener, Plan};
 use std::sync::Arc;
 
@@ -20,9 +20,11 @@ pub(super) fn choose<'a>(
             true => "the URL says https, and this listener has no tls".to_string(),
             false => "the URL says http, and this listener speaks TLS only".to_string(),
         });
-        return Ok((named, entrance(named, &[], note)));
+        return Ok((named, entrance((plan, target), named, &[], note.filter(|_| named.tcp.is_none()))));
     }
-    let speaks = |listener: &&Arc<Listener>| target.https.is_none_or(|https| https == listener.tls.is_some());
+    let speaks = |listener: &&Arc<Listener>| {
+        listener.has_requests() && target.https.is_none_or(|https| https == listener.tls.is_some())
+    };
     let all: Vec<&Arc<Listener>> = plan.listeners.iter().filter(speaks).collect();
     let here = |listener: &&&Arc<Listener>| {
         // a unix socket is at no port
@@ -33,13 +35,22 @@ pub(super) fn choose<'a>(
             && target.address().is_none_or(|asked| address.ip().is_unspecified() || address.ip() == asked)
     };
     let fitting: Vec<&Arc<Listener>> = all.iter().filter(here).copied().collect();
+    // what is at this port reads no URL, and does not ask for one
+    let passing =
+        plan.listeners.iter().filter(|l| !l.has_requests() && target.port().is_some()).find(|l| here(&l));
+    if let ([], Some(passing)) = (fitting.as_slice(), passing) {
+        return Ok((passing, entrance((plan, target), passing, &[], None)));
+    }
     match (fitting.as_slice(), all.as_slice()) {
-        ([first, others @ ..], _) => Ok((first, entrance(first, others, None))),
+        ([first, others @ ..], _) => Ok((first, entrance((plan, target), first, others, None))),
         ([], [first, others @ ..]) => {
             // a forwarded port, or a proxy in front, is nothing that a configuration knows of
             let port = target.port().map(|port| format!("no listener is at port {port}"));
             let note = port.unwrap_or_else(|| "no listener is at this address".to_string());
-            Ok((first, entrance(first, others, Some(format!("{note}; asked of {}", first.name)))))
+            Ok((
+                first,
+                entrance((plan, target), first, others, Some(format!("{note}; asked of {}", first.name))),
+            ))
         }
         ([], []) => {
             let scheme = if target.https == Some(true) { "https" } else { "http" };
@@ -48,8 +59,24 @@ pub(super) fn choose<'a>(
     }
 }
 
-fn entrance(listener: &Listener, others: &[&Arc<Listener>], note: Option<String>) -> Entrance {
+fn entrance(
+    (plan, target): (&Plan, &Target),
+    listener: &Listener,
+    others: &[&Arc<Listener>],
+    note: Option<String>,
+) -> Entrance {
+    let unopened = || listener.tls.as_ref()?.passes(Some(&target.host()?));
+    let upstream = listener.tcp.as_ref().map(|tcp| &tcp.upstream).or_else(unopened);
+    let passes_to = upstream.and_then(|upstream| {
+        let group = plan.upstreams.iter().find(|group| *group.name == **upstream)?;
+        Some(Passed {
+            upstream: group.name.clone(),
+            balance: group.balance.to_string(),
+            servers: group.servers.iter().map(|server| server.address.to_string()).collect(),
+        })
+    });
     Entrance {
+        passes_to,
         name: listener.name.clone(),
         address: listener.address.to_string(),
         tls: listener.tls.is_some(),
@@ -64,7 +91,11 @@ fn names(listeners: &[Arc<Listener>]) -> String {
 
 fn described(listeners: &[Arc<Listener>]) -> String {
     let one = |listener: &Arc<Listener>| {
-        let scheme = if listener.tls.is_some() { "https" } else { "http" };
+        let scheme = match (&listener.tcp, &listener.tls) {
+            (Some(_), _) => "tcp",
+            (None, Some(_)) => "https",
+            (None, None) => "http",
+        };
         format!("{} ({scheme}, {})", listener.name, listener.address)
     };
     listeners.iter().map(one).collect::<Vec<_>>().join(", ")

@@ -71,10 +71,21 @@ pub struct Entrance {
     pub name: String,
     pub address: String,
     pub tls: bool,
+    /// Connections are passed on whole: there are no requests.
+    pub passes_to: Option<Passed>,
     /// Others that would do as well.
     pub others: Vec<String>,
     /// How it was found, when that is not plain.
     pub note: Option<String>,
+}
+
+/// The group that connections are passed on to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Passed {
+    pub upstream: String,
+    pub balance: String,
+    /// Servers with an address of their own; others may be discovered.
+    pub servers: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -150,6 +161,12 @@ impl<'a> Explainer<'a> {
         let (listener, entrance) = listener::choose(self.plan, question, &target)?;
         let head = target.head(question, listener);
         let client = question.client.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+        if entrance.passes_to.is_some() {
+            // nobody reads it
+            let nothing = Prospect::refused(Reject::Internal, client);
+            let told = self.told(question, &target, (listener, entrance), nothing);
+            return Ok(Explanation { refused: None, ..told });
+        }
         let judged = edge::judge_head(&head.bytes, &listener.limits);
         let prospect = match (judged, head.parsed) {
             (Ok(()), Some(parsed)) => {

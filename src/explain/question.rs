@@ -77,6 +77,13 @@ impl Target {
         }
     }
 
+    /// The name that a client would ask for by SNI.
+    pub(super) fn host(&self) -> Option<String> {
+        let host =
+            self.authority.split(':').next().filter(|host| !host.is_empty() && self.https == Some(true));
+        host.map(str::to_ascii_lowercase)
+    }
+
     /// The address that a client would connect to, where the host is one.
     pub(super) fn address(&self) -> Option<IpAddr> {
         let host = match self.authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

@@ -1,6 +1,6 @@
 //! An explanation for people.
 
-use super::{Does, Explanation, Group, Retries, Timeouts, Trusted};
+use super::{Does, Explanation, Group, Passed, Retries, Timeouts, Trusted};
 use crate::config::file::{HedgeAfter, SendProxy, UpstreamHost, UpstreamProtocol};
 use crate::http::route::Held;
 use std::fmt;
@@ -17,6 +17,9 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.request(f)?;
         self.entrance(f)?;
+        if let Some(Passed { upstream, balance, servers }) = &self.listener.passes_to {
+            return line(f, "passes on", &format!("to {}", in_words((upstream, balance, servers))));
+        }
         if let Some(refused) = &self.refused {
             line(f, "refused", &format!("{} ({})", refused.status, refused.reason))?;
         }
@@ -97,7 +100,7 @@ impl Explanation {
     fn action(&self, f: &mut fmt::Formatter<'_>, action: &Does) -> fmt::Result {
         match action {
             Does::Upstream(group) => {
-                line(f, "upstream", &in_words(group))?;
+                line(f, "upstream", &of_group(group))?;
                 in_effect(f, group, &self.request.method)
             }
             Does::Split { key, groups } => {
@@ -105,7 +108,7 @@ impl Explanation {
                 line(f, "split", by)?;
                 for share in groups {
                     let percent = format!("  {}%", (share.share * 100.0).round() / 100.0);
-                    line(f, &percent, &in_words(&share.group))?;
+                    line(f, &percent, &of_group(&share.group))?;
                     in_effect(f, &share.group, &self.request.method)?;
                 }
                 Ok(())
@@ -133,13 +136,17 @@ impl Explanation {
     }
 }
 
-fn in_words(group: &Group) -> String {
-    let servers = match group.servers.len() {
+fn of_group(group: &Group) -> String {
+    in_words((&group.upstream, &group.balance, &group.servers))
+}
+
+fn in_words((upstream, balance, servers): (&str, &str, &[String])) -> String {
+    let servers = match servers.len() {
         0 => "servers are discovered".to_string(),
-        1..=4 => group.servers.join(", "),
+        1..=4 => servers.join(", "),
         more => format!("{more} servers"),
     };
-    format!("{} ({}: {servers})", group.upstream, group.balance)
+    format!("{upstream} ({balance}: {servers})")
 }
 
 fn in_effect(f: &mut fmt::Formatter<'_>, group: &Group, method: &str) -> fmt::Result {

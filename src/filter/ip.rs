@@ -20,6 +20,7 @@ pub struct Ip {
 }
 
 /// The behaviour of [`Ip`].
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IpFilter {
     allow: Vec<IpNet>,
     deny: Vec<IpNet>,
@@ -39,7 +40,8 @@ impl FilterSettings for Ip {
 }
 
 impl IpFilter {
-    fn admits(&self, client: IpAddr) -> bool {
+    /// Whether a client with this address may come in.
+    pub fn admits(&self, client: IpAddr) -> bool {
         // ::ffff:192.0.2.1 is 192.0.2.1 on a dual-stack socket
         let client = client.to_canonical();
         let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&client));

@@ -4,15 +4,14 @@
 
 use super::connection::Connection;
 use crate::proxy_protocol::Ends;
-use crate::upstream::reason;
 use crate::upstream::transport::Transport;
+use crate::upstream::{dialer, reason};
 use async_trait::async_trait;
 use http::Version;
-use nix::sys::socket::{setsockopt, sockopt};
 use pingora_core::connectors::L4Connect;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora_core::protocols::l4::stream::Stream;
-use pingora_core::{Error, ErrorType, OrErr, Result};
+use pingora_core::{Error, ErrorType, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -86,7 +85,7 @@ impl L4Connect for TcpDial {
     async fn connect(&self, address: &PingoraAddress) -> Result<Stream> {
         let opened = match address {
             PingoraAddress::Inet(address) => {
-                let socket = self.socket(*address)?;
+                let socket = dialer::socket(*address, self.bind_to)?;
                 tokio::time::timeout(self.within, self.tcp(socket, *address)).await
             }
             PingoraAddress::Unix(address) => tokio::time::timeout(self.within, self.unix(address)).await,
@@ -120,17 +119,5 @@ impl TcpDial {
             unix.write_all(announcement).await?;
         }
         Ok(unix.into())
-    }
-
-    fn socket(&self, address: SocketAddr) -> Result<TcpSocket> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        let socket = socket.or_err(ErrorType::SocketError, "no socket")?;
-        if let Some(own) = self.bind_to {
-            // the port is picked when the server is known, so that each server has all of them
-            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)
-                .or_err(ErrorType::SocketError, "IP_BIND_ADDRESS_NO_PORT")?;
-            socket.bind(SocketAddr::new(own, 0)).or_err(ErrorType::BindError, "bind")?;
-        }
-        Ok(socket)
     }
 }

@@ -70,6 +70,7 @@ fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
         client_cert_fingerprint: certificate.map(|certificate| certificate.fingerprint.as_str()),
         user_agent: text(&head.headers, header::USER_AGENT),
         referer: text(&head.headers, header::REFERER),
+        ended: None,
         error: why(ctx, error),
     });
 }

@@ -4,16 +4,16 @@
 use super::{cookie, query};
 use crate::config::file;
 use crate::filter::RequestInfo;
+use crate::upstream::balance::ClientKey;
 use pingora_http::RequestHeader;
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::ops::Deref;
 
 /// The bytes of a key. Most are parts of the request and are not copied.
 #[derive(Debug, Clone)]
 pub enum Key<'a> {
     Borrowed(&'a [u8]),
-    Address([u8; 8], usize),
+    Client(ClientKey),
     Owned(Vec<u8>),
 }
 
@@ -22,7 +22,7 @@ impl Deref for Key<'_> {
     fn deref(&self) -> &[u8] {
         match self {
             Key::Borrowed(bytes) => bytes,
-            Key::Address(bytes, length) => bytes.get(..*length).unwrap_or_default(),
+            Key::Client(client) => client,
             Key::Owned(bytes) => bytes,
         }
     }
@@ -41,7 +41,7 @@ pub fn first<'a>(
 /// `None` when the request does not have it.
 fn of<'a>(key: &'a file::Key, head: &'a RequestHeader, info: &'a RequestInfo) -> Option<Key<'a>> {
     match key {
-        file::Key::Client => Some(address(info.client.ip())),
+        file::Key::Client => Some(Key::Client(ClientKey::of(info.client.ip()))),
         file::Key::Path => Some(Key::Borrowed(match &info.normalised_path {
             Some(path) => path.as_bytes(),
             None => head.uri.path().as_bytes(),
@@ -53,36 +53,5 @@ fn of<'a>(key: &'a file::Key, head: &'a RequestHeader, info: &'a RequestInfo) ->
             Cow::Borrowed(text) => Key::Borrowed(text.as_bytes()),
             Cow::Owned(text) => Key::Owned(text.into_bytes()),
         }),
-    }
-}
-
-/// IPv6 by /64: a client may use any address of its network.
-fn address(ip: IpAddr) -> Key<'static> {
-    let mut bytes = [0; 8];
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let length = ip.octets().len();
-            bytes.iter_mut().zip(ip.octets()).for_each(|(to, from)| *to = from);
-            Key::Address(bytes, length)
-        }
-        IpAddr::V6(ip) => {
-            bytes.iter_mut().zip(ip.octets()).for_each(|(to, from)| *to = from);
-            Key::Address(bytes, bytes.len())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_of_one_ipv6_network_are_one() {
-        let key = |ip: &str| address(ip.parse().unwrap()).to_vec();
-        assert_eq!(key("192.0.2.7"), [192, 0, 2, 7]);
-        assert_eq!(key("::ffff:192.0.2.7"), [192, 0, 2, 7]);
-        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:1"));
-        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
-        assert_eq!(key("2001:db8::1").len(), 8);
     }
 }

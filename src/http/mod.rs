@@ -45,6 +45,6 @@ pub use client_certificate::ClientCertificate;
 pub use connection::{Connection, NOWHERE, TlsFacts};
 pub use journal::Refuser;
 pub use proxy::Proxy;
-pub use refusal::{HeadRefuser, Refusal, Reject};
+pub use refusal::{HeadRefuser, Phase, Refusal, Reject};
 pub use request_id::RequestId;
 pub use site::{Live, Site};

@@ -7,9 +7,9 @@ use super::call;
 use super::ctx::{Ctx, Forward};
 use super::refusal::{Phase, Reject};
 use crate::config::plan;
-use crate::upstream::{Group, Outcome, Watch};
+use crate::upstream::{Group, Outcome, Watch, reason};
 use http::StatusCode;
-use pingora_core::{Error, ErrorSource, ErrorType};
+use pingora_core::{Error, ErrorSource};
 use pingora_proxy::Session;
 use std::time::{Duration, Instant};
 
@@ -83,7 +83,7 @@ pub fn answering(forward: &mut Forward) {
 
 /// The try failed. `why` is asked only when it is told.
 pub fn failed(forward: &mut Forward, error: &Error, why: &dyn Fn() -> String) {
-    if is_servers(error) {
+    if reason::is_servers(error) {
         settle(forward, Outcome::Failed(why), Instant::now());
     }
 }
@@ -119,11 +119,6 @@ pub fn stale(forward: &mut Forward) {
 pub fn stale_for_good(forward: &mut Forward) {
     stale(forward);
     forward.pass = None;
-}
-
-/// Whether it can be the server's fault: not that we had no socket to spare.
-fn is_servers(error: &Error) -> bool {
-    !matches!(error.etype(), ErrorType::SocketError | ErrorType::BindError | ErrorType::InternalError)
 }
 
 /// The request is over: what has no verdict yet gets one, if there is one.

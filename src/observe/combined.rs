@@ -6,7 +6,7 @@
 //!
 //! As in nginx, what is missing is `-`, and quotes, backslashes, control bytes and bytes above
 //! 126 are written `\xNN`; a space within the request target too, so that a request line has
-//! three words. The status of a client that went before an answer is `000`. The size is that
+//! three words; that of a connection that was passed on is `TCP`, its listener and what has ended it. The status of a client that went before an answer is `000`. The size is that
 //! of the body.
 
 use super::entry::Entry;
@@ -37,6 +37,13 @@ pub fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime, entry: &
 
 /// `GET /x HTTP/1.1`, or `-` when the head was never understood.
 fn request_line(out: &mut Vec<u8>, entry: &Entry<'_>) {
+    if let Some(ended) = entry.ended {
+        or_dash(out, entry.protocol.map(str::as_bytes));
+        out.push(b' ');
+        one_word(out, entry.listener.as_bytes());
+        out.push(b' ');
+        return or_dash(out, Some(ended.as_bytes()));
+    }
     if entry.method.is_none() && entry.path.is_none() {
         out.push(b'-');
         return;
@@ -45,17 +52,20 @@ fn request_line(out: &mut Vec<u8>, entry: &Entry<'_>) {
     out.push(b' ');
     match entry.path {
         None => out.push(b'-'),
-        Some(path) => {
-            for (i, part) in path.split(|byte| *byte == b' ').enumerate() {
-                if i > 0 {
-                    out.extend_from_slice(b"\\x20");
-                }
-                push_escaped(out, part);
-            }
-        }
+        Some(path) => one_word(out, path),
     }
     out.push(b' ');
     or_dash(out, entry.protocol.map(str::as_bytes));
+}
+
+/// With its spaces escaped.
+fn one_word(out: &mut Vec<u8>, text: &[u8]) {
+    for (i, part) in text.split(|byte| *byte == b' ').enumerate() {
+        if i > 0 {
+            out.extend_from_slice(b"\\x20");
+        }
+        push_escaped(out, part);
+    }
 }
 
 fn or_dash(out: &mut Vec<u8>, text: Option<&[u8]>) {
@@ -115,8 +125,26 @@ pub(super) mod tests {
             client_cert_fingerprint: Some("0a1b"),
             user_agent: Some(b"curl/8.5.0"),
             referer: Some(b"https://example.com/"),
+            ended: None,
             error: Some("server reset"),
         }
+    }
+
+    #[test]
+    fn a_connection_that_was_passed_on() {
+        let flow = Entry {
+            listener: "the db",
+            client: Some([192, 0, 2, 7].into()),
+            protocol: Some("TCP"),
+            status: 200,
+            response_bytes: 5,
+            ended: Some("client_closed"),
+            ..Entry::default()
+        };
+        assert_eq!(
+            line(&flow),
+            "192.0.2.7 - - [21/Nov/2026:03:18:10 +0000] \"TCP the\\x20db client_closed\" 200 5 \"-\" \"-\"\n"
+        );
     }
 
     /// Bytes as a hostile client would choose them: escapes, broken UTF-8, line ends, and

@@ -18,7 +18,7 @@ pub struct Entry<'a> {
     pub host: Option<&'a [u8]>,
     /// The request target as the client wrote it, query included.
     pub path: Option<&'a [u8]>,
-    /// `HTTP/1.1`, `HTTP/2.0`: see [`protocol`].
+    /// `HTTP/1.1`, `HTTP/2.0`: see [`protocol`]; `TCP` of a connection that was passed on.
     pub protocol: Option<&'a str>,
     /// 0: the client went before there was an answer.
     pub status: u16,
@@ -31,9 +31,9 @@ pub struct Entry<'a> {
     pub server: Option<&'a str>,
     /// Tries made on servers; 0 when none was needed.
     pub attempts: u32,
-    /// Bytes of the request's body that were read.
+    /// Bytes of the request's body that were read; all that came from the client where there are no requests.
     pub request_bytes: u64,
-    /// Bytes of the response's body that were sent.
+    /// Bytes of the response's body that were sent; all that went to the client where there are no requests.
     pub response_bytes: u64,
     /// From the first byte of the head to the last of the answer.
     pub duration: Duration,
@@ -55,6 +55,8 @@ pub struct Entry<'a> {
     pub client_cert_fingerprint: Option<&'a str>,
     pub user_agent: Option<&'a [u8]>,
     pub referer: Option<&'a [u8]>,
+    /// Who or what has ended a connection that was passed on: `client_closed`, `idle_timeout`. Requests have none.
+    pub ended: Option<&'a str>,
     /// Why there was no proper answer, in a few words: `head deadline`, `no healthy server`.
     pub error: Option<&'a str>,
 }

@@ -172,6 +172,12 @@ pub fn client_full(throttle: &Throttle, listener: &str, client: IpAddr, limit: u
     );
 }
 
+/// A connection was refused because its client is not to come here. Said once a minute.
+pub fn client_denied(throttle: &Throttle, listener: &str, client: IpAddr) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    log::info!(target: LISTENER, "listener {listener:?}: {} is refused (ip){}", end(client.to_canonical()), and(more));
+}
+
 /// A client was cut off for what it did on its connection. Said every ten seconds.
 pub fn client_cut(throttle: &Throttle, listener: &str, client: IpAddr, why: &str) {
     let Some(more) = throttle.admit(Instant::now()) else { return };

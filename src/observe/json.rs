@@ -7,12 +7,13 @@
 //! | `client` | address without port; none on a unix socket |
 //! | `proxy` | address of the proxy that has announced the client by the PROXY protocol |
 //! | `method`, `host`, `path` | as the client sent them; `path` is the whole request target |
-//! | `protocol` | `HTTP/1.1`, `HTTP/2.0` |
-//! | `status` | number; 0 when the client went before an answer |
+//! | `protocol` | `HTTP/1.1`, `HTTP/2.0`; `TCP` of a connection that was passed on |
+//! | `status` | number; 0 when the client went before an answer; 200 of a connection that was passed on |
 //! | `grpc_status` | number; what a call of gRPC has ended with |
 //! | `server` | address and port |
 //! | `attempts` | tries made on servers |
-//! | `request_bytes`, `response_bytes` | of the bodies |
+//! | `request_bytes`, `response_bytes` | of the bodies; of a connection that was passed on all bytes |
+//! | `ended` | of a connection that was passed on: `client_closed`, `server_closed`, `client_reset`, `server_reset`, `idle_timeout`, `total_timeout`, `cut` |
 //! | `duration_ms`, `queue_ms`, `upstream_connect_ms`, `upstream_response_ms` | milliseconds with three decimals |
 //! | `request_id`, `tls`, `tls_cipher`, `sni`, `client_cert_subject`, `client_cert_fingerprint`, `user_agent`, `referer`, `error` | text |
 //!
@@ -47,11 +48,12 @@ pub fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime, entry: &
     millis(out, b",\"upstream_connect_ms\":", entry.upstream_connect);
     millis(out, b",\"upstream_response_ms\":", entry.upstream_response);
     plain(out, b",\"request_id\":\"", entry.request_id);
-    if entry.tls.is_some() {
+    if entry.tls.is_some() || entry.sni.is_some() {
         of_tls(out, entry);
     }
     text(out, b",\"user_agent\":\"", entry.user_agent);
     text(out, b",\"referer\":\"", entry.referer);
+    plain(out, b",\"ended\":\"", entry.ended.map(str::as_bytes));
     text(out, b",\"error\":\"", entry.error.map(str::as_bytes));
     out.extend_from_slice(b"}\n");
 }

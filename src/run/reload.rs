@@ -15,6 +15,7 @@ use crate::config::{self, Change, Checked};
 use crate::edge::{self, Edge};
 use crate::filter::Catalogue;
 use crate::http::{Live, Site};
+use crate::l4;
 use crate::observe::{AccessLog, events, process_log};
 use crate::upstream::{Group, Registry};
 use arc_swap::ArcSwap;
@@ -61,6 +62,7 @@ pub struct Running {
     pub groups: Vec<Arc<Group>>,
     pub access_log: Option<Arc<AccessLog>>,
     pub site: Arc<Live>,
+    pub flows: Arc<l4::Live>,
     /// The plan for those who look at it now and then.
     pub current: Arc<ArcSwap<Plan>>,
 }
@@ -111,6 +113,7 @@ struct Built {
     listeners: edge::Prepared,
     access_log: Option<Arc<AccessLog>>,
     site: Site,
+    flows: l4::Site,
 }
 
 /// What was read.
@@ -208,15 +211,16 @@ impl Reloader {
         let listeners = self.edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
         let departed = self.departed_from(&plan);
         let (before, registry, new) = (self.running.groups.clone(), self.registry.clone(), plan.clone());
-        let log = access_log.clone();
-        let (groups, site) = aside(move || {
+        let (log, known) = (access_log.clone(), self.running.flows.load_full());
+        let (groups, site, flows) = aside(move || {
             let groups = Groups::build(&new, &before, &registry)?;
+            let flows = groups.flows(&new, &departed, Some(&known), &registry)?.logging(log.clone());
             let site = groups.site(&new, &departed, log);
-            Ok::<_, String>((groups, site))
+            Ok::<_, String>((groups, site, flows))
         })
         .await??;
         let cares = self.discover(&groups).await;
-        Ok(Built { plan, groups, cares, listeners, access_log, site })
+        Ok(Built { plan, groups, cares, listeners, access_log, site, flows })
     }
 
     /// Asks the sources of new groups, and waits for those of which nothing is known yet.
@@ -239,9 +243,10 @@ impl Reloader {
 
     /// Nothing here can fail, and requests see all of it or nothing.
     fn commit(&mut self, built: Built) {
-        let Built { plan, groups, cares, listeners, access_log, site } = built;
+        let Built { plan, groups, cares, listeners, access_log, site, flows } = built;
         groups.take_over();
         let old = self.running.site.swap(Arc::new(site));
+        self.running.flows.store(Arc::new(flows));
         let grace = Duration::from_secs(plan.server.grace_period_seconds);
         self.edge.commit(listeners, grace);
         for care in cares {

@@ -16,6 +16,7 @@ use crate::config::plan::Plan;
 use crate::config::{self, Checked, file};
 use crate::edge::{self, Edge};
 use crate::http::{Live, Proxy, Refuser};
+use crate::l4;
 use crate::observe::{AccessLog, events};
 use crate::upstream::Registry;
 use arc_swap::ArcSwap;
@@ -58,6 +59,7 @@ pub fn run(
     let front = EdgeService {
         edge: edge.clone(),
         live: site.clone(),
+        flows: running.flows.clone(),
         conf: Arc::new(server_conf(&plan.server)),
         challenges: certificates.challenges().clone(),
         begin: Some((discovered, served)),
@@ -138,6 +140,7 @@ impl Opened {
         let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
         let groups = Groups::build(&plan, &[], &registry)?;
         let site = groups.site(&plan, &[], access_log.clone());
+        let flows = groups.flows(&plan, &[], None, &registry)?.logging(access_log.clone());
         let doorplate = Doorplate::put_up(&plan.server, takeover)?;
         groups.take_over();
         edge.commit(listeners, Duration::from_secs(plan.server.grace_period_seconds));
@@ -145,6 +148,7 @@ impl Opened {
             groups: groups.all,
             access_log,
             site: Arc::new(Live::from_pointee(site)),
+            flows: Arc::new(l4::Live::from_pointee(flows)),
             current: Arc::new(ArcSwap::new(plan.clone())),
             plan,
         };
@@ -208,6 +212,7 @@ type Threads = Arc<parking_lot::Mutex<Vec<JoinHandle<()>>>>;
 struct EdgeService {
     edge: Edge,
     live: Arc<Live>,
+    flows: Arc<l4::Live>,
     conf: Arc<ServerConf>,
     challenges: Arc<Challenges>,
     /// Told when the servers that have to be discovered are known, or are not going to be soon; and whom to
@@ -253,8 +258,8 @@ impl EdgeService {
         proxy.handle_init_modules();
         // refused by us, with a line in the access log
         proxy.server_options.get_or_insert_default().allow_connect_method_proxying = true;
-        let worker =
-            edge::Worker { app: Arc::new(proxy), refuser: Arc::new(Refuser::new(self.live.clone())), share };
+        let (app, refuser) = (Arc::new(proxy), Arc::new(Refuser::new(self.live.clone())));
+        let worker = edge::Worker { app, refuser, flows: self.flows.clone(), share };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || runtime.block_on(edge::serve(worker)))

@@ -3,6 +3,7 @@
 
 use crate::config::plan::{self, Plan};
 use crate::http::Site;
+use crate::l4;
 use crate::observe::AccessLog;
 use crate::upstream::{Group, Registry};
 use std::collections::HashMap;
@@ -44,6 +45,20 @@ impl Groups {
         for (group, before) in &self.fresh {
             group.take_over(before.as_deref());
         }
+    }
+
+    /// Where connections go that are passed on whole.
+    ///
+    /// # Errors
+    /// In words for the operator, when servers cannot be connected to.
+    pub fn flows(
+        &self,
+        plan: &Plan,
+        departed: &[Arc<plan::Listener>],
+        before: Option<&l4::Site>,
+        registry: &Registry,
+    ) -> Result<l4::Site, String> {
+        l4::Site::build(plan, departed, (&self.all, registry), before)
     }
 
     pub fn site(

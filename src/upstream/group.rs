@@ -94,6 +94,11 @@ impl Group {
         peer
     }
 
+    /// The host name by which this server was found, if it was.
+    pub fn host_of(&self, endpoint: &Endpoint) -> Option<Arc<str>> {
+        self.shape.servers.load().at(endpoint.address())?.host.clone()
+    }
+
     /// What may be spent on retries.
     pub fn budget(&self) -> &Budget {
         &self.budget

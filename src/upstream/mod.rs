@@ -13,7 +13,8 @@
 //! - [`sticky`]: how clients find their way back to the server they were with.
 //! - [`conduct`]: what live requests have shown of servers: [`outlier`] says when one is ejected, [`breaker`]
 //!   when one is left alone, both by [`window`]; [`panic`](mod@panic) when all of that is ignored.
-//! - [`transport`]: how servers are spoken to: plaintext or TLS, HTTP/1.1 or HTTP/2.
+//! - [`transport`]: how servers are spoken to: plaintext or TLS, HTTP/1.1 or HTTP/2; [`dialer`] connects to them for
+//!   flows, [`client_tls`] where Pingora does not.
 //! - [`budget`]: how many retries there may be.
 //! - [`caps`]: how many requests may be in flight, and who waits for their turn: [`queue`] is the order.
 //! - [`percentile`]: how long most answers take.
@@ -27,7 +28,9 @@ pub mod breaker;
 pub mod budget;
 pub mod caps;
 pub mod changes;
+pub mod client_tls;
 pub mod conduct;
+pub mod dialer;
 pub mod discover;
 pub mod endpoint;
 pub mod group;

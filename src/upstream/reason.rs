@@ -31,6 +31,11 @@ pub fn not_connected(error: io::Error) -> Box<Error> {
     Error::because(etype, "connecting", error)
 }
 
+/// Whether it can be the server's fault: not that we had no socket to spare.
+pub fn is_servers(error: &Error) -> bool {
+    !matches!(error.etype(), ErrorType::SocketError | ErrorType::BindError | ErrorType::InternalError)
+}
+
 /// The reason of a failed check or try. `timeout` is what it was allowed.
 pub fn words(error: &Error, timeout: Duration) -> String {
     let root = root(error);

@@ -221,7 +221,10 @@ impl<'a> Checker<'a> {
         }
         let file = self.file;
         let port_of = |tls: bool, port: u16| {
-            let here = |l: &&Located<crate::config::file::Listener>| l.tls.is_some() == tls;
+            // what passes connections on reads no request, but its handshakes are ours
+            let here = |l: &&Located<crate::config::file::Listener>| {
+                l.tls.is_some() == tls && (tls || !l.passes_all())
+            };
             file.listeners.iter().filter(here).any(|l| l.address.value.port() == Some(port))
         };
         for (name, acme) in file.acme.iter() {

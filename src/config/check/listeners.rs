@@ -40,6 +40,8 @@ impl<'a> Checker<'a> {
             h1,
             h2,
             tls,
+            tcp: self.tcp(&who, listener),
+            ip: self.listener_ip(&who, listener),
             redirect_https: self.redirect(&who, listener),
             limits: listener.limits.clone(),
             underscores: listener.underscores_in_headers,
@@ -113,7 +115,9 @@ impl<'a> Checker<'a> {
 
     fn protocols(&mut self, who: &str, listener: &Listener) -> (bool, bool) {
         let Some(protocols) = &listener.protocols else {
-            return (true, listener.tls.is_some());
+            // nothing is agreed on for others
+            let read = listener.tcp.is_none();
+            return (read, read && listener.tls.is_some());
         };
         if protocols.is_empty() {
             let message = format!("{who} speaks no protocol\nwrite h1, h2 or both, or remove the key");
@@ -135,7 +139,7 @@ impl<'a> Checker<'a> {
             self.error(Code::Conflict, listener.span, &message);
             return None;
         }
-        let mut with_tls = self.file.listeners.iter().filter(|l| l.tls.is_some());
+        let mut with_tls = self.file.listeners.iter().filter(|l| l.tls.is_some() && !l.passes_all());
         let port = redirect.port.or_else(|| with_tls.find_map(|l| l.address.value.port()));
         if port.is_none() {
             let message = format!(

@@ -9,6 +9,7 @@ mod files;
 mod filters;
 mod grpc;
 mod health;
+mod layer4;
 mod listeners;
 mod no_effect;
 mod ocsp;
@@ -162,7 +163,7 @@ impl<'a> Checker<'a> {
             self.report
                 .error(Code::NothingToServe, Span::default(), "there is no listener")
                 .help("add `listeners: [{ address: 127.0.0.1:8080 }]`");
-        } else if routes.is_empty() && !listeners.iter().all(|l| l.redirect_https.enabled) {
+        } else if routes.is_empty() && !listeners.iter().all(|l| l.redirect_https.enabled || l.passes_all()) {
             self.report
                 .error(Code::NothingToServe, Span::default(), "there is no route")
                 .help("add `routes: [{ path: /, upstream: NAME }]`, with the group under `upstreams`");

@@ -120,7 +120,7 @@ impl<'a> Checker<'a> {
         if !self.whole || routes.is_empty() {
             return;
         }
-        for listener in listeners.iter().filter(|l| l.redirect_https.is_none()) {
+        for listener in listeners.iter().filter(|l| l.redirect_https.is_none() && l.has_requests()) {
             let reached = |r: &Arc<plan::Route>| {
                 r.matcher.listeners.is_empty() || r.matcher.listeners.contains(&listener.id)
             };

@@ -29,7 +29,7 @@ const LONGEST_TICKET: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 impl<'a> Checker<'a> {
     /// `None` when a certificate cannot be used; that was reported.
     pub(super) fn tls(&mut self, who: &str, tls: &'a Located<Tls>) -> Option<plan::Tls> {
-        if tls.certificates.is_empty() && self.whole {
+        if tls.certificates.is_empty() && tls.passthrough.0.is_empty() && self.whole {
             let message = format!(
                 "{who} has tls without a certificate\nadd `certificates: [{{ cert: FILE, key: FILE }}]`"
             );
@@ -53,8 +53,10 @@ impl<'a> Checker<'a> {
         let certificates = all.into_iter().collect::<Option<Vec<_>>>()?;
         self.one_policy_for_a_name(&tls.certificates, &certificates);
         let tickets = self.tickets(who, tls)?;
-        let settings =
-            TlsSettings { ciphers: tls.ciphers.clone(), unknown_names: tls.unknown_names, tickets };
+        let shown: Vec<_> = certificates.iter().map(|(certificate, _)| certificate.clone()).collect();
+        let passthrough = self.passthrough(who, tls, &shown);
+        let (ciphers, unknown_names) = (tls.ciphers.clone(), tls.unknown_names);
+        let settings = TlsSettings { ciphers, unknown_names, tickets, passthrough };
         Some(plan::Tls::new(certificates, settings))
     }
 

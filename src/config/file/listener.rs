@@ -1,8 +1,9 @@
 //! `listeners`: where connections are accepted, with which TLS and limits.
 
 use crate::config::decode::{Located, Raw};
-use crate::config::file::{Later, Tls};
+use crate::config::file::{Later, Tcp, Tls};
 use crate::config::words::{ListenAddress, SocketMode};
+use crate::filter::ip::Ip;
 use crate::units::{Size, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,14 @@ pub struct Listener {
     /// TLS termination; plaintext without it.
     #[serde(default)]
     pub tls: Option<Located<Tls>>,
+    /// Connections are passed on to a group whole, after TLS termination where there is `tls`, instead of being read
+    /// for requests.
+    #[serde(default)]
+    pub tcp: Option<Located<Tcp>>,
+    /// Who may connect, by address; others are cut off before a byte is read. The client that a proxy announces, where
+    /// there is `proxy_protocol`.
+    #[serde(default)]
+    pub ip: Option<Located<Ip>>,
     /// Answer every request with a redirect to https, except for routes that name this listener.
     #[serde(default)]
     pub redirect_https: RedirectHttps,
@@ -47,13 +56,15 @@ pub struct Listener {
 
     #[schemars(skip)]
     #[serde(default, skip_serializing)]
-    pub ip: Later,
-    #[schemars(skip)]
-    #[serde(default, skip_serializing)]
-    pub tcp: Later,
-    #[schemars(skip)]
-    #[serde(default, skip_serializing)]
     pub udp: Later,
+}
+
+impl Listener {
+    /// All connections are passed on whole, or refused: none is read for requests.
+    pub fn passes_all(&self) -> bool {
+        let unopened = |tls: &Tls| tls.certificates.is_empty() && !tls.passthrough.0.is_empty();
+        self.tcp.is_some() || self.tls.as_ref().is_some_and(|tls| unopened(tls))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

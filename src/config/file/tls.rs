@@ -1,7 +1,7 @@
 //! `tls` of a listener: which certificates are shown, what is spoken, and whose certificates are asked for.
 
 use crate::config::decode::Located;
-use crate::config::file::{Later, OneOrMany, OrOff};
+use crate::config::file::{OneOrMany, OrOff, Table};
 use crate::units::Time;
 use rustls::CipherSuite;
 use schemars::JsonSchema;
@@ -27,10 +27,9 @@ pub struct Tls {
     pub unknown_names: UnknownNames,
     /// Session tickets, by which clients resume sessions; `off`: there are none.
     pub tickets: OrOff<Tickets>,
-
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub passthrough: Later,
+    /// Names whose connections reach a group unopened, by the name in the client's hello: `www.example.com`,
+    /// `*.example.com` for one label, or `*` for all that nothing else is for; each with its group.
+    pub passthrough: Table<Located<String>>,
 }
 
 impl Default for Tls {
@@ -43,7 +42,7 @@ impl Default for Tls {
             client_auth: None,
             unknown_names: UnknownNames::Default,
             tickets: OrOff::On(Tickets::default()),
-            passthrough: Later,
+            passthrough: Table::default(),
         }
     }
 }

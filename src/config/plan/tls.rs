@@ -1,7 +1,7 @@
 //! TLS of a listener, resolved: its files are read, and each name has the certificates and the policy that are
 //! for it. `edge` opens connections by it, `http` holds the host of each request against it.
 
-use super::Ordered;
+use super::{Ordered, Passthrough};
 use crate::config::file::{self, Cipher, TlsVersion, UnknownNames};
 use crate::config::words::HostPattern;
 use ahash::AHashMap;
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// TLS termination. Made by [`Tls::new`].
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// At least one; the first is the default.
+    /// The first is the default. None where all names are passed on or refused.
     pub certificates: Vec<Certificate>,
     /// The terms on which connections are opened, each once. The first is that of unknown names.
     pub policies: Vec<TlsPolicy>,
@@ -32,12 +32,19 @@ pub struct TlsSettings {
     pub unknown_names: UnknownNames,
     /// `None`: no session is resumed.
     pub tickets: Option<Tickets>,
+    /// What is not opened here.
+    pub passthrough: Passthrough,
 }
 
 impl Default for TlsSettings {
     fn default() -> Self {
         let tickets = Tickets { keys: Vec::new(), lifetime: file::Tickets::default().lifetime.0 };
-        TlsSettings { ciphers: Vec::new(), unknown_names: UnknownNames::Default, tickets: Some(tickets) }
+        TlsSettings {
+            ciphers: Vec::new(),
+            unknown_names: UnknownNames::Default,
+            tickets: Some(tickets),
+            passthrough: Passthrough::default(),
+        }
     }
 }
 
@@ -236,8 +243,24 @@ impl Tls {
         self.names.find(name)
     }
 
-    /// The policy for connections that are opened for this name, as an index; `None` when they are refused.
+    /// The group that connections for this name (lower case) reach unopened. The exact name decides, then a certificate for
+    /// it, then the wildcard above it, then all others.
+    pub fn passes(&self, name: Option<&str>) -> Option<&Arc<str>> {
+        let passthrough = &self.settings.passthrough;
+        if passthrough.is_empty() {
+            return None;
+        }
+        let shown = || name.is_some_and(|name| !self.serving(name).is_empty());
+        let exact = name.and_then(|name| passthrough.exact(name));
+        exact.or_else(|| if shown() { None } else { passthrough.wide(name) })
+    }
+
+    /// The policy for connections that are opened for this name, as an index; `None` when they are refused, or not opened
+    /// here.
     pub fn policy(&self, name: Option<&str>) -> Option<usize> {
+        if self.passes(name).is_some() {
+            return None;
+        }
         match name.and_then(|name| self.serving(name).first()) {
             Some(certificate) => self.certificates.get(*certificate).map(|certificate| certificate.policy),
             None => match self.settings.unknown_names {
@@ -250,7 +273,10 @@ impl Tls {
     /// Whether requests for some name would be on other terms than those for another, so that a connection for the
     /// one is not for the other.
     pub fn tells_names_apart(&self) -> bool {
-        self.policies.len() > 1 || self.settings.unknown_names == UnknownNames::Refuse
+        let settings = &self.settings;
+        self.policies.len() > 1
+            || settings.unknown_names == UnknownNames::Refuse
+            || !settings.passthrough.is_empty()
     }
 
     /// Whether connections that were opened by `self` may go on where `new` is at work: no name has other terms.
@@ -362,5 +388,41 @@ mod tests {
         assert!(apart.same_terms(&tls(&[(a.clone(), easy()), (renewed, strict())])), "a renewed certificate");
         let swapped = tls(&[(b, easy()), (a, strict())]);
         assert!(!apart.same_terms(&swapped), "the same policies for other names");
+    }
+
+    #[test]
+    fn a_name_stays_closed_by_the_most_specific_word_for_it() {
+        let mut passthrough = Passthrough::default();
+        for (name, group) in [("raw.example", "raw"), ("*.b.example", "below"), ("one.a.example", "one")] {
+            passthrough.insert(Some(&name.parse().unwrap()), group);
+        }
+        let certificates = |passthrough: &Passthrough| {
+            let shown =
+                ["*.a.example", "c.b.example"].map(|name| (certificate(&[name]), TlsPolicy::default()));
+            let settings = TlsSettings { passthrough: passthrough.clone(), ..TlsSettings::default() };
+            Tls::new(shown.into(), settings)
+        };
+        let tls = certificates(&passthrough);
+        for (name, group) in [
+            (Some("raw.example"), Some("raw")),
+            (Some("x.b.example"), Some("below")),
+            (Some("c.b.example"), None),
+            (Some("one.a.example"), Some("one")),
+            (Some("two.a.example"), None),
+            (Some("x.y.b.example"), None),
+            (Some("other.example"), None),
+            (None, None),
+        ] {
+            assert_eq!(tls.passes(name).map(|group| &**group), group, "{name:?}");
+            assert_eq!(tls.policy(name).is_none(), group.is_some(), "{name:?} has no terms here");
+        }
+        assert!(tls.tells_names_apart());
+        passthrough.insert(None, "rest");
+        let tls = certificates(&passthrough);
+        for (name, group) in
+            [(Some("other.example"), Some("rest")), (None, Some("rest")), (Some("two.a.example"), None)]
+        {
+            assert_eq!(tls.passes(name).map(|group| &**group), group, "{name:?}");
+        }
     }
 }

@@ -117,6 +117,8 @@ pub fn listener() -> plan::Listener {
         h1: true,
         h2: false,
         tls: None,
+        tcp: None,
+        ip: None,
         redirect_https: None,
         limits: ListenerLimits::default(),
         underscores: Underscores::default(),
@@ -139,8 +141,10 @@ impl Gate {
     pub fn serve(edge: Edge) -> Gate {
         let app = Arc::new(Echo { release: Semaphore::new(0), entered: Semaphore::new(0) });
         let refuser = Arc::new(Refuser);
-        let serving =
-            |share| tokio::spawn(serve(Worker { app: app.clone(), refuser: refuser.clone(), share }));
+        let serving = |share| {
+            let (app, refuser, flows) = (app.clone(), refuser.clone(), Arc::default());
+            tokio::spawn(serve(Worker { app, refuser, flows, share }))
+        };
         let workers: Vec<_> = edge.shares().into_iter().map(serving).collect();
         let worker = tokio::spawn(async move {
             for worker in workers {
@@ -183,7 +187,7 @@ impl Gate {
 pub fn threads(edge: &Edge) -> Vec<std::thread::JoinHandle<()>> {
     let app = Arc::new(Echo { release: Semaphore::new(0), entered: Semaphore::new(0) });
     let serving = |share| {
-        let worker = Worker { app: app.clone(), refuser: Arc::new(Refuser), share };
+        let worker = Worker { app: app.clone(), refuser: Arc::new(Refuser), flows: Arc::default(), share };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         std::thread::spawn(move || runtime.block_on(serve(worker)))
     };

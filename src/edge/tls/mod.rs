@@ -66,6 +66,11 @@ impl Termination {
         (h1, h2): (bool, bool),
         common: &Common,
     ) -> Result<Termination, String> {
+        let challenges = Challenges::new(common.certificates.challenges())?;
+        if plan.certificates.is_empty() && !plan.settings.passthrough.is_empty() {
+            // who is not passed on is refused
+            return Ok(Termination { plan: plan.clone(), configs: Vec::new(), challenges });
+        }
         let certificates = Arc::new(Certificates::build(plan, &common.certificates)?);
         let alpn: Vec<Vec<u8>> = [(h2, &b"h2"[..]), (h1, b"http/1.1")]
             .into_iter()
@@ -79,8 +84,12 @@ impl Termination {
             Ok(Arc::new(config))
         };
         let configs = plan.policies.iter().map(config).collect::<Result<_, String>>()?;
-        let challenges = Challenges::new(common.certificates.challenges())?;
         Ok(Termination { plan: plan.clone(), configs, challenges })
+    }
+
+    /// By which it was made.
+    pub fn plan(&self) -> &plan::Tls {
+        &self.plan
     }
 
     /// The one place where it is decided on which terms a client is met.

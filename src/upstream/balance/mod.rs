@@ -6,6 +6,7 @@
 pub mod algorithm;
 pub mod alias;
 pub mod balanced;
+mod client_key;
 pub mod consistent_hash;
 pub mod hash;
 pub mod key_hash;
@@ -23,6 +24,8 @@ mod smooth;
 #[cfg(test)]
 mod tests;
 pub mod tiers;
+
+pub use client_key::ClientKey;
 
 use super::changes::Changes;
 use super::{Server, Servers};

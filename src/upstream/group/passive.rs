@@ -85,6 +85,8 @@ fn tell_breaker(
 #[derive(Clone, Copy)]
 pub enum Outcome<'a> {
     Answered(u16),
+    /// It is connected to; what becomes of a flow says nothing about it.
+    Connected,
     /// There was no answer, or half of one. Why is asked only when it is told.
     Failed(&'a dyn Fn() -> String),
 }
@@ -93,6 +95,7 @@ impl Outcome<'_> {
     fn is_failure(&self, statuses: &plan::Statuses) -> bool {
         match self {
             Outcome::Answered(status) => statuses.contains(*status),
+            Outcome::Connected => false,
             Outcome::Failed(_) => true,
         }
     }
@@ -100,6 +103,7 @@ impl Outcome<'_> {
     fn words(&self) -> String {
         match self {
             Outcome::Answered(status) => format!("status {status}"),
+            Outcome::Connected => "connected".to_owned(),
             Outcome::Failed(why) => why(),
         }
     }

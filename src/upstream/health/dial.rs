@@ -2,11 +2,12 @@
 //! failures come out in plain words. Called by the checks, within their deadline.
 
 use crate::config::file::SendProxy;
-use crate::config::plan::{Trust, UpstreamTls};
+use crate::config::plan::UpstreamTls;
 use crate::link::Link;
 use crate::proxy_protocol;
+use crate::upstream::client_tls::ClientTls;
 use crate::upstream::location::LOCAL_AUTHORITY;
-use crate::upstream::reason::{self, UNEXPECTED};
+use crate::upstream::reason;
 use crate::upstream::registry::Registry;
 use async_trait::async_trait;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
@@ -16,10 +17,6 @@ use pingora_core::protocols::{
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_load_balancing::Backend;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -29,18 +26,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio_rustls::TlsConnector;
 
 /// Opens connections to servers.
 pub struct Dial {
-    tls: Option<Tls>,
+    tls: Option<ClientTls>,
     /// What a connection begins with: it is one of our own, and not that of a client.
     header: Vec<u8>,
-}
-
-struct Tls {
-    connector: TlsConnector,
-    plan: UpstreamTls,
 }
 
 impl Dial {
@@ -49,35 +40,9 @@ impl Dial {
     /// # Errors
     /// A sentence for the operator.
     pub fn build(tls: Option<&UpstreamTls>, alpn: &[&[u8]], registry: &Registry) -> Result<Dial, String> {
-        let Some(tls) = tls else { return Ok(Dial { tls: None, header: Vec::new() }) };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        let builder = match &tls.trust {
-            Trust::System => builder.with_root_certificates(registry.roots()?),
-            Trust::These(authorities) => {
-                let mut store = RootCertStore::empty();
-                for authority in authorities {
-                    store.add(authority.clone()).map_err(|error| error.to_string())?;
-                }
-                builder.with_root_certificates(store)
-            }
-            Trust::Anyone => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(BelieveAnyone(provider)))
-            }
-        };
-        let mut config = match &tls.client {
-            Some(client) => builder
-                .with_client_auth_cert(client.chain.clone(), client.key.0.clone_key())
-                .map_err(|error| format!("its client certificate cannot be used: {error}"))?,
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         // each check sees the certificate, which a resumed session does not show again
-        config.resumption = Resumption::disabled();
-        let connector = TlsConnector::from(Arc::new(config));
-        Ok(Dial { tls: Some(Tls { connector, plan: tls.clone() }), header: Vec::new() })
+        let tls = tls.map(|tls| ClientTls::build(tls, alpn, Resumption::disabled(), registry)).transpose()?;
+        Ok(Dial { tls, header: Vec::new() })
     }
 
     /// For servers that wait for a header of the PROXY protocol.
@@ -102,14 +67,7 @@ impl Dial {
         link.write_all(&self.header).await.or_err(ErrorType::WriteError, "PROXY header")?;
         let Some(tls) = &self.tls else { return Ok(Wire::Plain(link)) };
         let own = backend.ext.get::<HostName>().map(|host| &*host.0);
-        let name = tls.plan.name(own, address.ip()).into_owned();
-        let name = ServerName::try_from(name).map_err(|_| {
-            Error::explain(UNEXPECTED, "TLS: the server has no name that a certificate can have")
-        })?;
-        match tls.connector.connect(name, link).await {
-            Ok(stream) => Ok(Wire::Tls(Box::new(stream))),
-            Err(error) => Error::e_explain(UNEXPECTED, reason::tls(&error)),
-        }
+        tls.over(link, own, address.ip()).await.map(|stream| Wire::Tls(Box::new(stream)))
     }
 
     /// `http` or `https`.
@@ -136,47 +94,6 @@ pub fn authority(backend: &Backend) -> String {
 fn path(socket: &UnixAddress) -> Result<&Path> {
     let path = socket.as_pathname();
     path.ok_or_else(|| Error::explain(ErrorType::InternalError, "a unix socket without a path"))
-}
-
-/// Takes any certificate: `verify: false`. The handshake is still held against it.
-#[derive(Debug)]
-struct BelieveAnyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for BelieveAnyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, signature, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, signature, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// An open connection; also as Pingora's clients want it.

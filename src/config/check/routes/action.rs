@@ -36,7 +36,11 @@ impl Checker<'_> {
         route.respond.as_ref().and_then(|respond| self.respond(respond)).map(Action::Respond)
     }
 
-    fn upstream_ref(&mut self, who: &str, name: &Located<String>) -> Option<plan::UpstreamId> {
+    pub(in crate::config::check) fn upstream_ref(
+        &mut self,
+        who: &str,
+        name: &Located<String>,
+    ) -> Option<plan::UpstreamId> {
         let found = self.upstreams.get(name.value.as_str()).copied();
         match found {
             Some(id) => {

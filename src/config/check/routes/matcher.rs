@@ -42,6 +42,13 @@ impl Checker<'_> {
         listeners: &[Arc<plan::Listener>],
     ) -> Option<ListenerId> {
         let found = listeners.iter().find(|l| l.name == name.value);
+        if found.is_some_and(|listener| !listener.has_requests()) {
+            let message = format!(
+                "{who} is for listener \"{}\", which passes connections on unread\nname another listener",
+                name.value
+            );
+            self.error(Code::Conflict, name.span, &message);
+        }
         if found.is_none() {
             let names: Vec<&str> = listeners.iter().map(|l| l.name.as_str()).collect();
             self.unknown_name(

@@ -1,4 +1,4 @@
-//! A deadline that costs nothing to move to a later time. Used by everything here that waits.
+//! A deadline that costs nothing to move to a later time. Used by whatever waits on a connection.
 //!
 //! The runtime's timer is registered once and left where it is; when it fires too early, it is
 //! set again. A keep-alive connection moves its idle deadline with every request: no timer is

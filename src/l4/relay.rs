@@ -1,0 +1,150 @@
+//! Both directions of a flow until it ends, and why it did.
+
+use super::half::{Broken, Half, Sides};
+use super::splice::Pipes;
+use super::stream::Stream;
+use crate::timer::Timer;
+use bytes::Bytes;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// Why a flow ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Both sides have ended, the client first.
+    ClientClosed,
+    ServerClosed,
+    /// The connection broke on its side.
+    ClientReset,
+    ServerReset,
+    IdleTimeout,
+    TotalTimeout,
+    /// The listener or the process ends.
+    Cut,
+}
+
+impl Ended {
+    /// As in the access log.
+    pub fn words(self) -> &'static str {
+        match self {
+            Ended::ClientClosed => "client_closed",
+            Ended::ServerClosed => "server_closed",
+            Ended::ClientReset => "client_reset",
+            Ended::ServerReset => "server_reset",
+            Ended::IdleTimeout => "idle_timeout",
+            Ended::TotalTimeout => "total_timeout",
+            Ended::Cut => "cut",
+        }
+    }
+}
+
+/// A flow whose server is connected to.
+pub struct Relay<'a> {
+    client: Stream,
+    server: Stream,
+    up: Direction,
+    down: Direction,
+    /// Who has ended first.
+    first: Option<Ended>,
+    pipes: &'a Pipes,
+}
+
+/// A half, until it can do no more.
+struct Direction {
+    half: Half,
+    over: bool,
+}
+
+impl Direction {
+    fn new(ahead: Bytes) -> Direction {
+        Direction { half: Half::new(ahead), over: false }
+    }
+
+    /// A side that broke, when it does.
+    fn poll(&mut self, cx: &mut Context<'_>, mut sides: Sides<'_>) -> Option<Broken> {
+        if self.over {
+            return None;
+        }
+        match self.half.poll(cx, &mut sides) {
+            Poll::Pending => None,
+            Poll::Ready(done) => {
+                self.over = true;
+                done.err()
+            }
+        }
+    }
+}
+
+impl<'a> Relay<'a> {
+    pub fn new((client, ahead): (Stream, Bytes), server: Stream, pipes: &'a Pipes) -> Relay<'a> {
+        let (up, down) = (Direction::new(ahead), Direction::new(Bytes::new()));
+        Relay { client, server, up, down, first: None, pipes }
+    }
+
+    /// Until either side, or a deadline, ends it: after so long without a byte, and at this time in any case. `moved` is
+    /// what went up and down so far.
+    pub async fn run(&mut self, (idle, by): (Duration, Option<Instant>), moved: &mut (u64, u64)) -> Ended {
+        let mut timer = Timer::default();
+        let mut last = Instant::now();
+        poll_fn(|cx| {
+            if let Some(ended) = self.poll(cx) {
+                *moved = self.moved();
+                return Poll::Ready(ended);
+            }
+            let now_moved = self.moved();
+            if now_moved != *moved {
+                *moved = now_moved;
+                last = Instant::now();
+            }
+            let idle_at = last + idle;
+            let (at, ended) = match by.filter(|by| *by < idle_at) {
+                Some(by) => (by, Ended::TotalTimeout),
+                None => (idle_at, Ended::IdleTimeout),
+            };
+            timer.poll(cx, at).map(|()| ended)
+        })
+        .await
+    }
+
+    fn moved(&self) -> (u64, u64) {
+        (self.up.half.moved(), self.down.half.moved())
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Option<Ended> {
+        let Relay { client, server, up, down, pipes, .. } = self;
+        let up_broke = up.poll(cx, Sides { from: client, to: server, pipes });
+        let down_broke = down.poll(cx, Sides { from: server, to: client, pipes });
+        match (up_broke, down_broke) {
+            // what it has said before is still good
+            (Some(Broken::To), None) if !self.down.over => self.first = Some(Ended::ServerReset),
+            (None, Some(Broken::To)) if !self.up.over => self.first = Some(Ended::ClientReset),
+            (Some(Broken::From), _) | (_, Some(Broken::To)) => return Some(self.broke(Ended::ClientReset)),
+            (Some(Broken::To), _) | (_, Some(Broken::From)) => return Some(self.broke(Ended::ServerReset)),
+            (None, None) => {}
+        }
+        if self.first.is_none() {
+            self.first = match (self.up.half.has_ended(), self.down.half.has_ended()) {
+                (true, _) => Some(Ended::ClientClosed),
+                (false, true) => Some(Ended::ServerClosed),
+                (false, false) => None,
+            };
+        }
+        let first = self.first.filter(|_| self.up.over && self.down.over)?;
+        Some(first)
+    }
+
+    /// A side has broken, which the other is to see.
+    fn broke(&mut self, ended: Ended) -> Ended {
+        self.client.break_off();
+        self.server.break_off();
+        // who broke before is the cause
+        match self.first {
+            Some(first @ (Ended::ClientReset | Ended::ServerReset)) => first,
+            Some(_) | None => ended,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
