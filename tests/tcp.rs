@@ -697,13 +697,17 @@ fn the_end_waits_for_connections_and_then_cuts_them() {
 }
 
 #[test]
-fn a_unix_socket_is_as_good() {
+fn unix_sockets_are_as_good_on_either_side() {
     let db = echo("db");
-    let local = "listeners: [{ name: web, address: $web, tcp: { upstream: db } }, { name: local, address: \"unix:$dir/db.sock\", tcp: { upstream: db } }]
-upstreams: { db: { servers: [$db] } }\n";
+    let local = "listeners:
+  - { name: web, address: $web, tcp: { upstream: chain } }
+  - { name: local, address: \"unix:$dir/db.sock\", tcp: { upstream: db } }
+upstreams: { db: { servers: [$db] }, chain: { servers: [\"unix:$dir/db.sock\"] } }\n";
     let gate = Gate::start(&format!("{LOG}{local}"), &[&db]);
-    let path = gate.dir().join("db.sock");
-    let stream = std::os::unix::net::UnixStream::connect(path).unwrap();
+    let mut stream = connect(gate.at("web"));
+    assert_eq!(ask(&mut stream, "hello"), "hello", "over the unix socket, and on");
+    drop(stream);
+    let stream = std::os::unix::net::UnixStream::connect(gate.dir().join("db.sock")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let big = vec![5; 2_000_000];
     let received = std::thread::scope(|scope| {
@@ -716,9 +720,13 @@ upstreams: { db: { servers: [$db] } }\n";
         all
     });
     assert_eq!(received, big);
-    let all = lines(&gate, 1);
-    let line = all.iter().find(|line| line["listener"] == "local").expect("its line");
-    assert!(line["client"].is_null(), "{line}");
+    eventually("their lines", || {
+        let all = lines(&gate, 3);
+        let to_socket = all.iter().any(|line| {
+            line["upstream"] == "chain" && line["server"].as_str().is_some_and(|at| at.starts_with("unix:"))
+        });
+        to_socket && all.iter().any(|line| line["listener"] == "local" && line["client"].is_null())
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::question::{Question, Target};
 use super::{Entrance, Passed};
-use crate::config::plan::{Listener, Plan};
+use crate::config::plan::{Listener, Member, Plan};
 use std::sync::Arc;
 
 /// # Errors
@@ -72,7 +72,7 @@ fn entrance(
         Some(Passed {
             upstream: group.name.clone(),
             balance: group.balance.to_string(),
-            servers: group.servers.iter().map(|server| server.address.to_string()).collect(),
+            servers: group.servers.iter().map(Member::place).collect(),
         })
     });
     Entrance {
