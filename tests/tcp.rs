@@ -387,6 +387,7 @@ fn a_full_group_makes_clients_wait_for_their_turn() {
             if !name.is_empty() {
                 return name;
             }
+            std::thread::sleep(Duration::from_millis(20));
         }
         "nobody".to_owned()
     });
@@ -399,9 +400,11 @@ fn a_full_group_makes_clients_wait_for_their_turn() {
     assert!(!waiting.is_finished());
     drop(first);
     assert_eq!(waiting.join().unwrap(), "db");
-    let all = lines(&gate, 2);
-    assert!(all.iter().any(|line| line["status"] == 503), "{all:?}");
-    assert!(all.iter().any(|line| line["queue_ms"].is_number()), "{all:?}");
+    let waited = |line: &serde_json::Value| line["queue_ms"].is_number() && line["status"] == 200;
+    eventually("both kinds are written down", || {
+        let all = lines(&gate, 2);
+        all.iter().any(|line| line["status"] == 503) && all.iter().any(waited)
+    });
 }
 
 #[test]

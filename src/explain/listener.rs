@@ -16,11 +16,12 @@ pub(super) fn choose<'a>(
         let Some(named) = plan.listeners.iter().find(|listener| listener.name == *name) else {
             return Err(format!("there is no listener \"{name}\"; there are {}", names(&plan.listeners)));
         };
-        let note = target.https.filter(|https| *https != named.tls.is_some()).map(|https| match https {
+        let other = target.https.filter(|https| named.tcp.is_none() && *https != named.tls.is_some());
+        let note = other.map(|https| match https {
             true => "the URL says https, and this listener has no tls".to_string(),
             false => "the URL says http, and this listener speaks TLS only".to_string(),
         });
-        return Ok((named, entrance((plan, target), named, &[], note.filter(|_| named.tcp.is_none()))));
+        return Ok((named, entrance((plan, target), named, &[], note)));
     }
     let speaks = |listener: &&Arc<Listener>| {
         listener.has_requests() && target.https.is_none_or(|https| https == listener.tls.is_some())
@@ -47,10 +48,8 @@ pub(super) fn choose<'a>(
             // a forwarded port, or a proxy in front, is nothing that a configuration knows of
             let port = target.port().map(|port| format!("no listener is at port {port}"));
             let note = port.unwrap_or_else(|| "no listener is at this address".to_string());
-            Ok((
-                first,
-                entrance((plan, target), first, others, Some(format!("{note}; asked of {}", first.name))),
-            ))
+            let note = format!("{note}; asked of {}", first.name);
+            Ok((first, entrance((plan, target), first, others, Some(note))))
         }
         ([], []) => {
             let scheme = if target.https == Some(true) { "https" } else { "http" };
