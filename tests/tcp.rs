@@ -326,9 +326,9 @@ upstreams: { db: { servers: [$db] }, slow: { servers: [$slow], retry: { attempts
     for (listener, status, error) in [("web", 502, "no server answered"), ("late", 504, "connect timed out")]
     {
         assert!(whole(&mut connect(gate.at(listener))).is_empty());
-        let all = lines(&gate, 1);
-        let line =
-            all.iter().rev().find(|line| line["listener"] == listener).unwrap_or_else(|| panic!("{all:?}"));
+        let of_it = || lines(&gate, 1).into_iter().rev().find(|line| line["listener"] == listener);
+        eventually("its line", || of_it().is_some());
+        let line = of_it().expect("its line");
         assert_eq!((&line["status"], &line["error"]), (&status.into(), &error.into()), "{line}");
         assert!(line["ended"].is_null());
     }
