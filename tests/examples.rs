@@ -272,3 +272,30 @@ fn sticky_sessions() {
         assert!(visits.len() == 4 && visits[3].ends_with(": visit 4"), "{visits:?}");
     }
 }
+
+#[test]
+fn grpc() {
+    if !need_program("node") || !need_program("curl") {
+        return;
+    }
+    let mut example = Example::start("grpc");
+    let questions = example.questions.clone();
+    let [native, browser, deadline] = questions.as_slice() else { panic!("{questions:?}") };
+    let greets = |said: &str| {
+        let both = ["Hello world from port 3301", "Hello world from port 3302"];
+        both.iter().any(|greeting| said.contains(greeting))
+    };
+    for (question, end) in [(native, "grpc-status: 0"), (browser, "grpc-status:0")] {
+        let said = shell(question);
+        assert!(greets(&said) && said.contains(end), "{said}");
+    }
+    let late = shell(deadline);
+    assert!(late.contains("grpc-status: 4") && late.contains("Deadline Exceeded"), "{late}");
+    example.kill("server.js 3301");
+    for question in [native, native, browser, browser] {
+        assert!(shell(question).contains("Hello world from port 3302"), "{question}");
+    }
+    example.kill("server.js 3302");
+    let nobody = shell(&browser.replace("-s ", "-s -i "));
+    assert!(nobody.contains("grpc-status: 14") && nobody.contains("request id: "), "{nobody}");
+}

@@ -195,7 +195,10 @@ fn a_client_that_gives_up_is_given_up_at_the_server() {
             "others go on"
         );
     });
-    gate.logged(|line| line["path"] == SERVER_STREAM && line["error"] == "client closed");
+    for called in [harness::grpc::UNARY, SERVER_STREAM] {
+        let line = gate.logged(|line| line["path"] == called && line["error"] == "client closed");
+        assert!(line.get("grpc_status").is_none(), "nobody was there to be told one: {line}");
+    }
 }
 
 #[test]

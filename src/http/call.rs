@@ -9,7 +9,7 @@ use super::watchdog::Bark;
 use crate::grpc::status::{self, Status};
 use crate::grpc::{self, GRPC_MESSAGE, GRPC_STATUS, GRPC_TIMEOUT, Kind, timeout};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -65,6 +65,13 @@ impl Ctx {
     pub fn out_of_patience(&self) -> Option<Duration> {
         let (at, allowed) = self.call()?.deadline?;
         (at <= Instant::now()).then_some(allowed)
+    }
+
+    /// The client of the call was told so.
+    fn ended_with(&mut self, status: Status) {
+        if let Some(call) = self.call_mut() {
+            call.status = Some(status.number());
+        }
     }
 
     /// What the call has ended with, if it has.
@@ -136,7 +143,8 @@ pub async fn refuse(session: &mut Session, ctx: &mut Ctx, reject: Reject) -> Res
     let Some(kind) = ctx.call().map(|call| call.kind) else { return Ok(()) };
     let mut head = ResponseHeader::build(StatusCode::OK, Some(8))?;
     head.insert_header(header::CONTENT_TYPE, kind.content_type())?;
-    for (name, value) in end_of(ctx, reject) {
+    let status = status_of(reject);
+    for (name, value) in end_of(ctx, reject, status) {
         head.insert_header(name, value)?;
     }
     if session.req_header().version != Version::HTTP_2 {
@@ -144,7 +152,9 @@ pub async fn refuse(session: &mut Session, ctx: &mut Ctx, reject: Reject) -> Res
     }
     answer::response_head(session, ctx, &mut head);
     // in one frame, as a client takes the status from a head only if the stream ends with it
-    session.write_response_tasks(vec![HttpTask::Header(Box::new(head), true)]).await.map(drop)
+    session.write_response_tasks(vec![HttpTask::Header(Box::new(head), true)]).await?;
+    ctx.ended_with(status);
+    Ok(())
 }
 
 /// Ends a call, if it is one, whose answer has begun: in its trailers.
@@ -152,21 +162,24 @@ pub async fn break_off(session: &mut Session, ctx: &mut Ctx, reject: Reject) {
     if ctx.call().is_none_or(|call| call.status.is_some()) {
         return;
     }
-    let mut trailers: HeaderMap = end_of(ctx, reject).into_iter().collect();
+    let status = status_of(reject);
+    let mut trailers: HeaderMap = end_of(ctx, reject, status).into_iter().collect();
     let instead = match ctx.exchange(session) {
         Some((chain, mut exchange)) => chain.response_trailers(&mut exchange, &mut trailers),
         None => None,
     };
     // a client that is not told sees the stream or the connection end, as with any other answer
-    match instead {
-        Some(bytes) => session.write_response_body(Some(bytes), true).await.ok(),
-        None => session.as_mut().write_response_trailers(trailers).await.ok(),
+    let told = match instead {
+        Some(bytes) => session.write_response_body(Some(bytes), true).await,
+        None => session.as_mut().write_response_trailers(trailers).await,
     };
+    if told.is_ok() {
+        ctx.ended_with(status);
+    }
 }
 
-/// The end of a call that has failed here, which is noted.
-fn end_of(ctx: &mut Ctx, reject: Reject) -> [(http::HeaderName, HeaderValue); 2] {
-    let status = status_of(reject);
+/// The end of a call that has failed here.
+fn end_of(ctx: &Ctx, reject: Reject, status: Status) -> [(HeaderName, HeaderValue); 2] {
     let id = ctx.request.as_ref().map_or("-", |request| request.info.request_id.as_str());
     let http = reject.status();
     let reason = match reject == Reject::GatewayTimeout(Phase::Deadline) {
@@ -174,9 +187,6 @@ fn end_of(ctx: &mut Ctx, reject: Reject) -> [(http::HeaderName, HeaderValue); 2]
         false => http.canonical_reason().unwrap_or("Error"),
     };
     let text = grpc::message(&format!("{} {reason}; request id: {id}", http.as_u16()));
-    if let Some(call) = ctx.call_mut() {
-        call.status = Some(status.number());
-    }
     [(GRPC_STATUS.clone(), HeaderValue::from(status.number())), (GRPC_MESSAGE.clone(), text)]
 }
 
