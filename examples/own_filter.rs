@@ -83,6 +83,16 @@ impl Filter for Counting {
         }
     }
 
+    /// The trailers of the response, as gRPC has them.
+    fn response_trailers(
+        &self,
+        _ex: &mut Exchange<'_>,
+        trailers: &mut http::HeaderMap,
+    ) -> Option<bytes::Bytes> {
+        trailers.insert("x-quota-checked", http::HeaderValue::from_static("yes"));
+        None
+    }
+
     /// It is over.
     fn log(&self, ex: &mut Exchange<'_>) {
         log::info!("quota: {:?} {}", ex.response_status(), ex.path());

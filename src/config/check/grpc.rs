@@ -1,20 +1,37 @@
-//! A warning about gRPC-Web for servers that cannot be called: gRPC needs HTTP/2.
+//! gRPC-Web that cannot work: translated twice, or for servers that cannot be called, as gRPC needs HTTP/2.
 
 use super::Checker;
 use super::sticky::groups_of;
-use crate::config::plan::{Route, Upstream};
-use crate::filter::FilterSettings;
+use crate::config::plan::{Listener, Route, Upstream};
+use crate::config::report::Code;
 use crate::filter::grpc_web::GrpcWeb;
+use crate::filter::{FilterPlan, FilterSettings};
 use std::sync::Arc;
 
 impl Checker<'_> {
     /// Where there are errors, routes may be missing.
-    pub(super) fn grpc_web(&mut self, routes: &[Arc<Route>], upstreams: &[Arc<Upstream>]) {
+    pub(super) fn grpc_web(
+        &mut self,
+        listeners: &[Arc<Listener>],
+        routes: &[Arc<Route>],
+        upstreams: &[Arc<Upstream>],
+    ) {
         if self.report.has_errors() {
             return;
         }
         for (written, route) in self.file.routes.iter().zip(routes) {
-            if !route.filters.iter().any(|filter| filter.key == GrpcWeb::KEY) {
+            let own = count(&route.filters);
+            let named = &route.matcher.listeners;
+            let before = listeners.iter().filter(|one| named.is_empty() || named.contains(&one.id));
+            let most = before.map(|one| count(&one.filters)).max().unwrap_or_default();
+            if own + most > 1 {
+                let message = format!(
+                    "requests of route \"{}\" pass grpc_web more than once\nwrite it once: on the route, or on the listener",
+                    route.name
+                );
+                self.error(Code::Conflict, written.span, &message);
+            }
+            if own == 0 {
                 continue;
             }
             for group in groups_of(route).filter_map(|id| upstreams.get(id.0)) {
@@ -31,4 +48,8 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+fn count(filters: &[FilterPlan]) -> usize {
+    filters.iter().filter(|filter| filter.key == GrpcWeb::KEY).count()
 }

@@ -134,7 +134,7 @@ impl<'a> Checker<'a> {
         self.nothing_to_serve();
         self.placement();
         self.no_effect();
-        self.grpc_web(&routes, &upstreams);
+        self.grpc_web(&listeners, &routes, &upstreams);
         self.challenges_reachable();
         self.unused();
         let plan = Plan {
