@@ -5,6 +5,7 @@
 use super::call::Call;
 use super::dial::Progress;
 use super::hedge::{Handover, Hedge, Socket};
+use super::patrol::Watched;
 use super::refusal::{Phase, Reject};
 use super::sticky::Brought;
 use super::watchdog::{Limits, Watchdog};
@@ -77,6 +78,10 @@ pub struct Forward {
     pub limits: Limits,
     /// Sees to that.
     pub watchdog: Option<Watchdog>,
+    /// The longest silence of the server and what becomes of its connection, where the patrol sees to them.
+    pub patrolled: Option<(Duration, Duration)>,
+    /// Sees to those of the current try.
+    pub watched: Option<Watched>,
     /// How far the connection of the current try has come, where TLS is spoken on it.
     pub dialled: Option<Progress>,
     /// What the connection of the current try begins with, if the server is told of the client.

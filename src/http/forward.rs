@@ -8,6 +8,7 @@ pub use request::request_head;
 
 use super::ctx::{Ctx, Dialled, Forward};
 use super::hedge::Socket;
+use super::patrol::Patrol;
 use super::queue::{self, Stop};
 use super::refusal::{Phase, Reject};
 use super::watchdog::{Bark, Watchdog, Who};
@@ -20,6 +21,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_proxy::Session;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Chooses the server for the first try, while a refusal can still be sent without closing the
@@ -120,6 +122,7 @@ fn begin(ctx: &mut Ctx, group: &Group, try_on: InFlight, now: Instant) {
     // counted since before the connect, so that a slow dial weighs too
     forward.endpoint = Some(try_on);
     forward.try_started = Some(now);
+    forward.watched = None;
     forward.answered = None;
     forward.connect = None;
     forward.late = None;
@@ -131,15 +134,17 @@ pub fn connected(
     ctx: &mut Ctx,
     peer: &HttpPeer,
     (reused, fd): (bool, RawFd),
+    patrol: &Arc<Patrol>,
 ) -> Result<()> {
     let forward = &mut ctx.forward;
+    let response_timeout = forward.patrolled.map(|(silence, _)| silence).or(peer.options.read_timeout);
     let hedged = forward.retry.and_then(|retry| retry.hedge).is_some()
         && forward.group.as_ref().is_some_and(|group| group.transport().is_plain_h1());
     forward.connection = match &peer.options {
         options if hedged && forward.attempts == 1 => Some(Dialled {
             fd,
             connect_timeout: options.connection_timeout.unwrap_or_default(),
-            response_timeout: options.read_timeout.unwrap_or_default(),
+            response_timeout: response_timeout.unwrap_or_default(),
         }),
         _ => None,
     };
@@ -162,6 +167,13 @@ pub fn connected(
         limits.silence = Some((Who::Client, of_client.body_timeout.0));
         limits.client_rate = of_client.min_body_rate.0;
     }
+    match forward.patrolled {
+        Some(deadlines) => {
+            let watched = patrol.watch((fd, reused), deadlines);
+            forward.watched = Some(watched.or_err(ErrorType::InternalError, "no patrol")?);
+        }
+        None => patrol.leave(fd),
+    }
     // of a second try that was handed over Pingora does not know the socket
     let fd = forward.socket.as_ref().and_then(Socket::fd).unwrap_or(fd);
     let watchdog = (!limits.is_none() && !shared).then(|| Watchdog::set(limits, fd)).transpose();
@@ -177,6 +189,9 @@ pub fn answered(ctx: &mut Ctx, status: StatusCode, judged: StatusCode) -> Result
     if status == StatusCode::SWITCHING_PROTOCOLS && !ctx.forward.upgrade {
         let why = "the server switches protocols, which nobody has asked for";
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
+    }
+    if let Some(watched) = &ctx.forward.watched {
+        watched.heard();
     }
     if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
         let (forward, now) = (&mut ctx.forward, Instant::now());
@@ -213,12 +228,25 @@ pub fn answering(ctx: &mut Ctx, end: bool) -> Result<()> {
         // a stream that goes on and on: between two messages nobody looks at the time
         return Err(Bark { phase: Some(Phase::Deadline), allowed }.error());
     }
+    if let Some(watched) = &ctx.forward.watched {
+        watched.heard();
+        if end {
+            if let Some(bark) = watched.bark() {
+                return Err(bark.error());
+            }
+            // it is out of use, or closed
+            ctx.forward.watched = None;
+        }
+    }
     verdict::answering(&mut ctx.forward);
     Ok(())
 }
 
 /// A piece of the request's body of so many bytes has come, the last one or not.
 pub fn body_passed(ctx: &mut Ctx, bytes: usize, end: bool) {
+    if let Some(watched) = &ctx.forward.watched {
+        watched.heard();
+    }
     if let Some(watchdog) = &ctx.forward.watchdog {
         watchdog.heard_bytes(bytes);
         if end {

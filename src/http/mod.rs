@@ -2,7 +2,7 @@
 //! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
 //!
 //! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `tidy` (what no server is to see), `websocket` (asked for in HTTP/2), `route` and `path`
-//! (pure), `split`, `key`, `sticky`, `call` (gRPC), `forward` (which server), `dial` (below TLS), `queue` (when), `hedge` (two at once?), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
+//! (pure), `split`, `key`, `sticky`, `call` (gRPC), `forward` (which server), `dial` (below TLS), `queue` (when), `hedge` (two at once?), `watchdog` and `patrol` (not too long), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
 //! `journal`.
 
 pub mod answer;
@@ -24,6 +24,7 @@ mod intake;
 mod journal;
 mod key;
 pub mod path;
+mod patrol;
 mod proxy;
 pub mod query;
 mod queue;

@@ -2,6 +2,7 @@
 //! and calls it; the steps are in the files beside this one.
 
 use super::ctx::Ctx;
+use super::patrol::Patrol;
 use super::queue::Stop;
 use super::site::Live;
 use super::{answer, call, forward, hop, intake, journal, retry, sticky, websocket};
@@ -24,11 +25,12 @@ pub struct Proxy {
     live: Arc<Live>,
     /// What authorities may ask for, whatever the site says.
     challenges: Arc<Challenges>,
+    patrol: Arc<Patrol>,
 }
 
 impl Proxy {
     pub fn new(live: Arc<Live>, challenges: Arc<Challenges>) -> Self {
-        Proxy { live, challenges }
+        Proxy { live, challenges, patrol: Arc::default() }
     }
 }
 
@@ -76,7 +78,7 @@ impl ProxyHttp for Proxy {
         _digest: Option<&Digest>,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
-        forward::connected(session, ctx, peer, (reused, fd))
+        forward::connected(session, ctx, peer, (reused, fd), &self.patrol)
     }
 
     /// The head that the server will see.

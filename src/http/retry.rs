@@ -89,10 +89,11 @@ pub fn exchange_failed(
         // nothing was sent
         return connect_failed(ctx, peer, error);
     }
-    let bark = ctx.forward.watchdog.take().and_then(|dog| dog.bark());
+    let silence = ctx.forward.watched.take().and_then(|watched| watched.bark());
+    let bark = ctx.forward.watchdog.take().and_then(|dog| dog.bark()).or(silence);
     let bark = bark.or_else(|| call::deadline_passed(ctx, &error));
     let mut error = bark.map_or(error, Bark::error);
-    if bark.is_none()
+    if bark == silence
         && *error.etype() == ErrorType::ReadTimedout
         && !session.is_body_done()
         && ctx.call().is_none()
@@ -103,7 +104,9 @@ pub fn exchange_failed(
     let upstream = *error.esource() == ErrorSource::Upstream;
     let words = |error: &Error| match bark {
         Some(bark) => bark.words(),
-        None => reason::words(error, peer.options.read_timeout.unwrap_or_default()),
+        None => {
+            reason::words(error, peer.options.read_timeout.or(peer.options.write_timeout).unwrap_or_default())
+        }
     };
     ctx.forward.late = match error.etype() {
         ErrorType::ReadTimedout | ErrorType::WriteTimedout if upstream => {

@@ -233,7 +233,7 @@ impl State {
 }
 
 /// Whether it is the other side that everything waits for. Its silence has a deadline elsewhere.
-fn excused(who: Who, connection: &OwnedFd) -> bool {
+pub(super) fn excused(who: Who, connection: &OwnedFd) -> bool {
     match who {
         // it has said something that nobody takes
         Who::Server => ready(connection, PollFlags::POLLIN),

@@ -4,6 +4,7 @@
 use crate::config::plan::UpstreamTimeouts;
 use crate::http::ctx::Ctx;
 use crate::http::dial;
+use crate::http::patrol;
 use crate::http::refusal::Phase;
 use crate::http::watchdog::{Limits, Who};
 use crate::upstream::transport::Wanted;
@@ -131,6 +132,7 @@ pub fn to(
     }
     peer.options.read_timeout = Some(allowed.silence(upgrade));
     peer.options.write_timeout = Some(timeouts.response);
+    ctx.forward.limits = allowed.limits(upgrade);
     ctx.forward.socket = None;
     if let Some(second) = ctx.forward.handover.take() {
         ctx.forward.socket = Some(second.socket());
@@ -139,8 +141,24 @@ pub fn to(
         peer.group_key = fastrand::u64(1..);
         peer.options.idle_timeout = Some(AT_ONCE);
     }
-    ctx.forward.limits = allowed.limits(upgrade);
+    patrol(ctx, group, &mut peer);
     peer
+}
+
+/// Leaves the two deadlines that nearly every try has, and nearly none needs, to the patrol instead of Pingora's
+/// timers: where there are no others, and the connection is for one request at a time and for anybody.
+fn patrol(ctx: &mut Ctx, group: &Group, peer: &mut HttpPeer) {
+    let forward = &mut ctx.forward;
+    let ordinary = !forward.upgrade
+        && forward.limits.is_none()
+        && forward.announcement.is_none()
+        && forward.socket.is_none()
+        && !group.transport().may_be_h2();
+    let both = peer.options.read_timeout.zip(peer.options.idle_timeout);
+    forward.patrolled = both.filter(|(silence, idle)| ordinary && patrol::can_see_to(*silence, *idle));
+    if forward.patrolled.is_some() {
+        (peer.options.read_timeout, peer.options.idle_timeout) = (None, None);
+    }
 }
 
 /// Opens the connection to the server in a way of our own, where its two deadlines have to be told apart or the server
