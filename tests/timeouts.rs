@@ -155,6 +155,66 @@ fn silence() {
     assert_eq!(outcome(&gate, "/a"), of(504, 1, "response timed out"));
 }
 
+/// From five seconds on there are no timers: see `http::patrol`.
+const LONG: &str = "response: 5s, idle: 5s";
+
+#[test]
+fn a_long_silence_before_the_answer_and_within_it() {
+    let mute = mute("mute");
+    // would be complete with the end of its connection
+    let stops = RawServer::start("stops", |mut stream| {
+        read_head(&mut stream);
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").unwrap();
+        until_gone(&mut stream);
+    });
+    for server in [&mute, &stops] {
+        let gate = gate(&[server], LONG, "attempts: 3, when: [connect, reset]");
+        let mut client = TcpStream::connect(gate.at("web")).unwrap();
+        client.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let said = said_by(&mut client);
+        assert!(!said.ends_with("0\r\n\r\n") || said.starts_with("HTTP/1.1 504"), "{said}");
+        let status = if said.starts_with("HTTP/1.1 504") { 504 } else { 200 };
+        assert_eq!(status == 200, said.contains("half"), "{said}");
+        assert_eq!(outcome(&gate, "/a"), of(status, 1, "response timed out"));
+    }
+}
+
+#[test]
+fn a_long_wait_for_the_rest_of_the_request_is_the_clients() {
+    let mute = mute("mute");
+    let gate = gate(&[&mute], LONG, "attempts: 3, when: [timeout]");
+    let mut client = gate.connect();
+    client.send("POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nonly this");
+    assert_eq!(client.response().status, 408);
+    assert_eq!(outcome(&gate, "/b"), of(408, 1, "client too slow"));
+}
+
+#[test]
+fn an_answer_that_comes_now_and_then_is_no_silence() {
+    let slow = Backend::start("slow");
+    slow.answers(Reply::ok("12345678").dripping(Duration::from_secs(1)));
+    let gate = gate(&[&slow], LONG, "attempts: 1");
+    assert_eq!(gate.get("/a").text(), "12345678");
+}
+
+#[test]
+fn a_connection_that_nobody_uses_is_closed_after_long_too() {
+    let (gone, closed) = std::sync::mpsc::channel();
+    let server = RawServer::start("server", move |mut stream| {
+        while !read_head(&mut stream).is_empty() {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        }
+        gone.send(()).ok();
+    });
+    let gate = gate(&[&server], LONG, "attempts: 1");
+    for _ in 0..3 {
+        assert_eq!(gate.get("/a").text(), "ok");
+    }
+    closed.recv_timeout(harness::PATIENCE).expect("the connection is closed");
+    assert!(closed.try_recv().is_err(), "there was but one");
+    assert_eq!(gate.get("/a").text(), "ok", "and another is made");
+}
+
 #[test]
 fn one_try() {
     let (endless, good) = (dripping("endless", "HTTP/1.1 200 OK\r\nX-Long: "), Backend::start("good"));
