@@ -279,9 +279,11 @@ fn the_socket_is_for_its_user_only() {
 #[test]
 fn diff_shows_what_a_reload_would_change() {
     let mut gate = Gate::start(&answering("one"), &[]);
+    // its address accepts a moment before it can be asked
+    assert_eq!(gate.get("/").text(), "one");
     gate.rewrite(&answering("two"));
     let diff = gate.command(&["diff"]);
-    assert_eq!(diff.code, Some(1));
+    assert_eq!(diff.code, Some(1), "{}", diff.stderr);
     assert!(diff.stdout.contains("routes[/].respond.body: one -> two"), "{}", diff.stdout);
     assert_eq!(gate.get("/").text(), "one", "nothing was sent");
     assert_eq!(gate.command(&["reload"]).code, Some(0));
