@@ -517,19 +517,25 @@ upstreams: {{ db: {{ servers: [$db] }} }}\n"
     assert_eq!(Client::connect_from(friend.into(), gate.at("http")).get("/").text(), "here");
 }
 
-#[test]
-fn tls_ends_here_and_begins_here() {
-    let db = echo("db");
-    let authority = Authority::new();
+/// A gate that ends TLS on one listener, and begins it on another on the way to the first, whose certificate is of
+/// `authority`; `believed` is the one it believes.
+fn to_itself(db: &dyn ServerAddress, authority: &Authority, believed: &Authority) -> Gate {
     let tls = "listeners:
   - { name: secure, address: $secure, tcp: { upstream: plain }, tls: { certificates: [{ cert: $dir/gate.crt, key: $dir/gate.key }] } }
   - { name: web, address: $web, tcp: { upstream: encrypted } }
 upstreams:
   plain: { servers: [$db] }
   encrypted: { servers: [$secure], tls: { sni: gate.test, ca: $dir/ca.crt } }\n";
-    let builder = Gate::with(&[&db]).file("ca.crt", authority.pem());
+    let builder = Gate::with(&[db]).file("ca.crt", believed.pem());
     authority.issue_into(builder.dir(), "gate", &["gate.test"]);
-    let gate = builder.start(&format!("{LOG}{tls}"));
+    builder.start(&format!("{LOG}{tls}"))
+}
+
+#[test]
+fn tls_ends_here_and_begins_here() {
+    let db = echo("db");
+    let authority = Authority::new();
+    let gate = to_itself(&db, &authority, &authority);
     let mut client = authority.client("gate.test").try_connect(gate.at("secure")).expect("a handshake");
     client.send("hello");
     assert_eq!(client.read_exactly(5).unwrap(), b"hello");
@@ -553,15 +559,7 @@ upstreams:
 #[test]
 fn a_server_whose_certificate_is_not_believed_is_none() {
     let (db, authority, other) = (echo("db"), Authority::new(), Authority::new());
-    let tls = "listeners:
-  - { name: secure, address: $secure, tcp: { upstream: plain }, tls: { certificates: [{ cert: $dir/gate.crt, key: $dir/gate.key }] } }
-  - { name: web, address: $web, tcp: { upstream: encrypted } }
-upstreams:
-  plain: { servers: [$db] }
-  encrypted: { servers: [$secure], tls: { sni: gate.test, ca: $dir/ca.crt } }\n";
-    let builder = Gate::with(&[&db]).file("ca.crt", other.pem());
-    authority.issue_into(builder.dir(), "gate", &["gate.test"]);
-    let gate = builder.start(&format!("{LOG}{tls}"));
+    let gate = to_itself(&db, &authority, &other);
     assert!(whole(&mut connect(gate.at("web"))).is_empty());
     eventually("it is said", || gate.stderr().contains("authority that is not trusted"));
     let all = lines(&gate, 1);

@@ -89,18 +89,7 @@ pub fn exchange_failed(
         // nothing was sent
         return connect_failed(ctx, peer, error);
     }
-    let silence = ctx.forward.watched.take().and_then(|watched| watched.bark());
-    let bark = ctx.forward.watchdog.take().and_then(|dog| dog.bark()).or(silence);
-    let bark = bark.or_else(|| call::deadline_passed(ctx, &error));
-    let mut error = bark.map_or(error, Bark::error);
-    if bark == silence
-        && *error.etype() == ErrorType::ReadTimedout
-        && !session.is_body_done()
-        && ctx.call().is_none()
-    {
-        // the server says nothing, and the client has not said all: it begins. In a call both may speak at any time
-        error.as_down();
-    }
+    let (mut error, bark) = cause(session, ctx, error);
     let upstream = *error.esource() == ErrorSource::Upstream;
     let words = |error: &Error| match bark {
         Some(bark) => bark.words(),
@@ -135,22 +124,7 @@ pub fn exchange_failed(
         report(ctx, true, &|| words(&error));
         return error;
     }
-    let unread = bark.is_none() && is_unread(&error);
-    let wanted = ctx.forward.retry.is_some_and(|retry| match error.etype() {
-        _ if unread => retry.on_connect,
-        // who speaks nonsense has not answered either
-        ErrorType::InvalidHTTPHeader | ErrorType::InvalidH2 | ErrorType::H2Downgrade => retry.on_reset,
-        etype if is_reset(etype) => retry.on_reset,
-        ErrorType::ReadTimedout => retry.on_timeout,
-        _ => false,
-    });
-    let may =
-        upstream && wanted && ctx.reject.is_none() && is_repeatable(session, ctx, unread) && another_try(ctx);
-    // an idle connection that the server had closed says nothing about the server, and cost it nothing;
-    // of HTTP/2 it is known sooner, and a connection that breaks was in use
-    let closed = unread || is_reset(error.etype()) && reason::h2_cause(&error).is_none();
-    let stale = may && reused && closed;
-    let retry = may && (stale || within_budget(ctx));
+    let (retry, stale) = is_worth_another(session, ctx, &error, (bark, reused));
     ctx.forward.stale |= stale;
     if stale {
         verdict::stale(&mut ctx.forward);
@@ -167,6 +141,50 @@ pub fn exchange_failed(
         tell(ctx, &error, retry, &|| words(&error));
     }
     error
+}
+
+/// What broke it: a deadline that was seen to here, or what Pingora found.
+fn cause(session: &mut Session, ctx: &mut Ctx, error: Box<Error>) -> (Box<Error>, Option<Bark>) {
+    let silence = ctx.forward.watched.take().and_then(|watched| watched.bark());
+    let bark = ctx.forward.watchdog.take().and_then(|dog| dog.bark()).or(silence);
+    let bark = bark.or_else(|| call::deadline_passed(ctx, &error));
+    let mut error = bark.map_or(error, Bark::error);
+    if bark == silence
+        && *error.etype() == ErrorType::ReadTimedout
+        && !session.is_body_done()
+        && ctx.call().is_none()
+    {
+        // the server says nothing, and the client has not said all: it begins. In a call both may speak at any time
+        error.as_down();
+    }
+    (error, bark)
+}
+
+/// Whether the request is sent again, and whether only because a kept connection turned out to be closed. That says nothing
+/// about the server, and cost it nothing; of HTTP/2 it is known sooner, and a connection that breaks was in use.
+fn is_worth_another(
+    session: &Session,
+    ctx: &Ctx,
+    error: &Error,
+    (bark, reused): (Option<Bark>, bool),
+) -> (bool, bool) {
+    let unread = bark.is_none() && is_unread(error);
+    let wanted = ctx.forward.retry.is_some_and(|retry| match error.etype() {
+        _ if unread => retry.on_connect,
+        // who speaks nonsense has not answered either
+        ErrorType::InvalidHTTPHeader | ErrorType::InvalidH2 | ErrorType::H2Downgrade => retry.on_reset,
+        etype if is_reset(etype) => retry.on_reset,
+        ErrorType::ReadTimedout => retry.on_timeout,
+        _ => false,
+    });
+    let may = *error.esource() == ErrorSource::Upstream
+        && wanted
+        && ctx.reject.is_none()
+        && is_repeatable(session, ctx, unread)
+        && another_try(ctx);
+    let closed = unread || is_reset(error.etype()) && reason::h2_cause(error).is_none();
+    let stale = may && reused && closed;
+    (may && (stale || within_budget(ctx)), stale)
 }
 
 /// A second try with which the request goes on.

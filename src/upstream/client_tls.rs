@@ -47,7 +47,7 @@ impl ClientTls {
                 builder.with_root_certificates(store)
             }
             Trust::Anyone => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(BelieveAnyone(provider)))
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(BelieveAnyone::new(provider)))
             }
         };
         let mut config = match &tls.client {
@@ -79,7 +79,13 @@ impl ClientTls {
 
 /// Takes any certificate: `verify: false`. The handshake is still held against it.
 #[derive(Debug)]
-struct BelieveAnyone(Arc<CryptoProvider>);
+pub(crate) struct BelieveAnyone(Arc<CryptoProvider>);
+
+impl BelieveAnyone {
+    pub(crate) fn new(provider: Arc<CryptoProvider>) -> BelieveAnyone {
+        BelieveAnyone(provider)
+    }
+}
 
 impl ServerCertVerifier for BelieveAnyone {
     fn verify_server_cert(
