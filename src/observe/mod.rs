@@ -4,6 +4,7 @@
 //! - [`access_log`]: a line per request, written off the hot path ([`entry`] is what a line
 //!   says; [`json`] and [`combined`] are its two spellings, with `text` and `stamp` below
 //!   them; `writer` is the thread that writes and `sink` what it writes to).
+//! - [`metrics`]: what is counted and measured, and the page that Prometheus reads.
 //! - [`process_log`]: what the process says about itself, on standard error.
 //! - [`events`]: one function for each thing that can happen, which logs it once.
 
@@ -12,6 +13,7 @@ pub mod combined;
 pub mod entry;
 pub mod events;
 pub mod json;
+pub mod metrics;
 pub mod process_log;
 mod sink;
 mod stamp;
@@ -21,5 +23,6 @@ mod writer;
 
 pub use access_log::AccessLog;
 pub use entry::{Entry, protocol};
+pub use metrics::Metrics;
 pub use stamp::{Stamp, at_text};
 pub use throttle::Throttle;

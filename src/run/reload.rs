@@ -16,7 +16,7 @@ use crate::edge::{self, Edge};
 use crate::filter::Catalogue;
 use crate::http::{Live, Site};
 use crate::l4;
-use crate::observe::{AccessLog, events, process_log};
+use crate::observe::{AccessLog, Metrics, events, process_log};
 use crate::upstream::{Group, Registry};
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
@@ -65,6 +65,9 @@ pub struct Running {
     pub flows: Arc<l4::Live>,
     /// The plan for those who look at it now and then.
     pub current: Arc<ArcSwap<Plan>>,
+    /// For as long as the process lives.
+    #[expect(dead_code, reason = "the admin address comes with the next change")]
+    pub metrics: Metrics,
 }
 
 /// What somebody wants, who may want to know what became of it. One after the other: an upgrade hands over the

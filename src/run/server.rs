@@ -17,7 +17,7 @@ use crate::config::{self, Checked, file};
 use crate::edge::{self, Edge};
 use crate::http::{Live, Proxy, Refuser};
 use crate::l4;
-use crate::observe::{AccessLog, events};
+use crate::observe::{AccessLog, Metrics, events};
 use crate::upstream::Registry;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -150,6 +150,7 @@ impl Opened {
             site: Arc::new(Live::from_pointee(site)),
             flows: Arc::new(l4::Live::from_pointee(flows)),
             current: Arc::new(ArcSwap::new(plan.clone())),
+            metrics: Metrics::new(),
             plan,
         };
         Ok(Opened { registry, certificates, edge, running, doorplate })
