@@ -30,6 +30,7 @@
 //! l4/          THE LIFE OF A FLOW            a connection that is passed on whole
 //! filter/      what happens to a request on its way in and to its response on the way out
 //! upstream/    THE LIFE OF A SERVER          discovered -> probed -> chosen -> drained
+//! admin/       what the process is asked, and told to do: health, metrics, the API, the dashboard
 //! observe/     the access log, the process log, events
 //! units.rs, template.rs, clock.rs, timer.rs  5s, 10MB, 20%; texts with {placeholders}; the time of day; deadlines
 //! grpc/        the words of gRPC and gRPC-Web: deadlines, statuses, what a content type says
@@ -37,10 +38,12 @@
 //! link.rs                                    a connected socket, TCP or unix
 //! ```
 //!
-//! Arrows run one way: `cli -> gate -> run -> edge -> http, l4 -> filter, upstream`; `edge` and `http` ask `acme`, which
+//! Arrows run one way: `cli -> gate -> run -> edge -> http, l4 -> filter, upstream`; `run` serves
+//! `admin`, which has its sockets and TLS from `edge`; `edge` and `http` ask `acme`, which
 //! asks none of them; `observe` is called by all.
 
 pub mod acme;
+pub mod admin;
 pub mod cli;
 mod clock;
 pub mod config;

@@ -3,6 +3,7 @@
 //! `config::check`, consumed by `run::snapshot`.
 
 mod acme;
+mod admin;
 mod discovery;
 mod error_page;
 mod health;
@@ -17,6 +18,7 @@ mod tls;
 mod upstream_tls;
 
 pub use acme::{Authority, ExternalAccount, HmacKey, Ordered};
+pub use admin::Admin;
 pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
 pub use error_page::{ErrorPage, Shows};
 pub use health::{BodyMatch, HealthCheck, HttpCheck, Question};
@@ -59,6 +61,8 @@ pub struct Plan {
     pub routes: Vec<Arc<Route>>,
     /// For requests whose route has none that fits, in file order.
     pub error_pages: Arc<[Arc<ErrorPage>]>,
+    /// Where it is asked and told, if it is.
+    pub admin: Option<Arc<Admin>>,
     /// Referred to by [`UpstreamId`].
     pub upstreams: Vec<Arc<Upstream>>,
 }

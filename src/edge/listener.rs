@@ -2,8 +2,8 @@
 //! Called by `edge::commit` before anything is changed.
 
 use crate::config::plan;
-use crate::config::words::ListenAddress;
-use crate::unix_socket::{self, SocketFile};
+use crate::config::words::{ListenAddress, SocketMode};
+use crate::unix_socket::{self, Inode, SocketFile};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::io;
@@ -77,6 +77,34 @@ pub(super) fn open(plan: &plan::Listener, workers: usize) -> io::Result<Opened> 
         ListenAddress::Ip(address) => open_ip(*address, workers),
         ListenAddress::Unix(path) => open_unix(path, plan.socket_mode.map(|mode| mode.0), workers),
     }
+}
+
+/// One socket, that listens, on an address that is no listener's: that of `who`. With its file, where it is a unix
+/// socket. One of these that another process has opened is taken instead. `running`: the process serves already.
+///
+/// # Errors
+/// In words for the operator.
+pub fn open_one(
+    who: &str,
+    (address, mode): (&ListenAddress, Option<SocketMode>),
+    inherited: Vec<Inherited>,
+    running: bool,
+) -> Result<(Socket, Option<SocketFile>), String> {
+    let lent = inherited.iter().any(|inherited| inherited.lent);
+    let sockets: Vec<_> = inherited.into_iter().map(|inherited| Socket::from(inherited.socket)).collect();
+    let opened = match address {
+        _ if !sockets.is_empty() => adopt(address, sockets, 1, true).map(|mut opened| {
+            if let (ListenAddress::Unix(path), false) = (address, lent) {
+                opened.file = Inode::of(path).map(|inode| SocketFile::handed(path, inode));
+            }
+            opened
+        }),
+        ListenAddress::Ip(address) => open_ip(*address, 1),
+        ListenAddress::Unix(path) => open_unix(path, mode.map(|mode| mode.0), 1),
+    };
+    let mut opened = opened.map_err(|e| explain_at(who, address, &e, running))?;
+    let socket = opened.sockets.pop().ok_or_else(|| format!("{who}: there is no socket"))?;
+    Ok((socket, opened.file))
 }
 
 /// A unix socket has no `SO_REUSEPORT`: all workers accept on one.
@@ -240,57 +268,57 @@ fn no_ipv6(e: &io::Error) -> bool {
 
 /// What went wrong and what to do about it. `running`: the process serves already.
 pub(super) fn explain(listener: &plan::Listener, e: &io::Error, running: bool) -> String {
-    let name = &listener.name;
-    let address = match &listener.address {
+    explain_at(&format!("listener `{}`", listener.name), &listener.address, e, running)
+}
+
+fn explain_at(who: &str, address: &ListenAddress, e: &io::Error, running: bool) -> String {
+    let address = match address {
         ListenAddress::Ip(address) => *address,
-        ListenAddress::Unix(_) => return explain_unix(listener, e),
+        ListenAddress::Unix(_) => return explain_unix(who, address, e),
     };
     match e.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "listener `{name}`: address {address} is in use: another process (or another weirgate) listens \
+            "{who}: address {address} is in use: another process (or another weirgate) listens \
              there; stop it or choose another port"
         ),
         io::ErrorKind::PermissionDenied if address.port() < 1024 && running => format!(
-            "listener `{name}`: no permission to listen on {address}: ports below 1024 are for root, and the \
+            "{who}: no permission to listen on {address}: ports below 1024 are for root, and the \
              process has given up that right since it was started; choose a higher port, or let it keep the \
              right (`AmbientCapabilities=CAP_NET_BIND_SERVICE` in the unit, or `setcap cap_net_bind_service=+ep` \
              on the weirgate program) and restart it"
         ),
         io::ErrorKind::PermissionDenied if address.port() < 1024 => format!(
-            "listener `{name}`: no permission to listen on {address}: ports below 1024 are for root; choose a \
+            "{who}: no permission to listen on {address}: ports below 1024 are for root; choose a \
              higher port, or allow this one with `setcap cap_net_bind_service=+ep` on the weirgate program"
         ),
         io::ErrorKind::PermissionDenied => {
-            format!("listener `{name}`: no permission to listen on {address}; a security policy forbids it")
+            format!("{who}: no permission to listen on {address}; a security policy forbids it")
         }
         io::ErrorKind::AddrNotAvailable => format!(
-            "listener `{name}`: address {address} does not belong to this machine; use one of its own \
+            "{who}: address {address} does not belong to this machine; use one of its own \
              addresses (`ip address` shows them), or *:{} for all",
             address.port()
         ),
-        _ => format!("listener `{name}`: cannot listen on {address}: {e}"),
+        _ => format!("{who}: cannot listen on {address}: {e}"),
     }
 }
 
-fn explain_unix(listener: &plan::Listener, e: &io::Error) -> String {
-    let plan::Listener { name, address, .. } = listener;
+fn explain_unix(who: &str, address: &ListenAddress, e: &io::Error) -> String {
     match e.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "listener `{name}`: {address} is in use: another process (or another weirgate) listens there; stop it or \
+            "{who}: {address} is in use: another process (or another weirgate) listens there; stop it or \
              choose another path"
         ),
         io::ErrorKind::AlreadyExists => {
-            format!("listener `{name}`: {address} is a file and no socket; remove it or choose another path")
+            format!("{who}: {address} is a file and no socket; remove it or choose another path")
         }
         io::ErrorKind::NotFound => {
-            format!(
-                "listener `{name}`: the directory of {address} does not exist; make it, or choose another path"
-            )
+            format!("{who}: the directory of {address} does not exist; make it, or choose another path")
         }
-        io::ErrorKind::PermissionDenied => format!(
-            "listener `{name}`: no permission for {address}; let the user of the process write to its directory"
-        ),
-        _ => format!("listener `{name}`: cannot listen on {address}: {e}"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{who}: no permission for {address}; let the user of the process write to its directory")
+        }
+        _ => format!("{who}: cannot listen on {address}: {e}"),
     }
 }
 

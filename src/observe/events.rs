@@ -91,6 +91,11 @@ pub fn listening(listener: &str, address: &dyn Display, tls: bool) {
     log::info!(target: LISTENER, "listener {listener:?} listens on {address}{tls}");
 }
 
+/// The admin address is listened on.
+pub fn admin_listens(address: &dyn Display) {
+    log::info!(target: LISTENER, "admin listens on {address}");
+}
+
 /// A listener serves new connections by another plan. `retired`: those that are open end after their request.
 pub fn listener_changed(listener: &str, address: &dyn Display, retired: bool) {
     let open = match retired {

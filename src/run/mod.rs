@@ -5,6 +5,7 @@
 //! - `office`: what goes on beside requests; `background` is the care for groups.
 //! - `reload`: another plan; `aside` is where it is made, `snapshot` builds its parts, `frozen` is what cannot change, `files` are watched,
 //!   `status` is what is known of it all.
+//! - `overseer`: what the admin address is answered.
 //! - `upgrade`: another process; `handover` is what it is given and how.
 //! - [`control`]: how the command line asks for all of that; `doorplate`: how it finds the process; `notify`: what
 //!   the service manager is told.
@@ -19,6 +20,7 @@ mod frozen;
 mod handover;
 mod notify;
 mod office;
+mod overseer;
 mod reload;
 mod server;
 mod signals;

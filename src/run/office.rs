@@ -8,10 +8,12 @@ use super::expiry;
 use super::files::{self, Files};
 use super::handover::Takeover;
 use super::notify;
+use super::overseer::{Overseer, Standing};
 use super::reload::{Ask, Reloader, Running, Source};
 use super::status::Status;
 use super::upgrade::Upgrade;
 use crate::acme::Keepers;
+use crate::admin::Admin;
 use crate::config::plan::ListenerIds;
 use crate::edge::Edge;
 use crate::upstream::Registry;
@@ -23,6 +25,9 @@ pub struct Office {
     pub source: Source,
     pub registry: Registry,
     pub edge: Edge,
+    pub admin: Admin,
+    pub overseer: Arc<Overseer>,
+    pub standing: Standing,
     pub running: Running,
     pub status: Arc<Status>,
     pub files: Files,
@@ -41,6 +46,9 @@ pub struct Office {
 impl Office {
     /// For as long as the process serves. To be dropped at the end.
     pub async fn work(mut self, mut background: Background) {
+        if let Err(why) = self.admin.serve(self.overseer) {
+            log::error!("admin cannot be served: {why}");
+        }
         let mut unknown = Vec::new();
         for group in &self.running.groups {
             let (care, known) = background.discover(group);
@@ -62,6 +70,7 @@ impl Office {
             self.upgrade.stand_back();
             return std::future::pending().await;
         }
+        self.standing.ready();
         notify::ready();
         self.keepers.follow(&self.running.plan);
         let (watched, to_watch) = watch::channel(Arc::new(self.files));
@@ -73,6 +82,7 @@ impl Office {
             source: self.source,
             registry: self.registry,
             edge: self.edge,
+            admin: self.admin,
             background,
             keepers: self.keepers,
             running: self.running,

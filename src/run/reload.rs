@@ -10,6 +10,7 @@ use super::snapshot::Groups;
 use super::status::{Loaded, Refused, Status};
 use super::upgrade::Upgrade;
 use crate::acme::Keepers;
+use crate::admin::{self, Admin};
 use crate::config::plan::{self, ListenerIds, Plan};
 use crate::config::{self, Change, Checked};
 use crate::edge::{self, Edge};
@@ -66,7 +67,6 @@ pub struct Running {
     /// The plan for those who look at it now and then.
     pub current: Arc<ArcSwap<Plan>>,
     /// For as long as the process lives.
-    #[expect(dead_code, reason = "the admin address comes with the next change")]
     pub metrics: Metrics,
 }
 
@@ -97,6 +97,7 @@ pub struct Reloader {
     pub source: Source,
     pub registry: Registry,
     pub edge: Edge,
+    pub admin: Admin,
     pub background: Background,
     pub keepers: Keepers,
     pub running: Running,
@@ -114,6 +115,7 @@ struct Built {
     groups: Groups,
     cares: Vec<Care>,
     listeners: edge::Prepared,
+    admin: admin::Prepared,
     access_log: Option<Arc<AccessLog>>,
     site: Site,
     flows: l4::Site,
@@ -212,6 +214,7 @@ impl Reloader {
             false => AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new),
         };
         let listeners = self.edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
+        let admin = self.admin.prepare(plan.admin.as_ref())?;
         let departed = self.departed_from(&plan);
         let (before, registry, new) = (self.running.groups.clone(), self.registry.clone(), plan.clone());
         let (log, known) = (access_log.clone(), self.running.flows.load_full());
@@ -223,7 +226,7 @@ impl Reloader {
         })
         .await??;
         let cares = self.discover(&groups).await;
-        Ok(Built { plan, groups, cares, listeners, access_log, site, flows })
+        Ok(Built { plan, groups, cares, listeners, admin, access_log, site, flows })
     }
 
     /// Asks the sources of new groups, and waits for those of which nothing is known yet.
@@ -246,12 +249,13 @@ impl Reloader {
 
     /// Nothing here can fail, and requests see all of it or nothing.
     fn commit(&mut self, built: Built) {
-        let Built { plan, groups, cares, listeners, access_log, site, flows } = built;
+        let Built { plan, groups, cares, listeners, admin, access_log, site, flows } = built;
         groups.take_over();
         let old = self.running.site.swap(Arc::new(site));
         self.running.flows.store(Arc::new(flows));
         let grace = Duration::from_secs(plan.server.grace_period_seconds);
         self.edge.commit(listeners, grace);
+        self.admin.commit(admin);
         for care in cares {
             self.background.adopt(care);
         }

@@ -6,12 +6,14 @@ use super::doorplate::Doorplate;
 use super::files::Files;
 use super::handover::Takeover;
 use super::office::Office;
+use super::overseer::{Overseer, Standing};
 use super::reload::{Running, Source};
 use super::signals::{self, Ending, Signals};
 use super::snapshot::Groups;
 use super::status::{Loaded, Status};
 use super::upgrade::{Program, Upgrade};
 use crate::acme::{self, Challenges, Keepers};
+use crate::admin::Admin;
 use crate::config::plan::Plan;
 use crate::config::{self, Checked, file};
 use crate::edge::{self, Edge};
@@ -50,7 +52,8 @@ pub fn run(
     let _held = signals::hold();
     let program = Program::this().map_err(|why| format!("the program cannot find itself: {why}"))?;
     let plan = Arc::new(plan);
-    let Opened { registry, certificates, edge, running, doorplate } = Opened::open(plan.clone(), takeover)?;
+    let Opened { registry, certificates, edge, admin, running, doorplate } =
+        Opened::open(plan.clone(), takeover)?;
     let (site, current) = (running.site.clone(), running.current.clone());
     let (served, serving) = oneshot::channel();
     let (known, discovered) = oneshot::channel();
@@ -66,8 +69,18 @@ pub fn run(
         threads: Arc::default(),
     };
     let threads = front.threads.clone();
+    let standing = Standing::default();
     let back = Office {
-        upgrade: Upgrade::new(program, edge.clone(), registry.clone(), successor, &plan.server),
+        upgrade: Upgrade::new(
+            program,
+            (edge.clone(), admin.clone()),
+            registry.clone(),
+            successor,
+            &plan.server,
+        ),
+        overseer: Arc::new(Overseer { standing: standing.clone(), metrics: running.metrics.clone() }),
+        admin,
+        standing: standing.clone(),
         status: Arc::new(Status::new(
             Loaded::new(source.path(), config::Comparable::new(&checked, Some(&plan))),
             certificates.clone(),
@@ -95,6 +108,7 @@ pub fn run(
         site: site.clone(),
         current: current.clone(),
         ending: ending.clone(),
+        standing,
     };
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&plan.server));
@@ -120,6 +134,7 @@ struct Opened {
     registry: Registry,
     certificates: acme::Registry,
     edge: Edge,
+    admin: Admin,
     running: Running,
     doorplate: Doorplate,
 }
@@ -134,9 +149,14 @@ impl Opened {
         let registry = Registry::new();
         registry.resume(goods.servers);
         let certificates = acme::Registry::default();
-        let edge = Edge::with(workers(&plan.server), goods.sockets, certificates.clone());
+        let (for_admin, sockets) = goods.sockets.into_iter().partition(|inherited| {
+            plan.admin.as_ref().is_some_and(|admin| admin.address == inherited.address)
+        });
+        let admin = Admin::new(for_admin);
+        let edge = Edge::with(workers(&plan.server), sockets, certificates.clone());
         edge.inherit_tickets(goods.tickets);
         let listeners = edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
+        let prepared = admin.prepare(plan.admin.as_ref())?;
         let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
         let groups = Groups::build(&plan, &[], &registry)?;
         let site = groups.site(&plan, &[], access_log.clone());
@@ -144,6 +164,7 @@ impl Opened {
         let doorplate = Doorplate::put_up(&plan.server, takeover)?;
         groups.take_over();
         edge.commit(listeners, Duration::from_secs(plan.server.grace_period_seconds));
+        admin.commit(prepared);
         let running = Running {
             groups: groups.all,
             access_log,
@@ -153,7 +174,7 @@ impl Opened {
             metrics: Metrics::new(),
             plan,
         };
-        Ok(Opened { registry, certificates, edge, running, doorplate })
+        Ok(Opened { registry, certificates, edge, admin, running, doorplate })
     }
 }
 

@@ -2,6 +2,7 @@
 //! the access log anew. Another process that has taken over is the end as well.
 
 use super::notify;
+use super::overseer::Standing;
 use super::reload::Ask;
 use crate::config::plan::Plan;
 use crate::edge::Edge;
@@ -28,6 +29,7 @@ pub struct Signals {
     /// How long things may take.
     pub current: Arc<ArcSwap<Plan>>,
     pub ending: Arc<Ending>,
+    pub standing: Standing,
 }
 
 /// How the process ends.
@@ -101,6 +103,7 @@ impl Signals {
     }
 
     async fn end(&self, int: &mut Signal, name: &str) -> ShutdownSignal {
+        self.standing.draining();
         notify::stopping();
         tokio::select! {
             () = self.leave(name) => ShutdownSignal::GracefulTerminate,

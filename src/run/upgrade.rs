@@ -6,6 +6,7 @@
 use super::doorplate;
 use super::handover::{Goods, Line, PATIENCE, VARIABLE};
 use super::notify;
+use crate::admin::Admin;
 use crate::config::file;
 use crate::edge::Edge;
 use crate::observe::events;
@@ -43,6 +44,7 @@ impl Program {
 pub struct Upgrade {
     program: Program,
     edge: Edge,
+    admin: Admin,
     registry: Registry,
     /// Told the process id of the one that has taken over.
     successor: watch::Sender<Option<u32>>,
@@ -53,12 +55,12 @@ pub struct Upgrade {
 impl Upgrade {
     pub fn new(
         program: Program,
-        edge: Edge,
+        (edge, admin): (Edge, Admin),
         registry: Registry,
         successor: watch::Sender<Option<u32>>,
         server: &file::Server,
     ) -> Upgrade {
-        Upgrade { program, edge, registry, successor, pid_file: server.pid_file.clone() }
+        Upgrade { program, edge, admin, registry, successor, pid_file: server.pid_file.clone() }
     }
 
     /// Returns when the new process serves; its process id.
@@ -74,6 +76,7 @@ impl Upgrade {
             Ok(pid) => {
                 events::upgraded(*pid);
                 self.edge.hand_over();
+                self.admin.hand_over();
                 notify::main_process(*pid);
                 self.successor.send_replace(Some(*pid));
             }
@@ -92,12 +95,14 @@ impl Upgrade {
     /// when its connections have.
     pub fn stand_back(&self) {
         self.edge.hand_over();
+        self.admin.hand_over();
         self.successor.send_replace(Some(std::os::unix::process::parent_id()));
     }
 
     async fn begin(&self) -> Result<u32, String> {
-        let sockets =
-            self.edge.sockets().map_err(|why| format!("the sockets cannot be handed over: {why}"))?;
+        let cannot = |why: io::Error| format!("the sockets cannot be handed over: {why}");
+        let mut sockets = self.edge.sockets().map_err(cannot)?;
+        sockets.extend(self.admin.sockets().map_err(cannot)?);
         let goods = Goods {
             sockets,
             servers: self.registry.states(),

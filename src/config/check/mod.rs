@@ -2,6 +2,7 @@
 //! every problem, not the first. Called by `gate` and `cli`; each room's checks are in a file of its name.
 
 mod acme;
+mod admin;
 mod certificate;
 mod discovery;
 mod error_pages;
@@ -130,6 +131,7 @@ impl<'a> Checker<'a> {
         let routes = self.routes(&listeners);
         let file = self.file;
         let error_pages = self.error_pages("the file", &file.error_pages).into();
+        let admin = self.admin();
         self.sticky_cookies_apart(&routes, &upstreams);
         self.nothing_to_serve();
         self.placement();
@@ -149,6 +151,7 @@ impl<'a> Checker<'a> {
             listeners,
             routes,
             error_pages,
+            admin,
             upstreams,
         };
         Some(plan)

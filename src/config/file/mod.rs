@@ -4,6 +4,7 @@
 //! The doc comments here are the reference of the configuration: they become the JSON Schema.
 
 mod acme;
+mod admin;
 mod balance;
 mod discover;
 mod error_page;
@@ -21,6 +22,7 @@ mod upstream;
 mod upstream_tls;
 
 pub use acme::*;
+pub use admin::*;
 pub use balance::*;
 pub use discover::*;
 pub use error_page::*;
@@ -80,10 +82,9 @@ pub struct File {
     pub dns: Located<Dns>,
     /// The authorities that certificates are ordered from, over ACME.
     pub acme: Table<Located<Acme>>,
+    /// Where the process is asked what it does and told what to do: metrics, API, dashboard.
+    pub admin: Located<Admin>,
 
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub admin: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub tracing: Later,
