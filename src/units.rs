@@ -307,14 +307,12 @@ macro_rules! quantity {
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
                 // the second pattern leaves `${VAR}` to the loader
-                json_schema!({
-                    "description": $describe,
-                    "anyOf": [
-                        { "type": "string", "pattern": $pattern },
-                        { "type": "string", "pattern": r"\$\{" },
-                        { "const": 0 }
-                    ]
-                })
+                let text = |pattern: &str| serde_json::json!({ "type": "string", "pattern": pattern });
+                let mut spellings = vec![text($pattern), text(r"\$\{")];
+                if "0".parse::<$name>().is_ok() {
+                    spellings.push(serde_json::json!({ "const": 0 }));
+                }
+                json_schema!({ "description": $describe, "anyOf": spellings })
             }
         }
     };
@@ -339,6 +337,10 @@ quantity!(
     r"^[0-9]+(\.[0-9]{1,2})? ?%$",
     "A share from 101% to 1000%."
 );
+
+// behind the macro, which it uses
+mod rate;
+pub use rate::Rate;
 
 #[cfg(test)]
 mod tests {

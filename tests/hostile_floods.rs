@@ -258,6 +258,40 @@ fn a_client_has_so_many_connections_and_others_have_theirs() {
     });
 }
 
+#[test]
+fn a_client_connects_so_often_and_others_as_often() {
+    let api = Backend::start("api");
+    let mut gate = before(&api, "connection_rate_per_client: 3/h");
+    let ask = |gate: &Gate, last: u8| {
+        let from = IpAddr::from(Ipv4Addr::new(127, 77, 0, last));
+        served(&mut Client::connect_from(from, gate.at("web")))
+    };
+    assert_eq!([1, 1, 1, 1, 2].map(|last| ask(&gate, last)), [true, true, true, false, true]);
+    eventually("the process log says so", || {
+        gate.stderr().contains(
+            "127.77.0.1 connects more often than 3/h and is refused (limits.connection_rate_per_client)",
+        )
+    });
+    // a reload forgets nothing, and may trust
+    gate.rewrite(&format!("trusted_proxies: [127.77.0.9/32]\n{}", config("connection_rate_per_client: 4/h")));
+    gate.hang_up();
+    eventually("a trusted proxy speaks for many, after a reload", || (0..8).all(|_| ask(&gate, 9)));
+    assert!((0..6).filter(|_| ask(&gate, 1)).count() <= 1, "4 an hour, of which 3 are gone");
+}
+
+#[test]
+fn clients_in_all_connect_so_often() {
+    let api = Backend::start("api");
+    let gate = before(&api, "connection_rate: 20/h");
+    let count = (0..40).filter(|_| served(&mut gate.connect())).count();
+    // some are the harness's, which looks whether the gate listens
+    assert!((10..=20).contains(&count), "{count}");
+    eventually("the process log says so", || {
+        gate.stderr()
+            .contains("gets more connections than 20/h and refuses the rest (limits.connection_rate)")
+    });
+}
+
 /// Before a byte is read: connections without a handshake count, too.
 #[test]
 fn connections_are_counted_before_tls() {

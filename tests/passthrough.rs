@@ -36,7 +36,7 @@ struct Both {
 impl Both {
     fn new() -> Both {
         let servers = Authority::new();
-        let pair = servers.issue(&["raw.test", "a.many.test"]);
+        let pair = servers.issue(&["raw.test", "a.many.test", "gate.test"]);
         Both { gates: Authority::new(), raw: Origin::with("raw").tls(pair).start(), servers }
     }
 
@@ -76,6 +76,36 @@ fn some_names_are_opened_and_others_are_not() {
     let line = all.iter().find(|line| line["sni"] == "raw.test").unwrap();
     assert_eq!((&line["protocol"], &line["upstream"]), (&"TCP".into(), &"raw".into()), "{line}");
     assert!(line["tls"].is_null(), "nobody here knows: {line}");
+}
+
+#[test]
+fn what_clients_offer_decides_before_names_and_certificates() {
+    let both = Both::new();
+    let by_protocol = CONFIG.replace(
+        "{ raw.test: raw, \"*.many.test\": raw }",
+        "[{ alpn: [acme-tls/1], upstream: raw }, { names: [gate.test], alpn: [xmpp-client], upstream: raw }]",
+    );
+    let gate = both.gate(&by_protocol);
+    let server_of = |name: &str, alpn: &[&str]| {
+        let asks = |authority: &Authority| {
+            let connected = authority.client(name).alpn(alpn).try_connect(gate.at("web"));
+            connected.is_ok_and(|mut client| client.ask(&Request::get("/x").host(name)).status == 200)
+        };
+        let (gates, servers) = (asks(&both.gates), asks(&both.servers));
+        (gates, servers)
+    };
+    let (here, there, nowhere) = ((true, false), (false, true), (false, false));
+    assert_eq!(server_of("gate.test", &["http/1.1"]), here);
+    assert_eq!(server_of("gate.test", &[]), here);
+    assert_eq!(server_of("raw.test", &["http/1.1"]), nowhere, "it is for one protocol only");
+    assert_eq!(server_of("raw.test", &["acme-tls/1"]), there);
+    assert_eq!(server_of("a.many.test", &["http/1.1", "acme-tls/1"]), there, "one of them is enough");
+    assert_eq!(server_of("raw.test", &["xmpp-client"]), nowhere, "that is for another name");
+    assert_eq!(server_of("gate.test", &["xmpp-client"]), there);
+    let table = gate.command(&["routes"]).stdout;
+    assert!(table.contains("alpn: [xmpp-client]"), "{table}");
+    let asked = gate.command(&["explain", "GET", "https://gate.test/", "--listener", "secure"]);
+    assert!(!asked.stdout.contains("passes on"), "{}", asked.text());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::chaos;
+use crate::flows;
 use crate::idle;
 use crate::proxies::Kind;
 use crate::workloads::Workload;
@@ -75,6 +76,14 @@ pub enum Face {
     Chaos(chaos::Options),
     /// The memory of idle connections.
     Idle(idle::Options),
+    /// Connections that are passed on whole.
+    Flows(flows::Options),
+    /// The server behind those.
+    #[command(hide = true)]
+    FlowEcho { address: SocketAddr },
+    /// What goes through them.
+    #[command(hide = true)]
+    FlowLoad(flows::load::Settings),
     /// One of the servers that fail.
     #[command(hide = true)]
     ChaosServer { folder: PathBuf },

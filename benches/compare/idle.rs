@@ -119,7 +119,7 @@ pub fn all(options: &Options) -> Result<()> {
 }
 
 /// Lets this process, and those it starts, have so many open files.
-fn raise_limit(wanted: u64) -> Result<()> {
+pub fn raise_limit(wanted: u64) -> Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls read or write one valid rlimit.
     let raised = unsafe {

@@ -5,7 +5,8 @@
 //! without a subcommand it is the conductor, `compare origin` is the server behind the proxies,
 //! `compare minimal-pingora` the yardstick, and `compare handshakes` the load of new TLS connections.
 //! `compare chaos` is another conductor: what clients notice when a server fails, with `compare chaos-server` behind
-//! the proxies. `compare idle` is the third: what idle connections cost.
+//! the proxies. `compare idle` is the third: what idle connections cost. `compare flows` is the fourth: connections that are passed on
+//! whole, with `compare flow-echo` and `compare flow-load` on both sides of the proxies.
 
 #![allow(clippy::print_stderr)]
 
@@ -15,6 +16,7 @@ mod cast;
 mod chaos;
 #[path = "../common/mod.rs"]
 mod common;
+mod flows;
 mod handshakes;
 mod idle;
 mod load;
@@ -44,6 +46,9 @@ fn main() -> ExitCode {
         Some(args::Face::ChaosServer { folder }) => cast::run(&folder).map_err(Into::into),
         Some(args::Face::Chaos(options)) => chaos::all(&options),
         Some(args::Face::Idle(options)) => idle::all(&options),
+        Some(args::Face::Flows(options)) => flows::all(&options),
+        Some(args::Face::FlowEcho { address }) => flows::echo::run(address),
+        Some(args::Face::FlowLoad(settings)) => flows::load::run(&settings),
         None if !args.bench => {
             common::skipped("compare");
             Ok(())

@@ -60,13 +60,13 @@ fn rows(plan: &Plan) -> Vec<Row<'_>> {
         })
     };
     let passed = plan.listeners.iter().flat_map(|listener| {
-        let tcp = listener.tcp.iter().map(|tcp| ("-".to_string(), "tcp", &tcp.upstream));
-        let names = listener.tls.iter().flat_map(|tls| tls.settings.passthrough.names());
-        let unopened = names.map(|(name, upstream)| (name, "tls", upstream));
-        unopened.chain(tcp).map(|(host, kind, upstream)| Row {
+        let tcp = listener.tcp.iter().map(|tcp| ("-".to_string(), "tcp", &[][..], &tcp.upstream));
+        let unopened = listener.tls.iter().flat_map(|tls| tls.settings.passthrough.all());
+        let unopened = unopened.map(|one| (one.shown(), "tls", &one.alpn[..], &one.group));
+        unopened.chain(tcp).map(|(host, kind, alpn, upstream)| Row {
             host,
             path: format!("{kind} {}", listener.address),
-            conditions: Vec::new(),
+            conditions: offers(alpn),
             action: format!("upstream {upstream}"),
             filters: Vec::new(),
             name: &listener.name,
@@ -74,6 +74,12 @@ fn rows(plan: &Plan) -> Vec<Row<'_>> {
         })
     });
     route::precedence(&plan.routes).into_iter().filter_map(row).chain(passed).collect()
+}
+
+/// The protocols of which a client has to offer one.
+fn offers(alpn: &[Box<str>]) -> Vec<Condition> {
+    let condition = || Condition { key: "alpn".to_string(), wants: format!("[{}]", alpn.join(", ")) };
+    (!alpn.is_empty()).then(condition).into_iter().collect()
 }
 
 fn action(plan: &Plan, route: &Route) -> String {

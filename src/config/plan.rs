@@ -25,7 +25,7 @@ pub use health::{BodyMatch, HealthCheck, HttpCheck, Question};
 pub use layer4::{Flows, Tcp};
 pub use limits::UpstreamLimits;
 pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
-pub use passthrough::Passthrough;
+pub use passthrough::{Passthrough, Unopened};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 pub use succession::ListenerIds;
 pub use timeouts::{RouteTimeouts, UpstreamTimeouts};
@@ -116,8 +116,8 @@ pub struct Listener {
 impl Listener {
     /// The groups that its connections are passed on to whole, if they are.
     pub fn passes_to(&self) -> impl Iterator<Item = &Arc<str>> {
-        let unopened = self.tls.iter().flat_map(|tls| tls.settings.passthrough.names());
-        self.tcp.iter().map(|tcp| &tcp.upstream).chain(unopened.map(|(_, group)| group))
+        let unopened = self.tls.iter().flat_map(|tls| tls.settings.passthrough.all());
+        self.tcp.iter().map(|tcp| &tcp.upstream).chain(unopened.map(|unopened| &unopened.group))
     }
 
     /// How flows are kept.

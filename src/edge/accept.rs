@@ -131,9 +131,12 @@ fn last_ones<A: App>(shared: &Arc<Shared<A>>, place: &Place, door: Door) {
     }
 }
 
-/// Starts the life of a connection, unless there are too many.
+/// Starts the life of a connection, unless there are too many, or they come too fast.
 fn admit<A: App>(shared: &Arc<Shared<A>>, place: &Place, arrived: (Link, SocketAddr)) {
     let listening = place.now.load_full();
+    if !listening.in_turn() {
+        return;
+    }
     let Some(slot) = listening.count.enter(&listening.era, shared.worker) else {
         events::connections_full(&listening.full, &listening.plan.name, listening.plan.limits.connections);
         return;

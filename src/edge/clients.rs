@@ -1,10 +1,11 @@
 //! How many connections each client has: counted before a byte of it is read, but for what a proxy says of it, and to
-//! its close. Asked by `connection`; a [`Ticket`] stays with the connection.
+//! its close. Asked by `place`; a [`Ticket`] stays with the connection.
 
 use crate::config::plan;
 use ahash::{AHashMap, RandomState};
 use parking_lot::Mutex;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// So that workers seldom wait for each other.
@@ -18,32 +19,30 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// A place for one more connection of this client, if its listener counts it at all.
-    ///
-    /// # Errors
-    /// How many it may have, and has.
-    pub fn admit(self: &Arc<Self>, plan: &plan::Listener, client: IpAddr) -> Result<Option<Ticket>, u32> {
-        let Some(limit) = plan.limits.connections_per_client else { return Ok(None) };
-        let client = client.to_canonical();
-        // who connects to a unix socket has no address
-        if client.is_unspecified() || plan.trusted.iter().any(|net| net.contains(&client)) {
-            return Ok(None);
-        }
-        let client = household(client);
+    /// A place for one more connection of this client, as [`counted`]; `None` when it has as many as it may.
+    pub fn admit(self: &Arc<Self>, client: IpAddr, most: NonZeroU32) -> Option<Ticket> {
         let mut shard = self.shard(client).lock();
         let open = shard.entry(client).or_default();
-        if *open >= limit.get() {
-            return Err(limit.get());
+        if *open >= most.get() {
+            return None;
         }
         *open += 1;
         drop(shard);
-        Ok(Some(Ticket { clients: self.clone(), client }))
+        Some(Ticket { clients: self.clone(), client })
     }
 
     fn shard(&self, client: IpAddr) -> &Mutex<AHashMap<IpAddr, u32>> {
         let index = self.hasher.hash_one(client) % SHARDS as u64;
         &self.shards[index as usize]
     }
+}
+
+/// As whom this client is counted where a listener has limits for each. Proxies that are trusted speak for many, and who
+/// connects to a unix socket has no address: they are not.
+pub fn counted(plan: &plan::Listener, client: IpAddr) -> Option<IpAddr> {
+    let client = client.to_canonical();
+    let exempt = client.is_unspecified() || plan.trusted.iter().any(|net| net.contains(&client));
+    (!exempt).then(|| household(client))
 }
 
 /// What one customer of a provider has: an address of IPv4, a /64 of IPv6 (RFC 6177).
@@ -75,53 +74,50 @@ impl Drop for Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::file::ListenerLimits;
     use crate::edge::tests::setup::listener;
-    use std::num::NonZeroU32;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
-    fn limited(limit: u32) -> plan::Listener {
-        let limits =
-            ListenerLimits { connections_per_client: NonZeroU32::new(limit), ..ListenerLimits::default() };
-        plan::Listener { limits, trusted: Arc::new(["10.0.0.0/8".parse().unwrap()]), ..listener() }
+    fn admit(clients: &Arc<Clients>, client: &str, most: u32) -> Option<Ticket> {
+        clients.admit(counted(&listener(), ip(client)).unwrap(), NonZeroU32::new(most).unwrap())
     }
 
     #[test]
     fn a_client_has_so_many_and_others_theirs() {
-        let (clients, plan) = (Arc::new(Clients::default()), limited(2));
-        let admit = |client: &str| clients.admit(&plan, ip(client));
+        let clients = Arc::new(Clients::default());
+        let admit = |client: &str| admit(&clients, client, 2);
         let (first, _second) = (admit("192.0.2.1").unwrap(), admit("::ffff:192.0.2.1").unwrap());
-        assert_eq!(admit("192.0.2.1").err(), Some(2));
-        assert!(admit("192.0.2.2").is_ok_and(|ticket| ticket.is_some()));
+        assert!(admit("192.0.2.1").is_none());
+        assert!(admit("192.0.2.2").is_some());
         drop(first);
-        assert!(admit("192.0.2.1").is_ok());
+        assert!(admit("192.0.2.1").is_some());
     }
 
     #[test]
     fn a_household_of_ipv6_is_one_client() {
-        let (clients, plan) = (Arc::new(Clients::default()), limited(1));
-        let _one = clients.admit(&plan, ip("2001:db8:0:1::1")).unwrap();
-        assert_eq!(clients.admit(&plan, ip("2001:db8:0:1:ffff::2")).err(), Some(1));
-        assert!(clients.admit(&plan, ip("2001:db8:0:2::1")).is_ok());
+        let clients = Arc::new(Clients::default());
+        let _one = admit(&clients, "2001:db8:0:1::1", 1).unwrap();
+        assert!(admit(&clients, "2001:db8:0:1:ffff::2", 1).is_none());
+        assert!(admit(&clients, "2001:db8:0:2::1", 1).is_some());
     }
 
     #[test]
-    fn trusted_proxies_speak_for_many() {
-        let (clients, plan) = (Arc::new(Clients::default()), limited(1));
-        for _ in 0..3 {
-            assert!(clients.admit(&plan, ip("10.1.2.3")).is_ok_and(|ticket| ticket.is_none()));
+    fn trusted_proxies_and_those_without_an_address_are_not_counted() {
+        let plan = plan::Listener { trusted: Arc::new(["10.0.0.0/8".parse().unwrap()]), ..listener() };
+        for exempt in ["10.1.2.3", "::ffff:10.1.2.3", "0.0.0.0", "::"] {
+            assert_eq!(counted(&plan, ip(exempt)), None, "{exempt}");
         }
+        assert_eq!(counted(&plan, ip("::ffff:192.0.2.1")), Some(ip("192.0.2.1")));
     }
 
     #[test]
     fn who_has_left_is_forgotten_and_a_limit_may_change() {
         let clients = Arc::new(Clients::default());
-        let client = ip("192.0.2.1");
-        let tickets: Vec<_> = (0..100).map(|_| clients.admit(&limited(100), client).unwrap()).collect();
-        assert_eq!(clients.admit(&limited(50), client).err(), Some(50));
+        let client = "192.0.2.1";
+        let tickets: Vec<_> = (0..100).map(|_| admit(&clients, client, 100).unwrap()).collect();
+        assert!(admit(&clients, client, 50).is_none());
         drop(tickets);
         assert!(clients.shards.iter().all(|shard| shard.lock().is_empty()));
     }

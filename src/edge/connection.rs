@@ -89,15 +89,8 @@ async fn story<A: App>(
     let came = Instant::now();
     let announced = announcement(&listening, &mut link, peer, &slot).await.ok()?;
     let from = announced.as_ref().and_then(|announced| announced.ends).map_or(peer, |ends| ends.client);
-    if !listening.admits(from.ip()) {
+    if !listening.admits(from.ip()) || !listening.welcomes(from.ip(), &mut slot) {
         return None;
-    }
-    match listening.clients.admit(&listening.plan, from.ip()) {
-        Ok(ticket) => slot.belongs(ticket),
-        Err(limit) => {
-            events::client_full(&listening.crowd, &listening.plan.name, from.ip(), limit);
-            return None;
-        }
     }
     let passed = passing(&listening, &mut link, (from, came), &slot).await.ok()?;
     let (io, tls, h2) = match passed {

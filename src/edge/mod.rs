@@ -5,7 +5,7 @@
 //! - [`Edge`] is the listeners of the process, which open, change and close while it runs (`commit`,
 //!   `listener` opens the sockets); each works at a `place`;
 //! - [`serve`] is a worker, which is told what to accept on;
-//! - `accept` takes connections off a socket, as many as [`open`] allows, and `clients` each client;
+//! - `accept` takes connections off a socket, as many as [`open`] allows, and `clients` each client, in as fast a succession as `rates` does;
 //! - `connection` is the story of one: `announcement` is what a proxy says of it, [`tls`] opens it, unless `passing` finds that it is to stay unopened ([`hello`]); `l4` passes it on whole, or `http1` reads its heads (`head` judges
 //!   them) or `http2` its streams (`frames` watches them, `http2::websocket` is one that is more than a request); with the others of its `era` it is
 //!   retired when its listener changes or goes;
@@ -36,6 +36,7 @@ pub mod open;
 mod pace;
 mod passing;
 mod place;
+mod rates;
 pub mod tls;
 mod transport;
 mod tunnel;

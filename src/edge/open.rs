@@ -83,7 +83,7 @@ impl Count {
     pub(super) fn enter(self: &Arc<Self>, era: &Arc<Era>, worker: usize) -> Option<Slot> {
         if self.open.fetch_add(1, Ordering::AcqRel) >= self.limit.load(Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::AcqRel);
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.refuse();
             return None;
         }
         self.all.connections.fetch_add(1, Ordering::Relaxed);
@@ -96,7 +96,12 @@ impl Count {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Connections closed at once because of the limit, since the start.
+    /// A connection is closed at once because of a limit.
+    pub(super) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections closed at once because of a limit, since the start.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -112,9 +117,10 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// It is one of the connections of a client.
-    pub(super) fn belongs(&mut self, ticket: Option<Ticket>) {
+    /// It is one of the connections of a client, if that may have it.
+    pub(super) fn belongs(&mut self, ticket: Option<Ticket>) -> bool {
         self.ticket = ticket;
+        self.ticket.is_some()
     }
 
     pub(super) fn seat(&self) -> &Arc<Seat> {

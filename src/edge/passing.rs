@@ -1,4 +1,4 @@
-//! Connections of a listener with TLS that are passed on unopened, by the name in their ClientHello. Called by `connection`
+//! Connections of a listener with TLS that are passed on unopened, by the name and the protocols in their ClientHello. Called by `connection`
 //! before the handshake, on listeners that pass some names on; what was read is read again by whoever gets the connection.
 
 use crate::config::plan;
@@ -46,8 +46,8 @@ pub async fn look(tls: &plan::Tls, link: &mut Link) -> io::Result<Option<Passed>
         }
     };
     link.unread(bytes.freeze());
-    Ok(hello.and_then(|Hello { name, .. }| {
-        let upstream = tls.passes(name.as_deref())?.clone();
+    Ok(hello.and_then(|Hello { name, alpn }| {
+        let upstream = tls.passes(name.as_deref(), &alpn)?.clone();
         Some(Passed { upstream, name })
     }))
 }

@@ -4,11 +4,12 @@
 
 use crate::config::plan;
 use crate::config::words::ListenAddress;
-use crate::edge::clients::Clients;
+use crate::edge::clients::{self, Clients};
 use crate::edge::era::Era;
 use crate::edge::head::HeadLimits;
 use crate::edge::listener::{self, Opened};
-use crate::edge::open::Count;
+use crate::edge::open::{Count, Slot};
+use crate::edge::rates::Rates;
 use crate::edge::tls::{self, Termination};
 use crate::observe::{Throttle, events};
 use crate::unix_socket::SocketFile;
@@ -19,7 +20,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How often it is said that a client was cut off for what it did.
@@ -34,6 +35,8 @@ pub struct Listening {
     pub count: Arc<Count>,
     /// Whose they are.
     pub(super) clients: Arc<Clients>,
+    /// How often they come.
+    pub(super) rates: Arc<Rates>,
     pub(super) limits: HeadLimits,
     pub(super) tls: Option<Arc<Termination>>,
     pub(super) era: Arc<Era>,
@@ -41,6 +44,8 @@ pub struct Listening {
     pub(super) full: Arc<Throttle>,
     pub(super) unannounced: Arc<Throttle>,
     pub(super) crowd: Arc<Throttle>,
+    pub(super) rush: Arc<Throttle>,
+    pub(super) hasty: Arc<Throttle>,
     pub(super) denied: Arc<Throttle>,
     pub(super) abuse: Arc<Throttle>,
     pub(super) trouble: Arc<Throttle>,
@@ -74,6 +79,8 @@ impl Difference {
         }
         like_new.limits.connections = new.limits.connections;
         like_new.limits.connections_per_client = new.limits.connections_per_client;
+        like_new.limits.connection_rate = new.limits.connection_rate;
+        like_new.limits.connection_rate_per_client = new.limits.connection_rate_per_client;
         if let (Some(tls), Some(next)) = (&old.tls, &new.tls)
             && tls.same_terms(next)
         {
@@ -93,6 +100,38 @@ impl Listening {
         admitted
     }
 
+    /// Whether another connection may come so soon. Says so once a minute when not.
+    pub(super) fn in_turn(&self) -> bool {
+        let Some(rate) = self.plan.limits.connection_rate else { return true };
+        let admitted = self.rates.admit(rate, Instant::now());
+        if !admitted {
+            self.count.refuse();
+            events::too_many_come(&self.rush, &self.plan.name, rate);
+        }
+        admitted
+    }
+
+    /// Whether this client may have another connection, which is counted as its own as long as there is the slot. Says so
+    /// once a minute when not.
+    pub(super) fn welcomes(&self, client: IpAddr, slot: &mut Slot) -> bool {
+        let limits = &self.plan.limits;
+        let Some(counted) = clients::counted(&self.plan, client) else { return true };
+        if let Some(rate) = limits.connection_rate_per_client
+            && !self.rates.admit_client(counted, rate, Instant::now())
+        {
+            self.count.refuse();
+            events::client_too_often(&self.hasty, &self.plan.name, client, rate);
+            return false;
+        }
+        let Some(most) = limits.connections_per_client else { return true };
+        let ticket = self.clients.admit(counted, most);
+        if ticket.is_none() {
+            self.count.refuse();
+            events::client_full(&self.crowd, &self.plan.name, client, most.get());
+        }
+        slot.belongs(ticket)
+    }
+
     /// The first at an address.
     pub(super) fn first(
         plan: &Arc<plan::Listener>,
@@ -109,9 +148,12 @@ impl Listening {
             count,
             era,
             clients: Arc::default(),
+            rates: Arc::default(),
             full: Arc::new(Throttle::every_minute()),
             unannounced: Arc::new(Throttle::every_minute()),
             crowd: Arc::new(Throttle::every_minute()),
+            rush: Arc::new(Throttle::every_minute()),
+            hasty: Arc::new(Throttle::every_minute()),
             denied: Arc::new(Throttle::every_minute()),
             abuse: Arc::new(Throttle::new(ABUSE_TOLD)),
             trouble: Arc::new(Throttle::every_minute()),
@@ -135,9 +177,12 @@ impl Listening {
             count: self.count.clone(),
             era,
             clients: self.clients.clone(),
+            rates: self.rates.clone(),
             full: self.full.clone(),
             unannounced: self.unannounced.clone(),
             crowd: self.crowd.clone(),
+            rush: self.rush.clone(),
+            hasty: self.hasty.clone(),
             denied: self.denied.clone(),
             abuse: self.abuse.clone(),
             trouble: self.trouble.clone(),

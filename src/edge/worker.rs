@@ -11,8 +11,11 @@ use crate::l4;
 use pingora_core::server::ShutdownWatch;
 use socket2::Socket;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+
+/// At least so often a worker's timers are looked at.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What a worker needs to [`serve`] on its own runtime.
 pub struct Worker<A> {
@@ -57,6 +60,9 @@ pub async fn serve<A: App>(worker: Worker<A>) {
     let Share { index, mut orders, open, ended } = share;
     let shared = Arc::new(Shared { app, refuser, flows: l4::Desk::new(flows), worker: index });
     let mut ended = std::pin::pin!(stopping(ended));
+    // A timer that is to fire later than the next one costs nothing. Without a next one each wakes the runtime, by a write
+    // to itself: for each connection to a server, which is to be made within some seconds.
+    let mut next = tokio::time::interval(TICK);
     loop {
         // what was ordered before the end is done
         tokio::select! {
@@ -66,6 +72,7 @@ pub async fn serve<A: App>(worker: Worker<A>) {
                 None => break,
             },
             () = &mut ended => break,
+            _ = next.tick() => {}
         }
     }
     open.drained().await;

@@ -64,7 +64,7 @@ fn entrance(
     others: &[&Arc<Listener>],
     note: Option<String>,
 ) -> Entrance {
-    let unopened = || listener.tls.as_ref()?.passes(Some(&target.host()?));
+    let unopened = || listener.tls.as_ref()?.passes(Some(&target.host()?), &offered());
     let upstream = listener.tcp.as_ref().map(|tcp| &tcp.upstream).or_else(unopened);
     let passes_to = upstream.and_then(|upstream| {
         let group = plan.upstreams.iter().find(|group| *group.name == **upstream)?;
@@ -82,6 +82,11 @@ fn entrance(
         others: others.iter().map(|other| other.name.clone()).collect(),
         note,
     }
+}
+
+/// What clients that speak HTTP offer.
+fn offered() -> [Box<[u8]>; 2] {
+    [b"h2"[..].into(), b"http/1.1"[..].into()]
 }
 
 fn names(listeners: &[Arc<Listener>]) -> String {

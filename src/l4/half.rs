@@ -25,6 +25,10 @@ pub struct Half {
     appetite: u8,
     /// TLS may hold some of it back.
     unflushed: bool,
+    /// It has been, at least for a while.
+    busy: bool,
+    /// What looks like the end of the one side is none.
+    no_end: bool,
     moved: u64,
 }
 
@@ -48,7 +52,17 @@ enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
     From,
-    To,
+    To {
+        /// It was reset before it had said its end. The system says so once: who reads from it next finds an end.
+        unfinished: bool,
+    },
+}
+
+impl Broken {
+    fn to(error: &io::Error) -> Broken {
+        // with the end before, it is a broken pipe (tcp(7): EPIPE)
+        Broken::To { unfinished: error.kind() == io::ErrorKind::ConnectionReset }
+    }
 }
 
 /// The sides as one direction sees them.
@@ -56,13 +70,23 @@ pub struct Sides<'a> {
     pub from: &'a mut Stream,
     pub to: &'a mut Stream,
     pub pipes: &'a Pipes,
+    /// The other direction has come to its end: this one's end is that of the connection.
+    pub last: bool,
 }
 
 impl Half {
     /// `ahead` goes first.
     pub fn new(ahead: Bytes) -> Half {
         let carried = if ahead.is_empty() { Carried::Nothing } else { Carried::Bytes(ahead) };
-        Half { carried, stage: Stage::Open, appetite: 0, unflushed: false, moved: 0 }
+        Half {
+            carried,
+            stage: Stage::Open,
+            appetite: 0,
+            unflushed: false,
+            busy: false,
+            no_end: false,
+            moved: 0,
+        }
     }
 
     /// Bytes that the other side has taken.
@@ -75,14 +99,27 @@ impl Half {
         self.stage != Stage::Open
     }
 
+    /// It came to its end, and the other side was told, or is about to be.
+    pub fn is_shut(&self) -> bool {
+        self.stage == Stage::Shut
+    }
+
+    /// The one side was reset: what it has said is passed on, and then that it broke.
+    pub fn expect_no_end(&mut self) {
+        self.no_end = true;
+    }
+
     /// Moves what can be moved; ready at the end, when the other side has been told.
     pub fn poll(&mut self, cx: &mut Context<'_>, sides: &mut Sides<'_>) -> Poll<Result<(), Broken>> {
         for _ in 0..TURNS {
-            ready!(self.poll_deliver(cx, sides)).map_err(|_| Broken::To)?;
+            ready!(self.poll_deliver(cx, sides)).map_err(|e| Broken::to(&e))?;
             match self.stage {
                 Stage::Open => {}
+                Stage::Ended if self.no_end => return Poll::Ready(Err(Broken::From)),
+                // nothing can come from there any more: to close it says as much
+                Stage::Ended if sides.last && sides.to.is_plain() => self.stage = Stage::Shut,
                 Stage::Ended => {
-                    ready!(sides.to.poll_shutdown(cx)).map_err(|_| Broken::To)?;
+                    ready!(sides.to.poll_shutdown(cx)).map_err(|e| Broken::to(&e))?;
                     self.stage = Stage::Shut;
                 }
                 Stage::Shut => return Poll::Ready(Ok(())),
@@ -90,7 +127,7 @@ impl Half {
             if self.poll_take(cx, sides)?.is_pending() {
                 return self
                     .rest(cx, sides)
-                    .map_or_else(|_| Poll::Ready(Err(Broken::To)), |()| Poll::Pending);
+                    .map_or_else(|e| Poll::Ready(Err(Broken::to(&e))), |()| Poll::Pending);
             }
         }
         cx.waker().wake_by_ref();
@@ -136,6 +173,9 @@ impl Half {
                 Carried::Piped(pipe) => Some(pipe),
                 Carried::Nothing | Carried::Bytes(_) => sides.pipes.take(),
             };
+            if !std::mem::replace(&mut self.busy, true) {
+                sides.to.expect_much();
+            }
             if let Some(pipe) = pipe {
                 return self.poll_splice(cx, sides, pipe);
             }
@@ -185,10 +225,10 @@ impl Half {
         while !rest.is_empty() {
             match sides.to.poll_write(cx, rest) {
                 Poll::Ready(Ok(count)) => {
-                    self.passed(count).map_err(|_| Broken::To)?;
+                    self.passed(count).map_err(|e| Broken::to(&e))?;
                     rest = rest.get(count..).unwrap_or_default();
                 }
-                Poll::Ready(Err(_)) => return Err(Broken::To),
+                Poll::Ready(Err(e)) => return Err(Broken::to(&e)),
                 Poll::Pending => {
                     self.carried = Carried::Bytes(Bytes::copy_from_slice(rest));
                     break;

@@ -20,11 +20,12 @@ mod stream;
 pub use site::{Live, Site, Target};
 pub use stream::{Duplex, Stream};
 
+use crate::config::plan::Flows;
 use crate::http::Connection;
 use bytes::Bytes;
 use journal::{End, Record};
 use journey::Journey;
-use relay::{Ended, Relay};
+use relay::{Ended, Limits, Relay};
 use splice::Pipes;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -88,7 +89,6 @@ async fn flow(
     facts: &Connection,
     record: &mut Record,
 ) -> End {
-    client.keep_alive(target.flows.keepalive);
     let by = target.flows.total.map(|total| record.began + total);
     let reached = {
         let name = record.name.as_deref().or(facts.server_name());
@@ -104,8 +104,8 @@ async fn flow(
         Some(Err(end)) => return end,
         None => return End::Passed(Ended::TotalTimeout),
     };
-    server.keep_alive(target.flows.keepalive);
+    let Flows { idle, keepalive, .. } = target.flows;
     let mut relay = Relay::new((client, ahead), server, &desk.pipes);
-    let ended = relay.run((target.flows.idle, by), &mut record.moved).await;
+    let ended = relay.run(Limits { idle, by, keepalive }, &mut record.moved).await;
     End::Passed(ended)
 }

@@ -6,7 +6,7 @@ use super::stream::Stream;
 use crate::timer::Timer;
 use bytes::Bytes;
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 /// Why a flow ended.
@@ -38,6 +38,32 @@ impl Ended {
         }
     }
 }
+
+/// How long a flow lasts.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Without a byte.
+    pub idle: Duration,
+    /// Whatever is going on.
+    pub by: Option<Instant>,
+    /// Peers that are silent for so long are probed.
+    pub keepalive: Option<Duration>,
+}
+
+impl Limits {
+    /// When, and why, it ends if nothing comes any more.
+    fn end(&self, last: Instant) -> (Instant, Ended) {
+        let idle_at = last + self.idle;
+        match self.by.filter(|by| *by < idle_at) {
+            Some(by) => (by, Ended::TotalTimeout),
+            None => (idle_at, Ended::IdleTimeout),
+        }
+    }
+}
+
+/// One that has lasted for so long may last longer: peers are probed from then on. The system counts from their last byte, and
+/// most flows never come to the eight calls that it takes to say so.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// A flow whose server is connected to.
 pub struct Relay<'a> {
@@ -82,11 +108,11 @@ impl<'a> Relay<'a> {
         Relay { client, server, up, down, first: None, pipes }
     }
 
-    /// Until either side, or a deadline, ends it: after so long without a byte, and at this time in any case. `moved` is
-    /// what went up and down so far.
-    pub async fn run(&mut self, (idle, by): (Duration, Option<Instant>), moved: &mut (u64, u64)) -> Ended {
+    /// Until either side, or a deadline, ends it. `moved` is what went up and down so far.
+    pub async fn run(&mut self, limits: Limits, moved: &mut (u64, u64)) -> Ended {
         let mut timer = Timer::default();
         let mut last = Instant::now();
+        let mut settles = limits.keepalive.map(|_| last + SETTLED);
         poll_fn(|cx| {
             if let Some(ended) = self.poll(cx) {
                 *moved = self.moved();
@@ -97,11 +123,13 @@ impl<'a> Relay<'a> {
                 *moved = now_moved;
                 last = Instant::now();
             }
-            let idle_at = last + idle;
-            let (at, ended) = match by.filter(|by| *by < idle_at) {
-                Some(by) => (by, Ended::TotalTimeout),
-                None => (idle_at, Ended::IdleTimeout),
-            };
+            let (at, ended) = limits.end(last);
+            if let Some(settled) = settles.filter(|settled| *settled < at) {
+                ready!(timer.poll(cx, settled));
+                settles = None;
+                self.client.keep_alive(limits.keepalive);
+                self.server.keep_alive(limits.keepalive);
+            }
             timer.poll(cx, at).map(|()| ended)
         })
         .await
@@ -113,14 +141,26 @@ impl<'a> Relay<'a> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Option<Ended> {
         let Relay { client, server, up, down, pipes, .. } = self;
-        let up_broke = up.poll(cx, Sides { from: client, to: server, pipes });
-        let down_broke = down.poll(cx, Sides { from: server, to: client, pipes });
+        let last = down.half.is_shut();
+        let up_broke = up.poll(cx, Sides { from: client, to: server, pipes, last });
+        if up_broke == Some(Broken::To { unfinished: true }) {
+            down.half.expect_no_end();
+        }
+        let last = up.half.is_shut();
+        let down_broke = down.poll(cx, Sides { from: server, to: client, pipes, last });
+        if down_broke == Some(Broken::To { unfinished: true }) {
+            up.half.expect_no_end();
+        }
         match (up_broke, down_broke) {
-            // what it has said before is still good
-            (Some(Broken::To), None) if !self.down.over => self.first = Some(Ended::ServerReset),
-            (None, Some(Broken::To)) if !self.up.over => self.first = Some(Ended::ClientReset),
-            (Some(Broken::From), _) | (_, Some(Broken::To)) => return Some(self.broke(Ended::ClientReset)),
-            (Some(Broken::To), _) | (_, Some(Broken::From)) => return Some(self.broke(Ended::ServerReset)),
+            // what it has said before is still good, and may be on its way
+            (Some(Broken::To { .. }), None) => self.first = Some(Ended::ServerReset),
+            (None, Some(Broken::To { .. })) => self.first = Some(Ended::ClientReset),
+            (Some(Broken::From), _) | (_, Some(Broken::To { .. })) => {
+                return Some(self.broke(Ended::ClientReset));
+            }
+            (Some(Broken::To { .. }), _) | (_, Some(Broken::From)) => {
+                return Some(self.broke(Ended::ServerReset));
+            }
             (None, None) => {}
         }
         if self.first.is_none() {

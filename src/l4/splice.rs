@@ -8,10 +8,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 
-/// The most bytes for one call; what fits depends on the pieces in which they came.
+/// The most bytes for one call; what fits depends on the pieces in which they came, of which a pipe has room for so many
+/// pages. As much as anybody may have (`fs.pipe-max-size`): the fewer calls, the less a byte costs.
 const MOST: usize = 1024 * 1024;
-/// So many pipes that nobody needs just now are kept.
-const KEPT: usize = 64;
+/// So many pipes that nobody needs just now are kept by a worker. They count for what a user may have before the system gives
+/// smaller ones (`fs.pipe-user-pages-soft`, by default 64 of this size).
+const KEPT: usize = 8;
 
 /// Bytes on their way.
 pub struct Pipe {
@@ -23,8 +25,10 @@ pub struct Pipe {
 impl Pipe {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn open() -> Option<Pipe> {
-        use nix::fcntl::OFlag;
+        use nix::fcntl::{FcntlArg, OFlag};
         let (out, into) = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).ok()?;
+        // one that stays small does, too
+        nix::fcntl::fcntl(&into, FcntlArg::F_SETPIPE_SZ(i32::try_from(MOST).unwrap_or(i32::MAX))).ok();
         Some(Pipe { out, into, holds: 0 })
     }
 

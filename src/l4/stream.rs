@@ -14,6 +14,11 @@ use tokio::net::{TcpStream, UnixStream};
 /// So often is a peer probed that does not answer.
 const PROBES: u32 = 4;
 
+/// What may wait in the kernel until it can be sent, where much is sent. With less, as `edge` allows for whoever connects,
+/// the two sides take turns, and a byte costs twice as much; without a bound it is megabytes for each that reads slowly.
+#[cfg(target_os = "linux")]
+const MUCH: u32 = 1024 * 1024;
+
 /// What is spoken over TLS.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
@@ -57,6 +62,18 @@ impl Stream {
         // without it the flow has its other deadlines
         SockRef::from(tcp).set_tcp_keepalive(&probes).ok();
     }
+
+    /// Much is to be sent: more of it may wait in the kernel than is good for one that is not in a hurry.
+    #[cfg(target_os = "linux")]
+    pub fn expect_much(&self) {
+        if let Stream::Tcp(tcp) = self {
+            // without it the flow is slower
+            SockRef::from(tcp).set_tcp_notsent_lowat(MUCH).ok();
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn expect_much(&self) {}
 
     /// The peer is to see that it did not end well: it gets a reset when this is dropped.
     pub fn break_off(&self) {

@@ -4,7 +4,7 @@
 pub mod acme;
 
 use super::throttle::Throttle;
-use crate::units::{Percent, Time};
+use crate::units::{Percent, Rate, Time};
 use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
@@ -173,6 +173,28 @@ pub fn client_full(throttle: &Throttle, listener: &str, client: IpAddr, limit: u
     log::warn!(
         target: LISTENER,
         "listener {listener:?}: {client} has {limit} connections and gets no more (limits.connections_per_client){}",
+        and(more)
+    );
+}
+
+/// A connection was refused because too many came in a short time. Said once a minute.
+pub fn too_many_come(throttle: &Throttle, listener: &str, rate: Rate) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    log::warn!(
+        target: LISTENER,
+        "listener {listener:?} gets more connections than {rate} and refuses the rest (limits.connection_rate){}",
+        and(more)
+    );
+}
+
+/// A connection was refused because its client connects too often. Said once a minute.
+pub fn client_too_often(throttle: &Throttle, listener: &str, client: IpAddr, rate: Rate) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    let client = client.to_canonical();
+    log::warn!(
+        target: LISTENER,
+        "listener {listener:?}: {client} connects more often than {rate} and is refused \
+         (limits.connection_rate_per_client){}",
         and(more)
     );
 }

@@ -2,13 +2,16 @@
 
 use super::Checker;
 use crate::config::decode::Located;
-use crate::config::file::{Key, Listener, ListenerLimits, Tcp, Tls, Underscores};
+use crate::config::file::{Key, Listener, ListenerLimits, Tcp, Tls, Underscores, Unopened};
 use crate::config::plan;
-use crate::config::report::Code;
+use crate::config::report::{Code, Span};
 use crate::config::words::HostPattern;
 use crate::filter::FilterSettings;
 use crate::filter::ip::IpFilter;
 use std::collections::HashMap;
+
+/// The names that were met, each for a protocol or for all, and where.
+type Seen = HashMap<(Option<HostPattern>, Option<String>), Span>;
 
 impl Checker<'_> {
     /// Where its connections are passed on to, if they are.
@@ -40,7 +43,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The names that are passed on unopened.
+    /// The connections that are passed on unopened.
     pub(super) fn passthrough(
         &mut self,
         who: &str,
@@ -48,39 +51,72 @@ impl Checker<'_> {
         certificates: &[plan::Certificate],
     ) -> plan::Passthrough {
         let mut passthrough = plan::Passthrough::default();
-        let mut seen = HashMap::new();
-        for (name, group) in tls.passthrough.iter() {
-            let pattern = match name.value.as_str() {
-                "*" => None,
-                text => match text.parse::<HostPattern>() {
-                    Ok(pattern) => Some(pattern),
-                    Err(why) => {
-                        self.error(Code::BadPattern, name.span, &why);
-                        continue;
-                    }
-                },
-            };
-            let shown = certificates.iter().any(|c| pattern.as_ref().is_some_and(|p| c.names.contains(p)));
-            if shown {
-                let message = format!(
-                    "{who} passes \"{}\" on unopened, and has a certificate for it\nremove one of them",
-                    name.value
-                );
-                self.error(Code::Conflict, name.span, &message);
+        let mut seen = Seen::default();
+        for unopened in &tls.passthrough.0 {
+            if self.upstream_ref(who, &unopened.upstream).is_some() {
+                self.fit_for_flows(who, &unopened.upstream);
+                self.no_tls_twice(who, &unopened.upstream);
             }
-            if let Some(first) = seen.insert(pattern.clone(), name.span) {
-                let message = format!("{who} passes \"{}\" on twice", name.value);
-                self.report
-                    .error(Code::DuplicateName, name.span, message)
-                    .related(first, "the first is here");
+            self.protocols_offered(who, unopened);
+            let all = Located::new("*".to_string(), unopened.upstream.span);
+            let names = if unopened.names.is_empty() { std::slice::from_ref(&all) } else { &unopened.names };
+            for name in names {
+                let Some(pattern) = self.name_to_pass(name) else { continue };
+                let shown = |pattern| certificates.iter().any(|c| c.names.contains(pattern));
+                if unopened.alpn.is_empty() && pattern.as_ref().is_some_and(shown) {
+                    let message = format!(
+                        "{who} passes \"{}\" on unopened, and has a certificate for it\nremove one of them",
+                        name.value
+                    );
+                    self.error(Code::Conflict, name.span, &message);
+                }
+                self.passed_once(who, (name, &pattern), unopened, &mut seen);
+                let alpn = unopened.alpn.iter().map(|protocol| protocol.value.as_str().into()).collect();
+                let group = unopened.upstream.value.as_str().into();
+                passthrough.insert(plan::Unopened { name: pattern, alpn, group });
             }
-            if self.upstream_ref(who, group).is_some() {
-                self.fit_for_flows(who, group);
-                self.no_tls_twice(who, group);
-            }
-            passthrough.insert(pattern.as_ref(), &group.value);
         }
         passthrough
+    }
+
+    /// `Some(None)`: all names that nothing else is for. `None`: it cannot be read, which was reported.
+    #[expect(clippy::option_option, reason = "there may rightly be none")]
+    fn name_to_pass(&mut self, name: &Located<String>) -> Option<Option<HostPattern>> {
+        if name.value == "*" {
+            return Some(None);
+        }
+        let pattern = name.value.parse();
+        pattern.map_err(|why: String| self.error(Code::BadPattern, name.span, &why)).ok().map(Some)
+    }
+
+    /// What is written first would be found for every client of the second.
+    fn passed_once(
+        &mut self,
+        who: &str,
+        (name, pattern): (&Located<String>, &Option<HostPattern>),
+        unopened: &Unopened,
+        seen: &mut Seen,
+    ) {
+        let protocols = unopened.alpn.iter().map(|protocol| Some(protocol.value.as_str()));
+        let whatever = unopened.alpn.is_empty().then_some(None);
+        for protocol in protocols.chain(whatever) {
+            let key = (pattern.clone(), protocol.map(str::to_string));
+            let Some(first) = seen.insert(key, name.span) else { continue };
+            let of = protocol.map(|protocol| format!(" for {protocol}")).unwrap_or_default();
+            let message = format!("{who} passes \"{}\" on twice{of}", name.value);
+            self.report.error(Code::DuplicateName, name.span, message).related(first, "the first is here");
+        }
+    }
+
+    /// RFC 7301 §3.1: one to 255 bytes each.
+    fn protocols_offered(&mut self, who: &str, unopened: &Unopened) {
+        for protocol in unopened.alpn.iter().filter(|protocol| !(1..256).contains(&protocol.value.len())) {
+            let message = format!(
+                "{who} asks for a protocol of {} bytes (alpn)\nwrite 1 to 255, as in h2, http/1.1 or xmpp-client",
+                protocol.value.len()
+            );
+            self.error(Code::InvalidValue, protocol.span, &message);
+        }
     }
 
     fn no_tls_twice(&mut self, who: &str, name: &Located<String>) {
@@ -120,6 +156,8 @@ impl Checker<'_> {
         let flows = ListenerLimits {
             connections: listener.limits.connections,
             connections_per_client: listener.limits.connections_per_client,
+            connection_rate: listener.limits.connection_rate,
+            connection_rate_per_client: listener.limits.connection_rate_per_client,
             tls_handshake_timeout: listener.limits.tls_handshake_timeout,
             header_timeout: listener.limits.header_timeout,
             ..defaults

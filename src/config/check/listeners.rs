@@ -54,7 +54,10 @@ impl<'a> Checker<'a> {
     /// Listeners that do neither need not know, and are not changed when `trusted_proxies` are.
     fn believed_by(&mut self, listener: &Located<Listener>) -> Arc<[IpNet]> {
         let optional = listener.proxy_protocol == Some(ProxyProtocol::Optional);
-        if !optional && listener.limits.connections_per_client.is_none() {
+        let limits = &listener.limits;
+        let by_client =
+            limits.connections_per_client.is_some() || limits.connection_rate_per_client.is_some();
+        if !optional && !by_client {
             return Arc::default();
         }
         let file = self.file;

@@ -29,7 +29,7 @@ const LONGEST_TICKET: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 impl<'a> Checker<'a> {
     /// `None` when a certificate cannot be used; that was reported.
     pub(super) fn tls(&mut self, who: &str, tls: &'a Located<Tls>) -> Option<plan::Tls> {
-        if tls.certificates.is_empty() && tls.passthrough.0.is_empty() && self.whole {
+        if tls.certificates.is_empty() && tls.passthrough.is_empty() && self.whole {
             let message = format!(
                 "{who} has tls without a certificate\nadd `certificates: [{{ cert: FILE, key: FILE }}]`"
             );

@@ -4,7 +4,7 @@ use crate::config::decode::{Located, Raw};
 use crate::config::file::{Later, Tcp, Tls};
 use crate::config::words::{ListenAddress, SocketMode};
 use crate::filter::ip::Ip;
-use crate::units::{Size, Time};
+use crate::units::{Rate, Size, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
@@ -62,7 +62,7 @@ pub struct Listener {
 impl Listener {
     /// All connections are passed on whole, or refused: none is read for requests.
     pub fn passes_all(&self) -> bool {
-        let unopened = |tls: &Tls| tls.certificates.is_empty() && !tls.passthrough.0.is_empty();
+        let unopened = |tls: &Tls| tls.certificates.is_empty() && !tls.passthrough.is_empty();
         self.tcp.is_some() || self.tls.as_ref().is_some_and(|tls| unopened(tls))
     }
 }
@@ -172,6 +172,11 @@ pub struct ListenerLimits {
     /// Connections open at once from one client address, or from one /64 of IPv6; more are closed as they come.
     /// Those of `trusted_proxies` are not counted. No limit without it.
     pub connections_per_client: Option<NonZeroU32>,
+    /// How often somebody may connect; connections beyond are closed as they come. No limit without it.
+    pub connection_rate: Option<Rate>,
+    /// How often one client address, or one /64 of IPv6, may connect; connections beyond are closed as they come.
+    /// Those of `trusted_proxies` are not counted. No limit without it.
+    pub connection_rate_per_client: Option<Rate>,
     /// Requests on one connection, which is closed after the last. No limit without it.
     pub requests_per_connection: Option<NonZeroU32>,
     /// A TLS handshake ends within this.
@@ -215,6 +220,8 @@ impl Default for ListenerLimits {
         ListenerLimits {
             connections: 10_000,
             connections_per_client: None,
+            connection_rate: None,
+            connection_rate_per_client: None,
             requests_per_connection: None,
             tls_handshake_timeout: Time::secs(10),
             header_timeout: Time::secs(10),

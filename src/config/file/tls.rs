@@ -1,7 +1,7 @@
 //! `tls` of a listener: which certificates are shown, what is spoken, and whose certificates are asked for.
 
 use crate::config::decode::Located;
-use crate::config::file::{OneOrMany, OrOff, Table};
+use crate::config::file::{OneOrMany, OrOff, Passthrough};
 use crate::units::Time;
 use rustls::CipherSuite;
 use schemars::JsonSchema;
@@ -27,9 +27,10 @@ pub struct Tls {
     pub unknown_names: UnknownNames,
     /// Session tickets, by which clients resume sessions; `off`: there are none.
     pub tickets: OrOff<Tickets>,
-    /// Names whose connections reach a group unopened, by the name in the client's hello: `www.example.com`,
-    /// `*.example.com` for one label, or `*` for all that nothing else is for; each with its group.
-    pub passthrough: Table<Located<String>>,
+    /// Connections that reach a group unopened, by the name in the client's hello: `www.example.com`, `*.example.com` for
+    /// one label, or `*` for all that nothing else is for; each with its group. Or a list, where the protocols that clients
+    /// offer decide, too.
+    pub passthrough: Passthrough,
 }
 
 impl Default for Tls {
@@ -42,7 +43,7 @@ impl Default for Tls {
             client_auth: None,
             unknown_names: UnknownNames::Default,
             tickets: OrOff::On(Tickets::default()),
-            passthrough: Table::default(),
+            passthrough: Passthrough::default(),
         }
     }
 }

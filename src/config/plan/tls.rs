@@ -243,22 +243,24 @@ impl Tls {
         self.names.find(name)
     }
 
-    /// The group that connections for this name (lower case) reach unopened. The exact name decides, then a certificate for
-    /// it, then the wildcard above it, then all others.
-    pub fn passes(&self, name: Option<&str>) -> Option<&Arc<str>> {
+    /// The group that connections of clients that ask for this name (lower case) and offer these protocols reach unopened.
+    /// What is for the protocols decides, then the exact name, then a certificate for it, then the wildcard above it, then
+    /// all others.
+    pub fn passes(&self, name: Option<&str>, alpn: &[Box<[u8]>]) -> Option<&Arc<str>> {
         let passthrough = &self.settings.passthrough;
         if passthrough.is_empty() {
             return None;
         }
         let shown = || name.is_some_and(|name| !self.serving(name).is_empty());
-        let exact = name.and_then(|name| passthrough.exact(name));
-        exact.or_else(|| if shown() { None } else { passthrough.wide(name) })
+        let exact = || name.and_then(|name| passthrough.exact(name));
+        let wide = || if shown() { None } else { passthrough.wide(name) };
+        passthrough.by_protocol(name, alpn).or_else(exact).or_else(wide)
     }
 
     /// The policy for connections that are opened for this name, as an index; `None` when they are refused, or not opened
     /// here.
     pub fn policy(&self, name: Option<&str>) -> Option<usize> {
-        if self.passes(name).is_some() {
+        if self.passes(name, &[]).is_some() {
             return None;
         }
         match name.and_then(|name| self.serving(name).first()) {
@@ -326,6 +328,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::plan::Unopened;
 
     fn certificate(names: &[&str]) -> Certificate {
         let key = PrivateKey(Arc::new(PrivateKeyDer::Pkcs8(Vec::new().into())));
@@ -390,11 +393,49 @@ mod tests {
         assert!(!apart.same_terms(&swapped), "the same policies for other names");
     }
 
+    fn unopened(name: Option<&str>, alpn: &[&str], group: &str) -> Unopened {
+        let alpn = alpn.iter().map(|protocol| (*protocol).into()).collect();
+        Unopened { name: name.map(|name| name.parse().unwrap()), alpn, group: group.into() }
+    }
+
+    #[test]
+    fn what_is_offered_comes_before_names_and_certificates() {
+        let mut passthrough = Passthrough::default();
+        for (name, alpn, group) in [
+            (None, &["acme-tls/1"][..], "acme"),
+            (Some("*.a.example"), &["xmpp-client", "xmpp-server"], "chat"),
+            (Some("one.a.example"), &["h2"], "one"),
+            (Some("one.a.example"), &["h3", "xmpp-client"], "other"),
+            (Some("raw.example"), &[], "raw"),
+        ] {
+            passthrough.insert(unopened(name, alpn, group));
+        }
+        let shown = vec![(certificate(&["one.a.example"]), TlsPolicy::default())];
+        let tls = Tls::new(shown, TlsSettings { passthrough, ..TlsSettings::default() });
+        for (name, alpn, group) in [
+            (Some("one.a.example"), "http/1.1", None),
+            (Some("one.a.example"), "xmpp-client h2", Some("one")),
+            (Some("one.a.example"), "http/1.1 xmpp-client", Some("other")),
+            (Some("one.a.example"), "xmpp-server", Some("chat")),
+            (Some("two.a.example"), "http/1.1 xmpp-server", Some("chat")),
+            (Some("two.a.example"), "h2", None),
+            (Some("two.a.example"), "XMPP-client", None),
+            (Some("raw.example"), "h2", Some("raw")),
+            (Some("raw.example"), "acme-tls/1", Some("acme")),
+            (None, "acme-tls/1", Some("acme")),
+            (None, "", None),
+        ] {
+            let offered: Vec<Box<[u8]>> = alpn.split_whitespace().map(|one| one.as_bytes().into()).collect();
+            assert_eq!(tls.passes(name, &offered).map(|group| &**group), group, "{name:?} {alpn}");
+        }
+        assert!(tls.policy(Some("one.a.example")).is_some(), "for some it is opened here");
+    }
+
     #[test]
     fn a_name_stays_closed_by_the_most_specific_word_for_it() {
         let mut passthrough = Passthrough::default();
         for (name, group) in [("raw.example", "raw"), ("*.b.example", "below"), ("one.a.example", "one")] {
-            passthrough.insert(Some(&name.parse().unwrap()), group);
+            passthrough.insert(unopened(Some(name), &[], group));
         }
         let certificates = |passthrough: &Passthrough| {
             let shown =
@@ -413,16 +454,16 @@ mod tests {
             (Some("other.example"), None),
             (None, None),
         ] {
-            assert_eq!(tls.passes(name).map(|group| &**group), group, "{name:?}");
+            assert_eq!(tls.passes(name, &[]).map(|group| &**group), group, "{name:?}");
             assert_eq!(tls.policy(name).is_none(), group.is_some(), "{name:?} has no terms here");
         }
         assert!(tls.tells_names_apart());
-        passthrough.insert(None, "rest");
+        passthrough.insert(unopened(None, &[], "rest"));
         let tls = certificates(&passthrough);
         for (name, group) in
             [(Some("other.example"), Some("rest")), (None, Some("rest")), (Some("two.a.example"), None)]
         {
-            assert_eq!(tls.passes(name).map(|group| &**group), group, "{name:?}");
+            assert_eq!(tls.passes(name, &[]).map(|group| &**group), group, "{name:?}");
         }
     }
 }
