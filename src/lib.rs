@@ -36,6 +36,7 @@
 //! grpc/        the words of gRPC and gRPC-Web: deadlines, statuses, what a content type says
 //! proxy_protocol, unix_socket.rs             what a proxy says before the first byte; sockets that are files
 //! link.rs                                    a connected socket, TCP or unix
+//! memory.rs                                  what is free goes back to the system
 //! ```
 //!
 //! Arrows run one way: `cli -> gate -> run -> edge -> http, l4 -> filter, upstream`; `run` serves
@@ -55,6 +56,7 @@ pub mod grpc;
 pub mod http;
 pub mod l4;
 mod link;
+mod memory;
 pub mod observe;
 pub mod proxy_protocol;
 pub mod run;

@@ -1,6 +1,7 @@
 //! Work that takes a while, done where nothing else waits for it: reading a large configuration, building what is
 //! made of it, taking apart what was replaced. Called by `reload`.
 
+use crate::memory;
 use tokio::sync::oneshot;
 
 /// How much such work stands back behind requests, where both want the same core (nice(2)): it gets a tenth as
@@ -17,6 +18,7 @@ pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
         stand_back();
         // nobody may be waiting
         done.send(work()).ok();
+        memory::give_back();
     });
     thread.map_err(|why| format!("no thread for the reload: {why}"))?;
     result.await.map_err(|_| "the reload broke off".to_owned())

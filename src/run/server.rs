@@ -19,6 +19,7 @@ use crate::config::{self, Checked, file};
 use crate::edge::{self, Edge};
 use crate::http::{Live, Proxy, Refuser};
 use crate::l4;
+use crate::memory;
 use crate::observe::{AccessLog, Metrics, events};
 use crate::upstream::Registry;
 use arc_swap::ArcSwap;
@@ -99,6 +100,7 @@ pub fn run(
     };
     // as typed, with its places and texts, it is several times as large as the plan
     drop(checked);
+    memory::give_back();
     let ending = Arc::new(Ending::default());
     let listening = edge.clone();
     let signals = Signals {
