@@ -15,6 +15,11 @@ use tokio::time::Sleep;
 pub struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
+    /// Whether the task is to be woken after this time: it need not be polled before.
+    pub fn is_set_beyond(&self, now: Instant) -> bool {
+        self.0.as_ref().is_some_and(|sleep| sleep.deadline().into_std() > now)
+    }
+
     /// Ready once `deadline` has passed; else the task is woken then, or before.
     pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let deadline = tokio::time::Instant::from_std(deadline);

@@ -106,6 +106,8 @@ fn what_clients_offer_decides_before_names_and_certificates() {
     assert!(table.contains("alpn: [xmpp-client]"), "{table}");
     let asked = gate.command(&["explain", "GET", "https://gate.test/", "--listener", "secure"]);
     assert!(!asked.stdout.contains("passes on"), "{}", asked.text());
+    let note = "clients that offer xmpp-client are passed on to raw unopened";
+    assert!(asked.stdout.contains(note), "{}", asked.text());
 }
 
 #[test]

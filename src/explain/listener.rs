@@ -74,14 +74,30 @@ fn entrance(
             servers: group.servers.iter().map(Member::place).collect(),
         })
     });
+    let notes: Vec<String> = note.into_iter().chain(by_protocol(listener, target)).collect();
     Entrance {
         passes_to,
         name: listener.name.clone(),
         address: listener.address.to_string(),
         tls: listener.tls.is_some(),
         others: others.iter().map(|other| other.name.clone()).collect(),
-        note,
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
     }
+}
+
+/// Where others are passed on to that ask for the same name.
+fn by_protocol(listener: &Listener, target: &Target) -> Vec<String> {
+    let (Some(tls), Some(host)) = (&listener.tls, target.host()) else { return Vec::new() };
+    let passthrough = &tls.settings.passthrough;
+    let mut protocols: Vec<&str> =
+        passthrough.all().iter().flat_map(|unopened| unopened.alpn.iter().map(|one| &**one)).collect();
+    protocols.sort_unstable();
+    protocols.dedup();
+    let words = |protocol: &str| {
+        let group = passthrough.by_protocol(Some(&host), &[protocol.as_bytes().into()])?;
+        Some(format!("clients that offer {protocol} are passed on to {group} unopened"))
+    };
+    protocols.into_iter().filter_map(words).collect()
 }
 
 /// What clients that speak HTTP offer.

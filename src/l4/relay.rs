@@ -122,6 +122,10 @@ impl<'a> Relay<'a> {
             if now_moved != *moved {
                 *moved = now_moved;
                 last = Instant::now();
+                // bytes move often, and deadlines seldom come
+                if timer.is_set_beyond(last) {
+                    return Poll::Pending;
+                }
             }
             let (at, ended) = limits.end(last);
             if let Some(settled) = settles.filter(|settled| *settled < at) {

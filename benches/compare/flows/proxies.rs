@@ -52,9 +52,10 @@ impl Kind {
         match self {
             Kind::Weirgate => Ok(weirgate(site)),
             Kind::Nginx => nginx(site),
-            Kind::Haproxy => Ok(haproxy(site, "")),
+            Kind::Haproxy => Ok(haproxy(site, 9900, "")),
+            // pipes count among its open files, too
             Kind::HaproxySplice => {
-                Ok(haproxy(site, "    option splice-request\n    option splice-response\n"))
+                Ok(haproxy(site, 4000, "    option splice-request\n    option splice-response\n"))
             }
         }
     }
@@ -123,12 +124,12 @@ fn load_module(given: Option<&Path>) -> Result<String> {
     Ok(format!("load_module {module};\n"))
 }
 
-fn haproxy(site: &Site, splice: &str) -> String {
+fn haproxy(site: &Site, most: u32, splice: &str) -> String {
     let Site { plain, closed, echo, .. } = site;
     format!(
         r#"global
     nbthread 1
-    maxconn 9900
+    maxconn {most}
 defaults
     mode tcp
     timeout connect 5s
