@@ -9,6 +9,7 @@ use super::store::Lock;
 use super::timing::{self, Window};
 use super::{Registry, account};
 use crate::observe::events;
+use crate::observe::metrics::Authority;
 use instant_acme::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -31,6 +32,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(6 * 3600);
 pub struct Keeper {
     managed: Arc<Managed>,
     registry: Registry,
+    counted: Arc<Authority>,
     failures: u32,
     /// It is not ordered before this. By a clock that nobody sets.
     earliest: Instant,
@@ -44,9 +46,11 @@ pub struct Keeper {
 impl Keeper {
     pub fn new(managed: Arc<Managed>, registry: Registry) -> Keeper {
         let now = Instant::now();
+        let counted = registry.metrics().authority(&managed.plan().authority.name);
         Keeper {
             managed,
             registry,
+            counted,
             failures: 0,
             earliest: now,
             chance: fastrand::f64(),
@@ -145,6 +149,7 @@ impl Keeper {
         }
         self.managed.stands(|standing| standing.ordering = true);
         let became = self.obtain().await;
+        self.counted.ordered(became.is_ok());
         self.managed.stands(|standing| standing.ordering = false);
         drop(lock);
         if let Err(failure) = became {

@@ -27,6 +27,7 @@ pub use keepers::Keepers;
 pub use managed::{Managed, Standing};
 
 use crate::config::plan::{self, Trust};
+use crate::observe::Metrics;
 use http::Carrier;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -49,21 +50,28 @@ struct Inner {
     turns: Semaphore,
     /// One for each kind of trust.
     carriers: Mutex<Vec<(Trust, Carrier)>>,
+    metrics: Metrics,
 }
 
 impl Default for Registry {
     fn default() -> Self {
+        Registry::counting(Metrics::default())
+    }
+}
+
+impl Registry {
+    /// One whose orders are counted here.
+    pub fn counting(metrics: Metrics) -> Registry {
         Registry(Arc::new(Inner {
             challenges: Arc::default(),
             certificates: Mutex::default(),
             kept: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
             carriers: Mutex::default(),
+            metrics,
         }))
     }
-}
 
-impl Registry {
     /// What authorities may ask listeners for now.
     pub fn challenges(&self) -> &Arc<Challenges> {
         &self.0.challenges
@@ -84,6 +92,11 @@ impl Registry {
     /// The certificates of the plan in use.
     pub fn kept(&self) -> Vec<Arc<Managed>> {
         self.0.kept.lock().clone()
+    }
+
+    /// Where orders are counted.
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Held while a certificate is ordered.

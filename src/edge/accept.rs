@@ -9,6 +9,7 @@ use crate::edge::{App, connection};
 use crate::http::NOWHERE;
 use crate::link::Link;
 use crate::observe::events;
+use crate::observe::metrics::NotAdmitted;
 use socket2::Socket;
 use std::convert::Infallible;
 use std::io;
@@ -134,10 +135,12 @@ fn last_ones<A: App>(shared: &Arc<Shared<A>>, place: &Place, door: Door) {
 /// Starts the life of a connection, unless there are too many, or they come too fast.
 fn admit<A: App>(shared: &Arc<Shared<A>>, place: &Place, arrived: (Link, SocketAddr)) {
     let listening = place.now.load_full();
+    listening.counted.accepted();
     if !listening.in_turn() {
         return;
     }
     let Some(slot) = listening.count.enter(&listening.era, shared.worker) else {
+        listening.counted.refused(NotAdmitted::Limit);
         events::connections_full(&listening.full, &listening.plan.name, listening.plan.limits.connections);
         return;
     };

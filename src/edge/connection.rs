@@ -14,6 +14,7 @@ use crate::http::{Connection, NOWHERE, TlsFacts};
 use crate::l4;
 use crate::link::Link;
 use crate::observe::events;
+use crate::observe::metrics::{HandshakeFailure, NotAdmitted, TlsVersion};
 use crate::proxy_protocol::Announced;
 use pingora_core::server::ShutdownWatch;
 use std::future::poll_fn;
@@ -139,6 +140,7 @@ async fn announcement(
         // somebody has looked whether the port is open
         Some(Ok(Err(Ended::Silent))) | None => return Err(()),
     };
+    listening.counted.refused(NotAdmitted::ProxyProtocol);
     events::not_announced(&listening.unannounced, &listening.plan.name, peer.ip(), why);
     Err(())
 }
@@ -162,11 +164,12 @@ async fn passing(
         true => Poll::Ready(None),
         false => looking.as_mut().poll(cx).map(Some),
     });
-    let why = match found.await.ok_or(())? {
+    let (kind, why) = match found.await.ok_or(())? {
         Ok(Ok(passed)) => return Ok(passed),
-        Ok(Err(e)) => e.to_string(),
-        Err(_) => format!("no ClientHello after {limit:?}"),
+        Ok(Err(e)) => (HandshakeFailure::Malformed, e.to_string()),
+        Err(_) => (HandshakeFailure::Timeout, format!("no ClientHello after {limit:?}")),
     };
+    listening.counted.handshake_failed(kind);
     events::handshake_failed(&listening.plan.name, peer.ip(), &why);
     Err(())
 }
@@ -190,9 +193,15 @@ async fn handshake(
         false => accepting.as_mut().poll(cx).map(Some),
     });
     match accepted.await? {
-        Ok(accepted) => Some((accepted.io, Some(accepted.facts), accepted.h2 || h2_only)),
-        Err(why) => {
-            events::handshake_failed(&listening.plan.name, peer.ip(), &why);
+        Ok(accepted) => {
+            let version =
+                if accepted.facts.version == "TLSv1.3" { TlsVersion::V1_3 } else { TlsVersion::V1_2 };
+            listening.counted.handshake(version, accepted.resumed);
+            Some((accepted.io, Some(accepted.facts), accepted.h2 || h2_only))
+        }
+        Err(failed) => {
+            listening.counted.handshake_failed(failed.kind);
+            events::handshake_failed(&listening.plan.name, peer.ip(), &failed);
             None
         }
     }
@@ -214,7 +223,7 @@ fn facts(
         ListenAddress::Unix(_) => NOWHERE,
     };
     let facts = Connection::new(listening.plan.clone(), peer, local, tls).ending_by(slot.ending().clone());
-    facts.announced(announced)
+    facts.counting(listening.counted.clone()).announced(announced)
 }
 
 /// An IPv4 client of an IPv6 socket under its own address.

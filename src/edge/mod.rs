@@ -58,6 +58,7 @@ use crate::edge::era::Era;
 use crate::edge::place::{Closing, Place};
 use crate::edge::worker::Order;
 use crate::http::Reject;
+use crate::observe::Metrics;
 use crate::timer;
 use parking_lot::Mutex;
 use pingora_core::apps::HttpServerApp;
@@ -123,11 +124,17 @@ impl Edge {
     /// that this one follows. A listener on such an address uses them, all of them, whatever the
     /// number of workers; those that no listener wants are closed by the first commit.
     pub fn with_inherited(workers: usize, inherited: Vec<Inherited>) -> Edge {
-        Edge::with(workers, inherited, acme::Registry::default())
+        Edge::with(workers, inherited, acme::Registry::default(), Metrics::default())
     }
 
-    /// As [`Edge::with_inherited`], showing `certificates` where the plan says that one is ordered.
-    pub fn with(workers: usize, inherited: Vec<Inherited>, certificates: acme::Registry) -> Edge {
+    /// As [`Edge::with_inherited`], showing `certificates` where the plan says that one is ordered, and counted in
+    /// `metrics`.
+    pub fn with(
+        workers: usize,
+        inherited: Vec<Inherited>,
+        certificates: acme::Registry,
+        metrics: Metrics,
+    ) -> Edge {
         let workers = workers.max(1);
         let open = Arc::new(Open::default());
         let (ended, ending) = watch::channel(false);
@@ -138,7 +145,7 @@ impl Edge {
             })
             .unzip();
         let places = Mutex::new(Places { inherited, ..Places::default() });
-        let common = tls::Common { certificates, ..tls::Common::default() };
+        let common = tls::Common { certificates, metrics, ..tls::Common::default() };
         let shares = Mutex::new(shares);
         Edge(Arc::new(Inner { open, workers, orders, shares, ended, places, common }))
     }

@@ -11,7 +11,7 @@ use crate::edge::listener::{self, Opened};
 use crate::edge::open::{Count, Slot};
 use crate::edge::rates::Rates;
 use crate::edge::tls::{self, Termination};
-use crate::observe::{Throttle, events};
+use crate::observe::{Throttle, events, metrics};
 use crate::unix_socket::SocketFile;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -33,6 +33,8 @@ pub struct Listening {
     pub address: ListenAddress,
     /// The connections on this address, those under earlier plans included.
     pub count: Arc<Count>,
+    /// What is counted of it.
+    pub counted: Arc<metrics::Listener>,
     /// Whose they are.
     pub(super) clients: Arc<Clients>,
     /// How often they come.
@@ -95,6 +97,7 @@ impl Listening {
     pub(super) fn admits(&self, client: IpAddr) -> bool {
         let admitted = self.plan.ip.as_ref().is_none_or(|ip| ip.admits(client));
         if !admitted {
+            self.counted.refused(metrics::NotAdmitted::Ip);
             events::client_denied(&self.denied, &self.plan.name, client);
         }
         admitted
@@ -106,6 +109,7 @@ impl Listening {
         let admitted = self.rates.admit(rate, Instant::now());
         if !admitted {
             self.count.refuse();
+            self.counted.refused(metrics::NotAdmitted::Rate);
             events::too_many_come(&self.rush, &self.plan.name, rate);
         }
         admitted
@@ -120,6 +124,7 @@ impl Listening {
             && !self.rates.admit_client(counted, rate, Instant::now())
         {
             self.count.refuse();
+            self.counted.refused(metrics::NotAdmitted::ClientRate);
             events::client_too_often(&self.hasty, &self.plan.name, client, rate);
             return false;
         }
@@ -127,6 +132,7 @@ impl Listening {
         let ticket = self.clients.admit(counted, most);
         if ticket.is_none() {
             self.count.refuse();
+            self.counted.refused(metrics::NotAdmitted::ClientLimit);
             events::client_full(&self.crowd, &self.plan.name, client, most.get());
         }
         slot.belongs(ticket)
@@ -143,6 +149,7 @@ impl Listening {
         Ok(Listening {
             limits: head_limits(plan),
             tls: termination(plan, common)?,
+            counted: common.metrics.listener(&plan.name),
             plan: plan.clone(),
             address,
             count,
@@ -172,6 +179,7 @@ impl Listening {
             limits: head_limits(plan),
             // the same one where nothing differs: sessions can be resumed
             tls: if same_tls { self.tls.clone() } else { termination(plan, common)? },
+            counted: common.metrics.listener(&plan.name),
             plan: plan.clone(),
             address: self.address.clone(),
             count: self.count.clone(),

@@ -4,6 +4,7 @@
 use super::ClientCertificate;
 use super::forwarded::Peer;
 use crate::config::plan;
+use crate::observe::metrics;
 use crate::proxy_protocol::Announced;
 use pingora_core::protocols::Digest;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -25,6 +26,8 @@ pub struct Connection {
     pub tls: Option<TlsFacts>,
     /// The proxy that has announced the client by the PROXY protocol.
     pub proxy: Option<SocketAddr>,
+    /// What is counted of its listener, where somebody asks.
+    pub counted: Option<Arc<metrics::Listener>>,
     /// What else it said.
     announced: Option<Box<Announced>>,
     /// Set when it is to be closed after the request in flight.
@@ -62,6 +65,7 @@ impl Connection {
             local,
             tls,
             proxy: None,
+            counted: None,
             announced: None,
             ending: Arc::default(),
             last: AtomicBool::new(false),
@@ -73,6 +77,12 @@ impl Connection {
     #[must_use]
     pub fn ending_by(self, ending: Arc<AtomicBool>) -> Self {
         Connection { ending, ..self }
+    }
+
+    /// With what is counted of its listener.
+    #[must_use]
+    pub fn counting(self, counted: Arc<metrics::Listener>) -> Self {
+        Connection { counted: Some(counted), ..self }
     }
 
     /// Whether a request for this host (lower case, without port; empty when it names none) is on other terms than

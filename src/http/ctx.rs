@@ -11,7 +11,7 @@ use super::sticky::Brought;
 use super::watchdog::{Limits, Watchdog};
 use crate::config::plan;
 use crate::filter::{Chain, Exchange, RequestInfo};
-use crate::observe::AccessLog;
+use crate::observe::{AccessLog, metrics};
 use crate::upstream::caps::Slot;
 use crate::upstream::{Group, InFlight, Pass, Tried};
 use pingora_proxy::Session;
@@ -42,6 +42,8 @@ pub struct Matched {
     pub headers: ProxyHeaders,
     pub max_body_bytes: Option<u64>,
     pub access_log: Option<Arc<AccessLog>>,
+    /// Where it counts as in flight, if it has a route.
+    pub at: Option<metrics::AtRoute>,
     /// Those of the site: see [`Site`](super::site::Site).
     pub error_pages: Option<Arc<[Arc<plan::ErrorPage>]>>,
     /// What is known of it as a call of gRPC, if it is one.

@@ -12,7 +12,7 @@ use super::patrol::Patrol;
 use super::queue::{self, Stop};
 use super::refusal::{Phase, Reject};
 use super::watchdog::{Bark, Watchdog, Who};
-use super::{key, sticky, verdict};
+use super::{key, measure, sticky, verdict};
 use crate::config::file::Balance;
 use crate::upstream::{Endpoint, Group, InFlight, latency};
 use http::{StatusCode, Version};
@@ -117,6 +117,7 @@ fn begin(ctx: &mut Ctx, group: &Group, try_on: InFlight, now: Instant) {
     if forward.attempts == 0 {
         group.budget().request(now);
     }
+    measure::try_over(forward);
     forward.attempts += 1;
     forward.tried.push(try_on.endpoint());
     // counted since before the connect, so that a slow dial weighs too

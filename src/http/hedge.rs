@@ -190,6 +190,7 @@ impl Order {
         };
         let budget = self.group.budget();
         if !budget.retry(Instant::now()) {
+            self.group.counted().budget_exhausted();
             events::budget_spent(budget.spent(), self.group.name());
             return None;
         }

@@ -16,6 +16,7 @@ use crate::acme::Challenges;
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{Action, Listener, RedirectHttps, Route};
 use crate::filter::{Flow, RequestInfo};
+use crate::observe::metrics::AtRoute;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::{Error, ErrorType, Result};
@@ -54,7 +55,7 @@ pub async fn admit(
 fn challenge(challenges: &Challenges, head: &RequestHeader, ctx: &mut Ctx) -> Option<Reply> {
     let text = challenges.text(head.uri.path()).filter(|_| head.method == Method::GET)?;
     let request = ctx.request.as_mut()?;
-    (request.chain, request.info.route) = (Arc::default(), None);
+    (request.chain, request.info.route, request.at) = (Arc::default(), None, None);
     let kind = HeaderValue::from_static("application/octet-stream");
     Some(Reply { status: StatusCode::OK, headers: vec![(answer::CONTENT_TYPE, kind)], body: text.into() })
 }
@@ -92,6 +93,7 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
         headers: ProxyHeaders { config: site.proxy_headers, trusted: who.trusted },
         max_body_bytes: max_body.or(listener.limits.max_body_bytes.map(|size| size.0)),
         access_log: site.access_log.clone(),
+        at: found.and_then(|index| site.counted(index)).cloned().map(AtRoute::begin),
         error_pages: site.error_pages.clone(),
         call: Call::of(head, started),
         info: RequestInfo {

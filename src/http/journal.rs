@@ -3,6 +3,7 @@
 use super::call;
 use super::ctx::Ctx;
 use super::forward;
+use super::measure;
 use super::refusal::{HeadRefuser, Refusal, Reject};
 use super::reply::{self, Kind};
 use super::request_id::RequestId;
@@ -16,7 +17,7 @@ use pingora_core::{Error, ErrorSource};
 use pingora_proxy::Session;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Called last for every request that became one.
 pub fn close(session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) {
@@ -27,13 +28,16 @@ pub fn close(session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) {
     }
     verdict::ended(session, ctx, error);
     forward::forget_hedge(ctx);
-    write_entry(session, ctx, error);
+    if let Some(took) = ctx.request.as_ref().map(|request| request.info.started.elapsed()) {
+        measure::ended(session, ctx, took);
+        write_entry(session, ctx, took, error);
+    }
     // no longer in flight: the server first, as whoever waits for the slot wants one
     ctx.forward.endpoint = None;
     ctx.forward.slot = None;
 }
 
-fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
+fn write_entry(session: &Session, ctx: &Ctx, took: Duration, error: Option<&Error>) {
     let Some(request) = &ctx.request else {
         return;
     };
@@ -58,7 +62,7 @@ fn write_entry(session: &Session, ctx: &Ctx, error: Option<&Error>) {
         attempts: u32::from(forward.attempts) + u32::from(forward.hedged),
         request_bytes: session.body_bytes_read() as u64,
         response_bytes: session.body_bytes_sent() as u64,
-        duration: info.started.elapsed(),
+        duration: took,
         queued: forward.queued,
         upstream_connect: forward.connect,
         upstream_response: forward.first_byte,
@@ -112,6 +116,7 @@ impl HeadRefuser for Refuser {
         let kind = Kind::of_accept(seen.accept.iter().filter_map(|v| std::str::from_utf8(v).ok()));
         let bytes = reply::raw(refusal.reject, kind, id.as_str());
         let body_bytes = reply::body(refusal.reject, kind, id.as_str()).len() as u64;
+        measure::refused(&refusal);
         if let Some(log) = &self.live.load().access_log {
             log.write(&seen.entry(&refusal, id.as_str(), body_bytes, refusal.started));
         }

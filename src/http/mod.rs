@@ -3,7 +3,7 @@
 //!
 //! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `tidy` (what no server is to see), `websocket` (asked for in HTTP/2), `route` and `path`
 //! (pure), `split`, `key`, `sticky`, `call` (gRPC), `forward` (which server), `dial` (below TLS), `queue` (when), `hedge` (two at once?), `watchdog` and `patrol` (not too long), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
-//! `journal`.
+//! `journal` and `measure`.
 
 pub mod answer;
 mod authority;
@@ -23,6 +23,7 @@ mod hop;
 mod intake;
 mod journal;
 mod key;
+mod measure;
 pub mod path;
 mod patrol;
 mod proxy;
@@ -45,6 +46,7 @@ pub(crate) use authority::valid_authority;
 pub use client_certificate::ClientCertificate;
 pub use connection::{Connection, NOWHERE, TlsFacts};
 pub use journal::Refuser;
+pub(crate) use measure::refusal;
 pub use proxy::Proxy;
 pub use refusal::{HeadRefuser, Phase, Refusal, Reject};
 pub use request_id::RequestId;

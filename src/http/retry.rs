@@ -318,6 +318,7 @@ fn within_budget(ctx: &Ctx) -> bool {
     let Some(group) = &forward.group else { return false };
     let granted = group.budget().retry(Instant::now());
     if !granted {
+        group.counted().budget_exhausted();
         events::budget_spent(group.budget().spent(), group.name());
     }
     granted

@@ -5,7 +5,7 @@ use super::route::Router;
 use crate::config::file::ProxyHeaders;
 use crate::config::plan::{self, ListenerId, UpstreamId};
 use crate::filter::Chain;
-use crate::observe::AccessLog;
+use crate::observe::{AccessLog, Metrics, metrics};
 use crate::upstream::Group;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub struct Site {
     /// For requests whose route has none that fits; `None` when there is none at all.
     pub error_pages: Option<Arc<[Arc<plan::ErrorPage>]>>,
     chains: Chains,
+    /// What is counted of each route. Empty where nobody asks.
+    counted: Vec<Arc<metrics::Route>>,
 }
 
 /// The chain of each listener and route, and of each listener for requests without a route.
@@ -55,7 +57,19 @@ impl Site {
             access_log,
             error_pages: Some(plan.error_pages.clone()).filter(|pages| !pages.is_empty()),
             chains: Chains::build(plan, departed),
+            counted: Vec::new(),
         }
+    }
+
+    /// With the counts of its routes, which outlive it.
+    #[must_use]
+    pub fn counting(self, routes: &[Arc<plan::Route>], metrics: &Metrics) -> Site {
+        Site { counted: routes.iter().map(|route| metrics.route(&route.name)).collect(), ..self }
+    }
+
+    /// What is counted of a route.
+    pub fn counted(&self, route: usize) -> Option<&Arc<metrics::Route>> {
+        self.counted.get(route)
     }
 
     pub fn group(&self, id: UpstreamId) -> Option<&Arc<Group>> {

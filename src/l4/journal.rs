@@ -1,8 +1,9 @@
-//! The line of a flow in the access log.
+//! The line of a flow in the access log, and what is counted of it.
 
 use super::journey::Journey;
 use super::relay::Ended;
-use crate::http::{Connection, Reject};
+use crate::http::{self, Connection, Reject};
+use crate::observe::metrics::{Flow, FlowEnd, Transport};
 use crate::observe::{AccessLog, Entry};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -23,6 +24,23 @@ pub enum End {
     /// It had a server, or was on the way to one.
     Passed(Ended),
     Refused(Reject),
+}
+
+/// Counts it for its upstream; `journey` has counted its tries.
+pub fn count(record: &Record, end: End) {
+    let Record { journey, moved, .. } = record;
+    let counted = journey.group.counted();
+    if let Refused(reject) = end
+        && let Some(why) = http::refusal(reject)
+    {
+        counted.refused(why);
+    }
+    let end = match end {
+        Passed(ended) => ended.into(),
+        Refused(_) => FlowEnd::Refused,
+    };
+    let (queued, connect) = (journey.queued, journey.connect);
+    counted.flow_ended(&Flow { transport: Transport::Tcp, end, moved: *moved, queued, connect });
 }
 
 pub fn write(log: &AccessLog, facts: &Connection, record: &Record, end: End) {

@@ -9,6 +9,7 @@ use crate::config::file::Key;
 use crate::config::plan;
 use crate::http::{Connection, Phase, Reject};
 use crate::observe::events;
+use crate::observe::metrics::Transport;
 use crate::proxy_protocol::Ends;
 use crate::upstream::balance::ClientKey;
 use crate::upstream::caps::{Admission, Answer, Ask, Caps, Place, Slot};
@@ -175,6 +176,7 @@ impl Journey {
     fn connected(&mut self, took: Duration) {
         self.connect = Some(took);
         let Some(server) = &mut self.server else { return };
+        server.endpoint().counted().flow_tried(Transport::Tcp, true, Some(took));
         latency::answered(&self.group.plan().balance, server.endpoint(), took);
         if let Some(watch) = server.watch.take() {
             self.group.ended(server.endpoint(), watch, Outcome::Connected, Instant::now());
@@ -185,6 +187,7 @@ impl Journey {
     fn failed(&mut self, failed: &Failed, took: Duration, (again, times): (bool, (Duration, Duration))) {
         let Some(server) = &mut self.server else { return };
         let endpoint = server.endpoint().clone();
+        endpoint.counted().flow_tried(Transport::Tcp, false, None);
         latency::failed(&self.group.plan().balance, &endpoint, took);
         let why = || failed.words(times);
         if let Some(watch) = server.watch.take().filter(|_| failed.is_servers()) {

@@ -77,6 +77,7 @@ pub async fn serve(desk: &Desk, arrival: Arrival, is_cut: &(dyn Fn() -> bool + S
         })
         .await
     };
+    journal::count(&record, end);
     if let Some(log) = &access_log {
         journal::write(log, &facts, &record, end);
     }

@@ -3,6 +3,7 @@
 use super::half::{Broken, Half, Sides};
 use super::splice::Pipes;
 use super::stream::Stream;
+use crate::observe::metrics::FlowEnd;
 use crate::timer::Timer;
 use bytes::Bytes;
 use std::future::poll_fn;
@@ -35,6 +36,20 @@ impl Ended {
             Ended::IdleTimeout => "idle_timeout",
             Ended::TotalTimeout => "total_timeout",
             Ended::Cut => "cut",
+        }
+    }
+}
+
+impl From<Ended> for FlowEnd {
+    fn from(ended: Ended) -> FlowEnd {
+        match ended {
+            Ended::ClientClosed => FlowEnd::ClientClosed,
+            Ended::ServerClosed => FlowEnd::ServerClosed,
+            Ended::ClientReset => FlowEnd::ClientReset,
+            Ended::ServerReset => FlowEnd::ServerReset,
+            Ended::IdleTimeout => FlowEnd::IdleTimeout,
+            Ended::TotalTimeout => FlowEnd::TotalTimeout,
+            Ended::Cut => FlowEnd::Cut,
         }
     }
 }

@@ -296,12 +296,12 @@ impl Shared {
 
 /// A number for this thread: the workers' are consecutive, so that they meet in no shard. It is
 /// a name, not state, which is why it may be a static.
-fn thread_number() -> usize {
+pub(super) fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
     }
-    // a thread whose locals are gone already (a line written while it ends) uses the first shard
+    // a thread whose locals are gone already (a line written while it ends) shares a shard
     NUMBER
         .try_with(|number| {
             number.get().unwrap_or_else(|| {
@@ -310,7 +310,7 @@ fn thread_number() -> usize {
                 next
             })
         })
-        .unwrap_or(0)
+        .unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::notify;
 use crate::config::plan::TicketKey;
 use crate::config::words::ListenAddress;
 use crate::edge::Inherited;
+use crate::observe::metrics::Counts;
 use crate::upstream::registry::ServerState;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,6 +28,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const SOCKETS: usize = 64;
 /// Servers whose state is in one packet.
 const SERVERS: usize = 100;
+/// Things whose counts are in one packet: each has at most a hundred numbers.
+const COUNTS: usize = 20;
 /// The longest packet, in bytes.
 const LONGEST: usize = 128 * 1024;
 /// The environment variable that says that standard input is such a socket, and from whom: a process id.
@@ -40,6 +43,7 @@ enum Packet {
     /// Of these the files stay when the listener goes. Comes before them, where there are such.
     Lent(Vec<ListenAddress>),
     Servers(Vec<ServerState>),
+    Counts(Vec<Counts>),
     /// The secrets of session tickets, in base64, and when they were made.
     Tickets(Vec<(u64, String)>),
     End,
@@ -62,6 +66,8 @@ pub struct Goods {
     /// Descriptors that were of no use, with why: to be said once there is a log.
     pub closed: Vec<(RawFd, &'static str)>,
     pub servers: Vec<ServerState>,
+    /// What has been counted.
+    pub counts: Vec<Counts>,
     /// The secrets of session tickets, and when they were made.
     pub tickets: Vec<(u64, TicketKey)>,
 }
@@ -116,6 +122,9 @@ impl Line {
         for batch in goods.servers.chunks(SERVERS) {
             self.send(&Packet::Servers(batch.to_vec()), &[])?;
         }
+        for batch in goods.counts.chunks(COUNTS) {
+            self.send(&Packet::Counts(batch.to_vec()), &[])?;
+        }
         let encode = |(made, key): &(u64, TicketKey)| (*made, STANDARD.encode(key.secret()));
         self.send(&Packet::Tickets(goods.tickets.iter().map(encode).collect()), &[])?;
         self.send(&Packet::End, &[])
@@ -136,6 +145,7 @@ impl Line {
                 }
                 Packet::Lent(lent) => all_lent.extend(lent),
                 Packet::Servers(servers) => goods.servers.extend(servers),
+                Packet::Counts(counts) => goods.counts.extend(counts),
                 Packet::Tickets(tickets) => {
                     let decode =
                         |(made, key)| Some((made, TicketKey::new(&STANDARD.decode::<String>(key).ok()?)));
@@ -171,9 +181,12 @@ impl Line {
         match self.receive()?.0 {
             Packet::Ready { pid } => Ok(Ok(pid)),
             Packet::Failed(why) => Ok(Err(why)),
-            Packet::Sockets(_) | Packet::Lent(_) | Packet::Servers(_) | Packet::Tickets(_) | Packet::End => {
-                Err(unexpected())
-            }
+            Packet::Sockets(_)
+            | Packet::Lent(_)
+            | Packet::Servers(_)
+            | Packet::Counts(_)
+            | Packet::Tickets(_)
+            | Packet::End => Err(unexpected()),
         }
     }
 

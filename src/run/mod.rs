@@ -4,7 +4,7 @@
 //! - `server`: from the plan to a process that serves, and to its end; `signals` tell it to end.
 //! - `office`: what goes on beside requests; `background` is the care for groups.
 //! - `reload`: another plan; `aside` is where it is made, `snapshot` builds its parts, `frozen` is what cannot change, `files` are watched,
-//!   `status` is what is known of it all.
+//!   `status` is what is known of it all, and `picture` what metrics show.
 //! - `overseer`: what the admin address is answered.
 //! - `upgrade`: another process; `handover` is what it is given and how.
 //! - [`control`]: how the command line asks for all of that; `doorplate`: how it finds the process; `notify`: what
@@ -21,6 +21,7 @@ mod handover;
 mod notify;
 mod office;
 mod overseer;
+mod picture;
 mod reload;
 mod server;
 mod signals;

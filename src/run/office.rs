@@ -60,6 +60,7 @@ impl Office {
             known.await.ok();
         }
         self.registry.forget_handed_over();
+        self.running.metrics.forget_handed_over();
         // nobody may be waiting
         self.known.send(()).ok();
         if self.serving.await.is_err() {

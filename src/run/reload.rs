@@ -163,6 +163,7 @@ impl Reloader {
     async fn reload(&mut self, by: String) -> Answer {
         notify::reloading();
         let became = self.replace(&by).await;
+        self.running.metrics.process().reloaded(became.is_ok());
         notify::reloaded(if became.is_ok() { "serving" } else { "serving; the last reload was refused" });
         if let Err(why) = &became {
             // servers that only the refused one has named
@@ -272,6 +273,7 @@ impl Reloader {
         let registry = self.registry.clone();
         tokio::spawn(retire(old, move || registry.prune()));
         if let Some(log) = old_log.filter(|old| !is_same(old, self.running.access_log.as_ref())) {
+            self.running.metrics.process().log_replaced(log.dropped());
             // its last lines are written when it is dropped, which no request is to wait for
             tokio::spawn(retire(log, || ()));
         }

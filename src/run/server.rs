@@ -7,6 +7,7 @@ use super::files::Files;
 use super::handover::Takeover;
 use super::office::Office;
 use super::overseer::{Overseer, Standing};
+use super::picture;
 use super::reload::{Running, Source};
 use super::signals::{self, Ending, Signals};
 use super::snapshot::Groups;
@@ -71,6 +72,9 @@ pub fn run(
     };
     let threads = front.threads.clone();
     let standing = Standing::default();
+    let loaded = Loaded::new(source.path(), config::Comparable::new(&checked, Some(&plan)));
+    let status = Arc::new(Status::new(loaded, certificates.clone()));
+    picture::show(&running, &edge, &status, &certificates);
     let back = Office {
         upgrade: Upgrade::new(
             program,
@@ -82,10 +86,7 @@ pub fn run(
         overseer: Arc::new(Overseer { standing: standing.clone(), metrics: running.metrics.clone() }),
         admin,
         standing: standing.clone(),
-        status: Arc::new(Status::new(
-            Loaded::new(source.path(), config::Comparable::new(&checked, Some(&plan))),
-            certificates.clone(),
-        )),
+        status,
         keepers: Keepers::new(certificates, succeeded.clone()),
         files: Files::of(&checked, begun, plan.server.reload_on_change),
         source,
@@ -148,14 +149,16 @@ impl Opened {
         for (descriptor, why) in &goods.closed {
             events::socket_of_no_use(*descriptor, why);
         }
-        let registry = Registry::new();
+        let metrics = Metrics::new();
+        metrics.resume(goods.counts);
+        let registry = Registry::counting(metrics.clone());
         registry.resume(goods.servers);
-        let certificates = acme::Registry::default();
+        let certificates = acme::Registry::counting(metrics.clone());
         let (for_admin, sockets) = goods.sockets.into_iter().partition(|inherited| {
             plan.admin.as_ref().is_some_and(|admin| admin.address == inherited.address)
         });
         let admin = Admin::new(for_admin);
-        let edge = Edge::with(workers(&plan.server), sockets, certificates.clone());
+        let edge = Edge::with(workers(&plan.server), sockets, certificates.clone(), metrics.clone());
         edge.inherit_tickets(goods.tickets);
         let listeners = edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
         let prepared = admin.prepare(plan.admin.as_ref())?;
@@ -173,7 +176,7 @@ impl Opened {
             site: Arc::new(Live::from_pointee(site)),
             flows: Arc::new(l4::Live::from_pointee(flows)),
             current: Arc::new(ArcSwap::new(plan.clone())),
-            metrics: Metrics::new(),
+            metrics,
             plan,
         };
         Ok(Opened { registry, certificates, edge, admin, running, doorplate })

@@ -4,7 +4,7 @@
 use crate::config::plan::{self, Plan};
 use crate::http::Site;
 use crate::l4;
-use crate::observe::AccessLog;
+use crate::observe::{AccessLog, Metrics};
 use crate::upstream::{Group, Registry};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ pub struct Groups {
     pub all: Vec<Arc<Group>>,
     /// Those that were not there before, with the one whose place they take.
     pub fresh: Vec<(Arc<Group>, Option<Arc<Group>>)>,
+    metrics: Metrics,
 }
 
 impl Groups {
@@ -25,7 +26,8 @@ impl Groups {
     /// In words for the operator, when a group cannot be built.
     pub fn build(plan: &Plan, before: &[Arc<Group>], registry: &Registry) -> Result<Groups, String> {
         let known: HashMap<&str, &Arc<Group>> = before.iter().map(|group| (group.name(), group)).collect();
-        let mut groups = Groups { all: Vec::with_capacity(plan.upstreams.len()), fresh: Vec::new() };
+        let all = Vec::with_capacity(plan.upstreams.len());
+        let mut groups = Groups { all, fresh: Vec::new(), metrics: registry.metrics().clone() };
         for upstream in &plan.upstreams {
             let before = known.get(upstream.name.as_str()).copied();
             if let Some(same) = before.filter(|before| before.plan() == upstream) {
@@ -67,6 +69,6 @@ impl Groups {
         departed: &[Arc<plan::Listener>],
         access_log: Option<Arc<AccessLog>>,
     ) -> Site {
-        Site::build(plan, departed, self.all.clone(), access_log)
+        Site::build(plan, departed, self.all.clone(), access_log).counting(&plan.routes, &self.metrics)
     }
 }

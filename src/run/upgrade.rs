@@ -106,6 +106,7 @@ impl Upgrade {
         let goods = Goods {
             sockets,
             servers: self.registry.states(),
+            counts: self.registry.metrics().counts(),
             tickets: self.edge.ticket_secrets(),
             closed: Vec::new(),
         };

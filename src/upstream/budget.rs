@@ -54,24 +54,26 @@ impl Budget {
     /// Takes a retry out of the budget; `false` when there is none left.
     pub fn retry(&self, now: Instant) -> bool {
         let Some(current) = self.second(now) else { return false };
-        let number = self.number(now);
-        let live = |second: &&Second| number - second.number.load(Ordering::Relaxed).min(number) < WINDOW;
-        let sum = |count: fn(&Second) -> &AtomicU32| -> u64 {
-            self.seconds
-                .iter()
-                .filter(live)
-                .map(|second| u64::from(count(second).load(Ordering::Relaxed)))
-                .sum()
-        };
-        let allowed =
-            f64::from(self.floor) * WINDOW as f64 + sum(|second| &second.requests) as f64 * self.share;
         // taken first, so that of two at once not both get the last
         current.retries.fetch_add(1, Ordering::Relaxed);
-        if sum(|second| &second.retries) as f64 <= allowed {
+        let (used, allowed) = self.used(now);
+        if used <= allowed {
             return true;
         }
         current.retries.fetch_sub(1, Ordering::Relaxed);
         false
+    }
+
+    /// The retries of the last ten seconds, and how many were allowed.
+    pub fn used(&self, now: Instant) -> (f64, f64) {
+        let number = self.number(now);
+        let live = |second: &&Second| number - second.number.load(Ordering::Relaxed).min(number) < WINDOW;
+        let sum = |count: fn(&Second) -> &AtomicU32| -> f64 {
+            let live = self.seconds.iter().filter(live);
+            live.map(|second| u64::from(count(second).load(Ordering::Relaxed))).sum::<u64>() as f64
+        };
+        let allowed = f64::from(self.floor) * WINDOW as f64 + sum(|second| &second.requests) * self.share;
+        (sum(|second| &second.retries), allowed)
     }
 
     /// How often it is said that there is none left.

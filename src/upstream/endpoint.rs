@@ -9,7 +9,7 @@ use super::health::{Change, Tally, Thresholds};
 use super::latency::Latency;
 use super::location::Location;
 use crate::config::file::InitialHealth;
-use crate::observe::Throttle;
+use crate::observe::{Throttle, metrics};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering};
@@ -43,6 +43,7 @@ pub struct Endpoint {
     conduct: OnceLock<Box<Conduct>>,
     warming_since: Mutex<Option<Instant>>,
     failures: Throttle,
+    counted: Arc<metrics::Server>,
     // what every request writes
     load: CacheLine<Load>,
 }
@@ -94,7 +95,12 @@ pub struct Health {
 
 impl Endpoint {
     /// A server that is up until checks say otherwise, or `down` until the first one passes.
-    pub(super) fn new(at: Location, changes: Arc<Changes>, down: bool) -> Endpoint {
+    pub(super) fn new(
+        at: Location,
+        changes: Arc<Changes>,
+        counted: Arc<metrics::Server>,
+        down: bool,
+    ) -> Endpoint {
         Endpoint {
             state: AtomicU8::new(if down { 0 } else { UP }),
             warmth: AtomicU16::new(FULL_WARMTH),
@@ -110,6 +116,7 @@ impl Endpoint {
             conduct: OnceLock::new(),
             warming_since: Mutex::new(None),
             failures: Throttle::new(FAILURE_LINES),
+            counted,
             load: CacheLine::default(),
         }
     }
@@ -131,6 +138,11 @@ impl Endpoint {
     /// How often tries that failed here are said in the process log.
     pub fn failures(&self) -> &Throttle {
         &self.failures
+    }
+
+    /// What is counted of it.
+    pub fn counted(&self) -> &Arc<metrics::Server> {
+        &self.counted
     }
 
     /// What the health checks say. Whether a group heeds it is for [`Server::usable`](super::Server::usable).
@@ -349,7 +361,8 @@ mod tests {
     use std::num::NonZeroU16;
 
     fn endpoint() -> Arc<Endpoint> {
-        Arc::new(Endpoint::new(SocketAddr::from(([127, 0, 0, 1], 3001)).into(), Arc::default(), false))
+        let at = SocketAddr::from(([127, 0, 0, 1], 3001));
+        Arc::new(Endpoint::new(at.into(), Arc::default(), Arc::default(), false))
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::server::Servers;
 use super::sticky::Sticky;
 use super::transport::{Transport, Wanted};
 use crate::config::plan;
+use crate::observe::metrics;
 use parking_lot::Mutex;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_load_balancing::LoadBalancer;
@@ -47,6 +48,7 @@ pub struct Group {
     times: Arc<Times>,
     /// Where there are limits.
     caps: Option<Arc<Caps>>,
+    counted: Arc<metrics::Upstream>,
     /// How often the selection was built; counted before anybody is taken out in favour of who came.
     rebuilt: AtomicU64,
 }
@@ -97,6 +99,11 @@ impl Group {
     /// The host name by which this server was found, if it was.
     pub fn host_of(&self, endpoint: &Endpoint) -> Option<Arc<str>> {
         self.shape.servers.load().at(endpoint.address())?.host.clone()
+    }
+
+    /// What is counted of it.
+    pub fn counted(&self) -> &Arc<metrics::Upstream> {
+        &self.counted
     }
 
     /// What may be spent on retries.

@@ -41,6 +41,7 @@ pub mod membership;
 pub mod outlier;
 pub mod panic;
 pub mod percentile;
+mod picture;
 pub mod queue;
 pub mod reason;
 pub mod registry;

@@ -10,6 +10,7 @@ pub use super::state::ServerState;
 use super::sticky::Learned;
 use crate::config::file::InitialHealth;
 use crate::config::plan;
+use crate::observe::{Metrics, metrics};
 use parking_lot::Mutex;
 use pingora_load_balancing::health_check::TcpHealthCheck;
 use rustls::RootCertStore;
@@ -26,6 +27,7 @@ pub struct Registry {
     groups: Arc<Mutex<HashMap<String, Known>>>,
     tcp_check: Arc<OnceLock<Arc<TcpHealthCheck>>>,
     roots: Arc<OnceLock<Arc<RootCertStore>>>,
+    metrics: Metrics,
 }
 
 /// What is known of one group.
@@ -47,6 +49,21 @@ impl Registry {
         Registry::default()
     }
 
+    /// One whose groups and servers are counted here.
+    pub fn counting(metrics: Metrics) -> Registry {
+        Registry { metrics, ..Registry::default() }
+    }
+
+    /// Where they are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What is counted of `group`.
+    pub(super) fn counted(&self, group: &str) -> Arc<metrics::Upstream> {
+        self.metrics.upstream(group)
+    }
+
     /// The server at `address` as `group` knows it: the same one for as long as anybody uses it.
     /// One that is not known is what `initial` says.
     pub fn endpoint(&self, group: &str, at: impl Into<Location>, initial: InitialHealth) -> Arc<Endpoint> {
@@ -61,7 +78,8 @@ impl Registry {
                     InitialHealth::Down => true,
                     InitialHealth::LastKnown => was_down,
                 };
-                let endpoint = Endpoint::new(at, changes.clone(), down);
+                let counted = self.metrics.server(group, at.name());
+                let endpoint = Endpoint::new(at, changes.clone(), counted, down);
                 if let Some(state) = handed_over.remove(&address) {
                     endpoint.resume(&state);
                 }
@@ -133,6 +151,7 @@ impl Registry {
             let used = Arc::strong_count(&known.caps) > 1;
             used || !known.endpoints.is_empty() || !known.learned.is_empty()
         });
+        self.metrics.prune();
     }
 
     /// Forgets those servers of a group that nobody uses any more. To be called when servers have left it.

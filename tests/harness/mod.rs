@@ -29,6 +29,7 @@ pub mod h2_frames;
 mod health_server;
 mod http_client;
 mod load;
+mod metrics;
 mod net;
 mod origin;
 mod program;
@@ -47,6 +48,7 @@ pub use h2_client::{Failure as H2Failure, H2Client, frame, h2_block, h2_get_head
 pub use health_server::{HealthServer, NOT_SERVING, SERVING};
 pub use http_client::{Client, Request, Response};
 pub use load::Load;
+pub use metrics::Page;
 pub use net::{BlackHole, RefusedAddress, ServerAddress, free_address, own_loopback};
 pub use origin::{Arrived, Origin, OriginBuilder};
 pub use program::{Program, need_program, nginx, spawn};

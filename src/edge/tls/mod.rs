@@ -7,6 +7,7 @@
 
 mod certificates;
 mod challenge;
+mod failure;
 mod policy;
 mod tickets;
 
@@ -18,10 +19,13 @@ use crate::config::plan;
 use crate::edge::transport::Transport;
 use crate::http::{ClientCertificate, TlsFacts};
 use crate::link::Link;
+use crate::observe::Metrics;
+use crate::observe::metrics::HandshakeFailure;
 use certificates::Certificates;
 use challenge::Challenges;
 use rustls::server::{Acceptor, ClientHello};
-use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -45,6 +49,8 @@ pub struct Common {
     pub secrets: Arc<RandomSecrets>,
     /// Those that are ordered.
     pub certificates: acme::Registry,
+    /// Where listeners are counted.
+    pub metrics: Metrics,
 }
 
 /// How a ClientHello is answered.
@@ -112,35 +118,58 @@ pub struct Accepted {
     pub facts: TlsFacts,
     /// HTTP/2 was agreed on by ALPN.
     pub h2: bool,
+    /// It goes on with the secrets of an earlier one.
+    pub resumed: bool,
+}
+
+/// A handshake that failed.
+#[derive(Debug)]
+pub struct Failed {
+    pub kind: HandshakeFailure,
+    why: String,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Failed {
+        Failed { kind: failure::kind(&error), why: error.to_string() }
+    }
 }
 
 /// The handshake, which has to end within `limit`.
-pub async fn accept(tls: &Termination, link: Link, limit: Duration) -> Result<Accepted, String> {
-    tokio::time::timeout(limit, handshake(tls, link))
-        .await
-        .map_err(|_| format!("not complete after {limit:?}"))?
-        .map_err(|e| e.to_string())
+pub async fn accept(tls: &Termination, link: Link, limit: Duration) -> Result<Accepted, Failed> {
+    tokio::time::timeout(limit, handshake(tls, link)).await.unwrap_or_else(|_| {
+        Err(Failed { kind: HandshakeFailure::Timeout, why: format!("not complete after {limit:?}") })
+    })
 }
 
-async fn handshake(tls: &Termination, link: Link) -> std::io::Result<Accepted> {
+async fn handshake(tls: &Termination, link: Link) -> Result<Accepted, Failed> {
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), link).await?;
     let (config, policy) = match tls.answer(&start.client_hello()) {
         Answer::Handshake(config, policy) => (config, policy),
         Answer::Challenge(config) => {
             start.into_stream(config).await?.shutdown().await?;
-            return Err(std::io::Error::other("an authority has looked whether the name is ours"));
+            return Err(std::io::Error::other("an authority has looked whether the name is ours").into());
         }
         Answer::Refuse => {
             start.io.write_all(&UNRECOGNIZED_NAME).await?;
             start.io.shutdown().await?;
-            return Err(std::io::Error::other("the client asks for a name that no certificate serves"));
+            let why = "the client asks for a name that no certificate serves".to_owned();
+            return Err(Failed { kind: HandshakeFailure::UnknownName, why });
         }
     };
     let stream = start.into_stream(config).await?;
     let session = stream.get_ref().1;
-    let facts = facts(session, policy).map_err(std::io::Error::other)?;
+    let facts =
+        facts(session, policy).map_err(|why| Failed { kind: HandshakeFailure::ClientCertificate, why })?;
     let h2 = session.alpn_protocol() == Some(b"h2");
-    Ok(Accepted { io: Transport::Tls(Box::new(stream)), facts, h2 })
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    Ok(Accepted { io: Transport::Tls(Box::new(stream)), facts, h2, resumed })
 }
 
 fn facts(session: &ServerConnection, policy: usize) -> Result<TlsFacts, String> {

@@ -2,11 +2,16 @@
 //! value, those of one name together behind what it means.
 
 use super::families::Family;
+use super::histogram::{self, Sums};
 use std::fmt::{Display, Write};
 
 /// A page that grows.
 #[derive(Debug, Default)]
 pub struct Text(String);
+
+/// The labels of something, written once for all of its samples.
+#[derive(Debug, Clone, Default)]
+pub struct Labels(String);
 
 /// The samples of one family. Its head is written with the first, so that one without samples is not there at all.
 pub struct Samples<'a> {
@@ -25,42 +30,60 @@ impl Text {
     }
 }
 
-impl Samples<'_> {
-    pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        self.begin();
-        self.text.push_str(self.family.name);
-        self.labels(labels);
-        // a String takes everything
-        writeln!(self.text, " {value}").ok();
-    }
-
-    fn begin(&mut self) {
-        if std::mem::replace(&mut self.begun, true) {
-            return;
+impl Labels {
+    pub fn new(labels: &[(&str, &str)]) -> Labels {
+        let mut text = String::new();
+        for label in labels {
+            push_label(&mut text, *label);
         }
-        let Family { name, kind, help } = self.family;
-        writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
-    }
-
-    fn labels(&mut self, labels: &[(&str, &str)]) {
-        let mut before = '{';
-        for (name, value) in labels {
-            self.text.push(before);
-            before = ',';
-            self.text.push_str(name);
-            self.text.push_str("=\"");
-            escape(self.text, value);
-            self.text.push('"');
-        }
-        if before == ',' {
-            self.text.push('}');
-        }
+        Labels(text)
     }
 }
 
-/// A label may be any text; three characters have to be written otherwise.
-fn escape(text: &mut String, value: &str) {
+impl Samples<'_> {
+    pub fn sample(&mut self, of: &Labels, value: impl Display) {
+        self.with(of, &[], value);
+    }
+
+    /// With further labels.
+    pub fn with(&mut self, of: &Labels, more: &[(&str, &str)], value: impl Display) {
+        self.line("", of, more, value);
+    }
+
+    pub fn histogram(&mut self, of: &Labels, sums: &Sums) {
+        for (bucket, count) in sums.cumulative.iter().enumerate() {
+            let end = histogram::bound(bucket).map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
+            self.line("_bucket", of, &[("le", &end)], count);
+        }
+        self.line("_sum", of, &[], histogram::seconds(sums.sum));
+        self.line("_count", of, &[], sums.count());
+    }
+
+    fn line(&mut self, part: &str, of: &Labels, more: &[(&str, &str)], value: impl Display) {
+        let Family { name, kind, help } = self.family;
+        if !std::mem::replace(&mut self.begun, true) {
+            // a String takes everything, here and below
+            writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
+        }
+        self.text.push_str(name);
+        self.text.push_str(part);
+        if !of.0.is_empty() || !more.is_empty() {
+            self.text.push('{');
+            self.text.push_str(&of.0);
+            more.iter().for_each(|label| push_label(self.text, *label));
+            // the comma behind the last label
+            self.text.pop();
+            self.text.push('}');
+        }
+        writeln!(self.text, " {value}").ok();
+    }
+}
+
+fn push_label(text: &mut String, (name, value): (&str, &str)) {
+    text.push_str(name);
+    text.push_str("=\"");
     for character in value.chars() {
+        // a label may be any text; three characters have to be written otherwise
         match character {
             '\\' => text.push_str("\\\\"),
             '"' => text.push_str("\\\""),
@@ -68,19 +91,47 @@ fn escape(text: &mut String, value: &str) {
             other => text.push(other),
         }
     }
+    text.push_str("\",");
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::cells::Cells;
+    use super::super::families::{BUILD_INFO, ROUTE_DURATION};
     use super::*;
-    use crate::observe::metrics::families::BUILD_INFO;
+    use std::time::Duration;
 
     #[test]
     fn labels_may_be_anything() {
         let mut text = Text::default();
-        text.family(&BUILD_INFO).sample(&[("a", "b\"c\\d\ne"), ("é", "ü")], 1.5);
+        let labels = Labels::new(&[("a", "b\"c\\d\ne"), ("f", "ü")]);
+        let mut samples = text.family(&BUILD_INFO);
+        samples.sample(&labels, 1.5);
+        samples.with(&Labels::default(), &[("g", "h")], 2);
+        samples.sample(&Labels::default(), 3);
         let page = text.into_string();
-        assert!(page.ends_with("weirgate_build_info{a=\"b\\\"c\\\\d\\ne\",é=\"ü\"} 1.5\n"), "{page}");
+        let name = BUILD_INFO.name;
+        let lines = format!("{name}{{a=\"b\\\"c\\\\d\\ne\",f=\"ü\"}} 1.5\n{name}{{g=\"h\"}} 2\n{name} 3\n");
+        assert!(page.ends_with(&lines), "{page}");
+        assert_eq!(page.matches("# TYPE").count(), 1);
+    }
+
+    #[test]
+    fn a_histogram_has_all_its_parts() {
+        let cells = Cells::new(histogram::PLACES);
+        histogram::Mark::from(Duration::from_millis(3)).record(cells.shard(), 0);
+        let mut text = Text::default();
+        text.family(&ROUTE_DURATION).histogram(&Labels::new(&[("route", "a")]), &Sums::of(&cells, 0));
+        let page = text.into_string();
+        for line in [
+            "_bucket{route=\"a\",le=\"0.002\"} 0",
+            "_bucket{route=\"a\",le=\"0.005\"} 1",
+            "_bucket{route=\"a\",le=\"+Inf\"} 1",
+            "_sum{route=\"a\"} 0.003",
+            "_count{route=\"a\"} 1",
+        ] {
+            assert!(page.contains(&format!("{}{line}\n", ROUTE_DURATION.name)), "{line}: {page}");
+        }
     }
 
     #[test]

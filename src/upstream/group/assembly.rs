@@ -81,7 +81,7 @@ impl Group {
         };
         let times = before.map(|before| before.times.clone()).unwrap_or_default();
         let caps = plan.limits.map(|_| registry.caps(&plan.name));
-        let rebuilt = AtomicU64::new(0);
+        let (rebuilt, counted) = (AtomicU64::new(0), registry.counted(&plan.name));
         let group = Group {
             plan,
             membership,
@@ -93,6 +93,7 @@ impl Group {
             budget,
             times,
             caps,
+            counted,
             rebuilt,
         };
         group.put_together(&group.membership.lock())?;

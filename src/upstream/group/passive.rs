@@ -5,7 +5,7 @@ mod ejection;
 
 use super::Group;
 use crate::config::plan;
-use crate::observe::events;
+use crate::observe::{events, metrics};
 use crate::upstream::breaker::{Admission, Breaker, Change};
 use crate::upstream::changes::Changes;
 use crate::upstream::conduct::Conduct;
@@ -151,6 +151,9 @@ impl Group {
     }
 
     fn tell(&self, endpoint: &Endpoint, rules: &plan::Breaker, change: Change, now: Instant) {
+        if matches!(change, Change::Opened(_)) {
+            endpoint.counted().breaker_opened();
+        }
         events::breaker(self.name(), Some(endpoint.name()), change_words(change, rules));
         // even when it is as closed to requests as before: there is a new time to look at it
         self.changes().bump();
@@ -190,7 +193,7 @@ impl Group {
                 1 => outcome.words(),
                 n => format!("{n} failures in a row, the last: {}", outcome.words()),
             };
-            self.eject(endpoint, rules, why, now);
+            self.eject(endpoint, rules, (metrics::Fault::ConsecutiveFailures, why), now);
         }
     }
 
@@ -238,7 +241,7 @@ impl Group {
         let half_open = breaker.look(now, rules);
         let (admission, change) = breaker.admit(now, self.in_flight(), rules);
         for change in [half_open, change].into_iter().flatten() {
-            events::breaker(self.name(), None, change_words(change, rules));
+            self.tell_own(rules, change);
         }
         match admission {
             Admission::Pass => Ok(Some(Pass::default())),
@@ -256,8 +259,15 @@ impl Group {
         let round = pass.trial.map(Trial::settle);
         let change = tell_breaker(breaker, round, outcome, now, rules);
         if let Some(change) = change {
-            events::breaker(self.name(), None, change_words(change, rules));
+            self.tell_own(rules, change);
         }
+    }
+
+    fn tell_own(&self, rules: &plan::Breaker, change: Change) {
+        if matches!(change, Change::Opened(_)) {
+            self.counted.breaker_opened();
+        }
+        events::breaker(self.name(), None, change_words(change, rules));
     }
 
     fn in_flight(&self) -> usize {

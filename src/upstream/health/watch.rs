@@ -78,6 +78,7 @@ async fn watch_server(group: Arc<Group>, server: Arc<Server>) {
 async fn check_once(group: &Group, probe: &Probe, server: &Server, backend: &Backend) {
     let endpoint = &server.endpoint;
     let result = probe.check(backend).await;
+    endpoint.counted().checked(result.is_ok());
     let seen = result.as_ref().copied().map_err(String::as_str);
     let change = endpoint.observe(seen, probe.thresholds, SystemTime::now());
     match change {

@@ -4,7 +4,7 @@
 
 use super::Group;
 use crate::config::plan;
-use crate::observe::events;
+use crate::observe::{events, metrics};
 use crate::upstream::outlier::{self, Standing};
 use crate::upstream::{Endpoint, Server, panic};
 use std::sync::Arc;
@@ -15,7 +15,13 @@ const COMPARED: (Duration, Duration) = (Duration::from_millis(50), Duration::fro
 
 /// One server.
 impl Group {
-    pub(super) fn eject(&self, endpoint: &Arc<Endpoint>, rules: &plan::Outlier, why: String, now: Instant) {
+    pub(super) fn eject(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        rules: &plan::Outlier,
+        (fault, why): (metrics::Fault, String),
+        now: Instant,
+    ) {
         let servers = self.shape.servers.load();
         let together = &self.changes().together;
         let deciding = together.deciding.lock();
@@ -36,6 +42,7 @@ impl Group {
         endpoint.heed_conduct();
         drop(deciding);
         if let Some(lasts) = lasts {
+            endpoint.counted().ejected(fault);
             events::ejected(self.name(), endpoint.name(), lasts, &why);
         }
         self.review(now);
@@ -62,7 +69,11 @@ impl Group {
         let standings: Vec<Standing> = staying.iter().map(standing).collect();
         for (index, fault) in outlier::judge(&standings, rules) {
             if let Some(server) = staying.get(index) {
-                self.eject(&server.endpoint, rules, fault.to_string(), now);
+                let kind = match fault {
+                    outlier::Fault::Fails { .. } => metrics::Fault::FailureShare,
+                    outlier::Fault::IsSlow { .. } => metrics::Fault::Latency,
+                };
+                self.eject(&server.endpoint, rules, (kind, fault.to_string()), now);
             }
         }
     }
