@@ -171,7 +171,8 @@ fn one_certificate_for_several_names_past_small_trouble() {
 fn orders_that_fail_are_tried_again_and_said() {
     let (authority, storage) = (AcmeServer::start(), storage());
     authority.next(&[Trouble::BadGateway, Trouble::RateLimited(1), Trouble::InvalidAuthorization]);
-    let gate = gate(&authority, &storage, CONFIG);
+    let config = format!("admin: {{ address: $admin }}{CONFIG}");
+    let gate = gate(&authority, &storage, &config);
     eventually("a failure", || !status(&gate)[0]["last_error"].is_null());
     assert!(!serves(&authority, &gate, "a.example.com"), "there is nothing to show");
     until_served(&authority, &gate, "a.example.com");
@@ -184,6 +185,13 @@ fn orders_that_fail_are_tried_again_and_said() {
     assert_eq!(authority.accounts().len(), 1, "one account for all of them");
     eventually("no trouble", || status(&gate)[0]["last_error"].is_null());
     assert_eq!(status(&gate)[0]["failures"], 0);
+    let orders = |result: &str| format!("weirgate_acme_orders_total{{acme=\"test\",result=\"{result}\"}}");
+    gate.measures(&orders("failed"), 3.0);
+    gate.measures(&orders("ok"), 1.0);
+    let page = gate.metrics();
+    let expiry =
+        "weirgate_certificate_expiry_timestamp_seconds{listener=\"secure\",certificate=\"a.example.com\"}";
+    assert!(page.get(expiry) > page.get("process_start_time_seconds"), "{}", page.text);
 }
 
 #[test]
