@@ -30,7 +30,7 @@
 //! l4/          THE LIFE OF A FLOW            a connection that is passed on whole
 //! filter/      what happens to a request on its way in and to its response on the way out
 //! upstream/    THE LIFE OF A SERVER          discovered -> probed -> chosen -> drained
-//! admin/       what the process is asked, and told to do: health, metrics, the API, the dashboard
+//! admin/       what the process is asked, and told to do: health, metrics, the API, the page
 //! observe/     the access log, the process log, events, metrics
 //! units.rs, template.rs, clock.rs, timer.rs  5s, 10MB, 20%; texts with {placeholders}; the time of day; deadlines
 //! grpc/        the words of gRPC and gRPC-Web: deadlines, statuses, what a content type says

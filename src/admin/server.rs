@@ -3,8 +3,10 @@
 
 use super::Process;
 use super::answer::{Answer, error};
+use super::calls::Question;
 use super::guard::{self, Asker};
-use super::routes;
+use super::routes::{self, Call};
+use crate::config::load::LARGEST_FILE;
 use crate::config::plan;
 use crate::config::words::ListenAddress;
 use crate::edge::tls::{self, Termination};
@@ -13,8 +15,9 @@ use crate::link::Link;
 use crate::observe::events;
 use crate::unix_socket::SocketFile;
 use arc_swap::ArcSwap;
-use http::Request;
 use http::header::{self, HeaderValue};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -36,6 +39,11 @@ const CONNECTIONS: usize = 64;
 const HEAD: Duration = Duration::from_secs(30);
 /// The longest head, in bytes.
 const LONGEST_HEAD: usize = 16 * 1024;
+/// The longest bodies, in bytes.
+const LONGEST_BODY: usize = 4096;
+const LONGEST_CONFIGURATION: usize = LARGEST_FILE as usize;
+/// For a whole body.
+const BODY: Duration = Duration::from_secs(30);
 /// A connection is kept no longer than this, and then has so long to end.
 const KEPT: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(60));
 /// After a failure to accept: mostly too many open files.
@@ -286,22 +294,45 @@ impl Desk {
     }
 
     async fn answer(&self, request: Request<Incoming>, certificate: bool) -> Answer {
-        let route = match routes::find(request.method(), request.uri().path()) {
-            Ok(route) => route,
+        let (route, names) = match routes::find(request.method(), request.uri().path()) {
+            Ok(found) => found,
             Err(status) => return error(status, "there is nothing at this path by this method"),
         };
-        let terms = self.terms.load();
+        let terms = self.terms.load_full();
         let asker = Asker { method: request.method(), headers: request.headers(), certificate };
         if let Err(refusal) = guard::admit(&terms.plan, route.access, asker) {
             return refused(refusal);
         }
-        routes::call(&*self.process, route.call)
+        let (head, body) = request.into_parts();
+        let body = match read(body, route.call).await {
+            Ok(body) => body,
+            Err(why) => return error(StatusCode::BAD_REQUEST, why),
+        };
+        let question = Question {
+            call: route.call,
+            names,
+            query: head.uri.query().unwrap_or_default(),
+            body,
+            admin: &terms.plan,
+            certificate,
+        };
+        question.answered(&*self.process).await
     }
+}
+
+/// All of a body, which is text.
+async fn read(body: Incoming, call: Call) -> Result<String, &'static str> {
+    let configuration = matches!(call, Call::Check | Call::Diff);
+    let most = if configuration { LONGEST_CONFIGURATION } else { LONGEST_BODY };
+    let whole = Limited::new(body, most).collect();
+    let whole = tokio::time::timeout(BODY, whole).await.map_err(|_| "the body took too long")?;
+    let bytes = whole.map_err(|_| "the body is too long, or broke off")?.to_bytes();
+    String::from_utf8(bytes.into()).map_err(|_| "the body is not UTF-8")
 }
 
 fn refused(refusal: guard::Refusal) -> Answer {
     let mut answer = error(refusal.status(), refusal.why());
-    if answer.status() == http::StatusCode::UNAUTHORIZED {
+    if answer.status() == StatusCode::UNAUTHORIZED {
         let bearer = HeaderValue::from_static("Bearer realm=\"weirgate\"");
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
     }

@@ -2,7 +2,7 @@
 
 use super::{ConfigFile, Format, OK, USAGE, err, out};
 use crate::Gate;
-use crate::config::plan::{Action, Plan, Route, UpstreamId};
+use crate::config::plan::Plan;
 use crate::config::words::HostPattern;
 use crate::http::route::{self, Condition};
 use serde::Serialize;
@@ -53,7 +53,7 @@ fn rows(plan: &Plan) -> Vec<Row<'_>> {
             host: host.map_or_else(|| "*".to_string(), |host| host.to_string()),
             path: route::path_words(&route.matcher.path),
             conditions: route::conditions(&route.matcher, &plan.listeners),
-            action: action(plan, route),
+            action: route::action_words(route, &plan.upstreams),
             filters: route.filters.iter().map(|filter| filter.key).collect(),
             name: &route.name,
             hidden_by: by.map(|route| route.name.as_str()),
@@ -80,23 +80,6 @@ fn rows(plan: &Plan) -> Vec<Row<'_>> {
 fn offers(alpn: &[Box<str>]) -> Vec<Condition> {
     let condition = || Condition { key: "alpn".to_string(), wants: format!("[{}]", alpn.join(", ")) };
     (!alpn.is_empty()).then(condition).into_iter().collect()
-}
-
-fn action(plan: &Plan, route: &Route) -> String {
-    let name = |id: UpstreamId| plan.upstreams.get(id.0).map_or("", |group| group.name.as_str());
-    match &route.action {
-        Action::Upstream(id) => format!("upstream {}", name(*id)),
-        Action::Split(split) => {
-            let shares = split.weights().map(|(weight, id)| format!("{} {weight}", name(id)));
-            format!("split {}", shares.collect::<Vec<_>>().join(", "))
-        }
-        Action::Redirect { to, status } => format!("redirect {status} {}", shown(to)),
-        Action::Respond(respond) => format!("respond {}", respond.status),
-    }
-}
-
-fn shown(template: &crate::template::Template) -> String {
-    serde_json::to_value(template).ok().and_then(|text| Some(text.as_str()?.to_string())).unwrap_or_default()
 }
 
 /// Columns as wide as they must be.

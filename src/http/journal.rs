@@ -11,7 +11,7 @@ use super::site::Live;
 use super::verdict;
 use super::websocket;
 use crate::filter::Phases;
-use crate::observe::{Entry, protocol};
+use crate::observe::{Entry, Recent, protocol};
 use http::{HeaderMap, header};
 use pingora_core::{Error, ErrorSource};
 use pingora_proxy::Session;
@@ -19,8 +19,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+const CLIENT_CLOSED: &str = "client closed";
+
 /// Called last for every request that became one.
-pub fn close(session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) {
+pub fn close(recent: &Recent, session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) {
     if let Some((chain, mut exchange)) = ctx.exchange(session)
         && chain.has(Phases::LOG)
     {
@@ -30,23 +32,25 @@ pub fn close(session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) {
     forward::forget_hedge(ctx);
     if let Some(took) = ctx.request.as_ref().map(|request| request.info.started.elapsed()) {
         measure::ended(session, ctx, took);
-        write_entry(session, ctx, took, error);
+        write_entry(recent, session, (ctx, took), error);
     }
     // no longer in flight: the server first, as whoever waits for the slot wants one
     ctx.forward.endpoint = None;
     ctx.forward.slot = None;
 }
 
-fn write_entry(session: &Session, ctx: &Ctx, took: Duration, error: Option<&Error>) {
+fn write_entry(recent: &Recent, session: &Session, (ctx, took): (&Ctx, Duration), error: Option<&Error>) {
     let Some(request) = &ctx.request else {
         return;
     };
-    let Some(log) = &request.access_log else {
+    let (status, why) = (session.response_written().map_or(0, |r| r.status.as_u16()), why(ctx, error));
+    let failed = is_failure(status, why);
+    if request.access_log.is_none() && !failed {
         return;
-    };
+    }
     let (info, head, forward) = (&request.info, session.req_header(), &ctx.forward);
     let (tls, certificate) = (info.connection.tls.as_ref(), info.connection.certificate());
-    log.write(&Entry {
+    let entry = Entry {
         listener: &info.connection.listener.name,
         client: known(info.client.ip()),
         proxy: info.connection.proxy.and_then(|proxy| known(proxy.ip())),
@@ -54,7 +58,7 @@ fn write_entry(session: &Session, ctx: &Ctx, took: Duration, error: Option<&Erro
         host: Some(info.host.as_bytes()).filter(|h| !h.is_empty()),
         path: Some(head.raw_path()),
         protocol: Some(protocol(websocket::spoken(head))),
-        status: session.response_written().map_or(0, |r| r.status.as_u16()),
+        status,
         grpc_status: ctx.call_status(),
         route: info.route.as_deref().map(|r| r.name.as_str()),
         upstream: forward.group.as_deref().map(|g| g.plan().name.as_str()),
@@ -75,8 +79,19 @@ fn write_entry(session: &Session, ctx: &Ctx, took: Duration, error: Option<&Erro
         user_agent: text(&head.headers, header::USER_AGENT),
         referer: text(&head.headers, header::REFERER),
         ended: None,
-        error: why(ctx, error),
-    });
+        error: why,
+    };
+    if failed {
+        recent.note(&entry);
+    }
+    if let Some(log) = &request.access_log {
+        log.write(&entry);
+    }
+}
+
+/// What operators want to see: not what clients have done wrong, or that they have gone.
+fn is_failure(status: u16, why: Option<&str>) -> bool {
+    status >= 500 || (!(400..500).contains(&status) && why.is_some_and(|why| why != CLIENT_CLOSED))
 }
 
 /// Who connects over a unix socket has no address.
@@ -92,7 +107,7 @@ fn why(ctx: &Ctx, error: Option<&Error>) -> Option<&'static str> {
     ctx.error.or(ctx.reject.map(Reject::reason)).or_else(|| {
         error.filter(|e| !call::had_ended(ctx, e)).map(|e| match e.esource() {
             ErrorSource::Upstream => "server broke off",
-            ErrorSource::Downstream => "client closed",
+            ErrorSource::Downstream => CLIENT_CLOSED,
             ErrorSource::Internal | ErrorSource::Unset => "internal error",
         })
     })

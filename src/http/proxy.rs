@@ -7,6 +7,7 @@ use super::queue::Stop;
 use super::site::Live;
 use super::{answer, call, forward, hop, intake, journal, retry, sticky, websocket};
 use crate::acme::Challenges;
+use crate::observe::Recent;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -26,11 +27,19 @@ pub struct Proxy {
     /// What authorities may ask for, whatever the site says.
     challenges: Arc<Challenges>,
     patrol: Arc<Patrol>,
+    /// Requests that failed of late.
+    recent: Arc<Recent>,
 }
 
 impl Proxy {
     pub fn new(live: Arc<Live>, challenges: Arc<Challenges>) -> Self {
-        Proxy { live, challenges, patrol: Arc::default() }
+        Proxy { live, challenges, patrol: Arc::default(), recent: Arc::default() }
+    }
+
+    /// Requests that fail are noted there.
+    #[must_use]
+    pub fn noting(self, recent: Arc<Recent>) -> Self {
+        Proxy { recent, ..self }
     }
 }
 
@@ -175,7 +184,7 @@ impl ProxyHttp for Proxy {
 
     /// It is over, whatever became of it.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Box<Ctx>) {
-        journal::close(session, ctx, error);
+        journal::close(&self.recent, session, ctx, error);
     }
 
     /// Every failure is told once, by `forward` and the access log.

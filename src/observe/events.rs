@@ -369,6 +369,8 @@ pub enum Release {
     /// Servers have left the group, and it may have fewer ejected ones.
     TooMany,
     NobodyLeft,
+    /// An operator says so.
+    ByHand,
 }
 
 /// A server that was ejected gets requests again.
@@ -377,6 +379,7 @@ pub fn released(group: &str, server: &str, why: Release) {
         Release::Over => "",
         Release::TooMany => ", early, as the group has become smaller (outlier.max_ejected)",
         Release::NobodyLeft => ", early, as no other is left",
+        Release::ByHand => ", by hand",
     };
     log::info!(target: UPSTREAM, "upstream {group:?}: server {server} is no longer ejected{why}");
 }

@@ -5,6 +5,7 @@
 //!   says; [`json`] and [`combined`] are its two spellings, with `text` and `stamp` below
 //!   them; `writer` is the thread that writes and `sink` what it writes to).
 //! - [`metrics`]: what is counted and measured, and the page that Prometheus reads.
+//! - [`recent`]: the requests that failed last.
 //! - [`process_log`]: what the process says about itself, on standard error.
 //! - [`events`]: one function for each thing that can happen, which logs it once.
 
@@ -15,6 +16,7 @@ pub mod events;
 pub mod json;
 pub mod metrics;
 pub mod process_log;
+pub mod recent;
 mod sink;
 mod stamp;
 mod text;
@@ -24,5 +26,6 @@ mod writer;
 pub use access_log::AccessLog;
 pub use entry::{Entry, protocol};
 pub use metrics::Metrics;
+pub use recent::Recent;
 pub use stamp::{Stamp, at_text};
 pub use throttle::Throttle;

@@ -10,6 +10,7 @@
 use super::expiry;
 use super::reload::{Applied, Ask};
 use super::status::Status;
+use crate::admin::view::Reloaded;
 use crate::config::plan::Plan;
 use crate::unix_socket::{self, Inode};
 use arc_swap::ArcSwap;
@@ -120,7 +121,8 @@ impl Control {
     }
 }
 
-/// Who answers.
+/// Who answers. Clones are the same.
+#[derive(Clone)]
 pub struct Desk {
     pub asks: mpsc::Sender<Ask>,
     pub status: Arc<Status>,
@@ -155,13 +157,7 @@ impl Desk {
         match wish {
             Wish::Status => Answer::Ok(self.told()),
             Wish::Configuration => Answer::Ok(self.status.loaded().comparable.to_value()),
-            Wish::Reload => {
-                let ask = |answer| Ask::Reload { by: "weirgate reload".into(), answer: Some(answer) };
-                Answer::from(self.pass_on(ask).await.map(|Applied { changes, warnings }| {
-                    let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
-                    json!({ "changes": changes, "warnings": warnings, "status": self.told() })
-                }))
-            }
+            Wish::Reload => Answer::from(self.reload("weirgate reload").await.map(|done| json!(done))),
             Wish::Upgrade => {
                 let became = self.pass_on(|answer| Ask::Upgrade { answer }).await;
                 Answer::from(became.map(|pid| json!({ "pid": pid })))
@@ -169,17 +165,28 @@ impl Desk {
         }
     }
 
+    /// Has the configuration read again, and says what has changed.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub async fn reload(&self, by: &str) -> Result<Reloaded, String> {
+        let ask = |answer| Ask::Reload { by: by.to_owned(), answer: Some(answer) };
+        let Applied { changes, warnings } = self.pass_on(ask).await?;
+        let changes = changes.iter().map(ToString::to_string).collect();
+        Ok(Reloaded { changes, warnings, status: self.told() })
+    }
+
     /// What is known of this process.
-    fn told(&self) -> Value {
+    pub fn told(&self) -> Value {
         let mut status = self.status.to_json();
         if let Some(status) = status.as_object_mut() {
-            status.insert("certificates".to_owned(), expiry::certificates(&self.current.load()));
+            status.insert("certificates".to_owned(), json!(expiry::certificates(&self.current.load())));
         }
         status
     }
 
     /// To those who can do it, and waits for what they say.
-    async fn pass_on<T>(
+    pub async fn pass_on<T>(
         &self,
         ask: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Ask,
     ) -> Result<T, String> {

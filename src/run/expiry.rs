@@ -1,11 +1,12 @@
 //! Certificates that end: said once a day while one is about to, and told in `status`. At the start and at a reload the
 //! check says it. Begun by `office`.
 
+use crate::admin::view;
 use crate::config::check::expires_soon;
 use crate::config::plan::{Certificate, Plan};
 use crate::observe::{at_text, events};
 use arc_swap::ArcSwap;
-use serde_json::{Value, json};
+use aws_lc_rs::digest;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,21 +41,29 @@ fn tell(plan: &Plan, now: SystemTime) {
 }
 
 /// For machines: the certificates of each listener that were read from files, in the order of the configuration.
-pub fn certificates(plan: &Plan) -> Value {
+pub fn certificates(plan: &Plan) -> Vec<view::Certificate> {
     let each = plan.listeners.iter().flat_map(|listener| {
         let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
         certificates.filter_map(|certificate| {
             let files = certificate.files()?;
             let names: Vec<_> = certificate.names.iter().map(ToString::to_string).collect();
-            Some(json!({
-                "listener": listener.name,
-                "file": files.cert_file.display().to_string(),
-                "names": names,
-                "not_after": time(files.not_after),
-            }))
+            Some(view::Certificate {
+                listener: listener.name.clone(),
+                names,
+                file: Some(files.cert_file.display().to_string()),
+                acme: None,
+                not_after: Some(time(files.not_after)),
+                fingerprint: files.chain.first().map(|own| fingerprint(own)),
+            })
         })
     });
     each.collect()
+}
+
+/// SHA-256: 64 hexadecimal digits.
+fn fingerprint(der: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, der);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn seconds(time: SystemTime) -> i64 {

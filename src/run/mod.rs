@@ -5,7 +5,7 @@
 //! - `office`: what goes on beside requests; `background` is the care for groups.
 //! - `reload`: another plan; `aside` is where it is made, `snapshot` builds its parts, `frozen` is what cannot change, `files` are watched,
 //!   `status` is what is known of it all, and `picture` what metrics show.
-//! - `overseer`: what the admin address is answered.
+//! - `overseer`: what the admin address is answered; `looks`: how things look there.
 //! - `upgrade`: another process; `handover` is what it is given and how.
 //! - [`control`]: how the command line asks for all of that; `doorplate`: how it finds the process; `notify`: what
 //!   the service manager is told.
@@ -18,6 +18,7 @@ mod expiry;
 mod files;
 mod frozen;
 mod handover;
+mod looks;
 mod notify;
 mod office;
 mod overseer;

@@ -27,6 +27,7 @@ pub struct Office {
     pub edge: Edge,
     pub admin: Admin,
     pub overseer: Arc<Overseer>,
+    pub desk: Desk,
     pub standing: Standing,
     pub running: Running,
     pub status: Arc<Status>,
@@ -77,7 +78,6 @@ impl Office {
         let (watched, to_watch) = watch::channel(Arc::new(self.files));
         let (asks, asked) = self.asks;
         let current = self.running.current.clone();
-        let desk = Desk { asks: asks.clone(), status: self.status.clone(), current: current.clone() };
         let reloader = Reloader {
             ids: ListenerIds::of(&self.running.plan),
             source: self.source,
@@ -96,7 +96,7 @@ impl Office {
             reloader.run(asked),
             files::watch(to_watch, asks),
             expiry::watch(current),
-            self.doorplate.answer(desk),
+            self.doorplate.answer(self.desk),
             notify::alive()
         );
     }

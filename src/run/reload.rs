@@ -10,7 +10,7 @@ use super::snapshot::Groups;
 use super::status::{Loaded, Refused, Status};
 use super::upgrade::Upgrade;
 use crate::acme::Keepers;
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, view};
 use crate::config::plan::{self, ListenerIds, Plan};
 use crate::config::{self, Change, Checked};
 use crate::edge::{self, Edge};
@@ -20,6 +20,7 @@ use crate::l4;
 use crate::observe::{AccessLog, Metrics, events, process_log};
 use crate::upstream::{Group, Registry};
 use arc_swap::ArcSwap;
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -45,15 +46,25 @@ impl Source {
     }
 
     pub fn check(&self) -> Checked {
+        self.at_root(|| config::check_file(&self.file, &self.catalogue))
+    }
+
+    /// As if this were the text of its file.
+    fn check_text(&self, text: &str) -> Checked {
+        self.at_root(|| config::check_text(&self.file, text, &self.catalogue))
+    }
+
+    /// Where relative paths begin.
+    fn at_root<T>(&self, work: impl FnOnce() -> T) -> T {
         let left = std::env::current_dir().ok().filter(|now| *now != self.root);
         if left.is_some() {
             std::env::set_current_dir(&self.root).ok();
         }
-        let checked = config::check_file(&self.file, &self.catalogue);
+        let done = work();
         if let Some(now) = left {
             std::env::set_current_dir(now).ok();
         }
-        checked
+        done
     }
 }
 
@@ -78,9 +89,14 @@ pub enum Ask {
         by: String,
         answer: Option<oneshot::Sender<Answer>>,
     },
+    /// Looks at a configuration, and changes nothing.
+    Judge { text: String, answer: oneshot::Sender<Result<Judgement, String>> },
     /// Answered with the process id of the new process.
     Upgrade { answer: oneshot::Sender<Result<u32, String>> },
 }
+
+/// What is found, and what it would change, where it could be used.
+pub type Judgement = (view::Judged, Option<view::Difference>);
 
 /// What became of a reload, or the report of why it was refused.
 pub type Answer = Result<Applied, String>;
@@ -153,11 +169,38 @@ impl Reloader {
                         answer.send(became).ok();
                     }
                 }
+                Ask::Judge { text, answer } => {
+                    answer.send(self.judge(text).await).ok();
+                }
                 Ask::Upgrade { answer } => {
                     answer.send(self.upgrade.run().await).ok();
                 }
             }
         }
+    }
+
+    async fn judge(&self, text: String) -> Result<Judgement, String> {
+        let (source, before) = (self.source.clone(), self.status.loaded());
+        let running = self.running.plan.clone();
+        aside(move || {
+            let checked = source.check_text(&text);
+            let difference = checked.plan.as_ref().map(|plan| {
+                let changes = before.comparable.changes(&config::Comparable::of(&checked));
+                view::Difference {
+                    same: changes.is_empty(),
+                    text: changes.iter().map(ToString::to_string).collect(),
+                    changes: json!(changes),
+                    fixed: frozen::changes(&running.server, &plan.server),
+                }
+            });
+            let judged = view::Judged {
+                ok: checked.plan.is_some(),
+                text: checked.report.render_text(&checked.sources),
+                report: checked.report.render_json(&checked.sources),
+            };
+            (judged, difference)
+        })
+        .await
     }
 
     async fn reload(&mut self, by: String) -> Answer {

@@ -2,6 +2,7 @@
 //! thread per worker) and what goes on in the background for servers.
 
 use super::background::Background;
+use super::control::Desk;
 use super::doorplate::Doorplate;
 use super::files::Files;
 use super::handover::Takeover;
@@ -21,7 +22,7 @@ use crate::edge::{self, Edge};
 use crate::http::{Live, Proxy, Refuser};
 use crate::l4;
 use crate::memory;
-use crate::observe::{AccessLog, Metrics, events};
+use crate::observe::{AccessLog, Metrics, Recent, events};
 use crate::upstream::Registry;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -61,12 +62,14 @@ pub fn run(
     let (known, discovered) = oneshot::channel();
     let (asks, asked) = mpsc::channel(ASKS);
     let (successor, succeeded) = watch::channel(None);
+    let recent = Arc::new(Recent::default());
     let front = EdgeService {
         edge: edge.clone(),
         live: site.clone(),
         flows: running.flows.clone(),
         conf: Arc::new(server_conf(&plan.server)),
         challenges: certificates.challenges().clone(),
+        recent: recent.clone(),
         begin: Some((discovered, served)),
         threads: Arc::default(),
     };
@@ -75,6 +78,7 @@ pub fn run(
     let loaded = Loaded::new(source.path(), config::Comparable::new(&checked, Some(&plan)));
     let status = Arc::new(Status::new(loaded, certificates.clone()));
     picture::show(&running, &edge, &status, &certificates);
+    let desk = Desk { asks: asks.clone(), status: status.clone(), current: current.clone() };
     let back = Office {
         upgrade: Upgrade::new(
             program,
@@ -83,7 +87,15 @@ pub fn run(
             successor,
             &plan.server,
         ),
-        overseer: Arc::new(Overseer { standing: standing.clone(), metrics: running.metrics.clone() }),
+        overseer: Arc::new(Overseer {
+            standing: standing.clone(),
+            metrics: running.metrics.clone(),
+            recent,
+            edge: edge.clone(),
+            site: site.clone(),
+            desk: desk.clone(),
+        }),
+        desk,
         admin,
         standing: standing.clone(),
         status,
@@ -242,6 +254,7 @@ struct EdgeService {
     flows: Arc<l4::Live>,
     conf: Arc<ServerConf>,
     challenges: Arc<Challenges>,
+    recent: Arc<Recent>,
     /// Told when the servers that have to be discovered are known, or are not going to be soon; and whom to
     /// tell when connections are served.
     begin: Option<(oneshot::Receiver<()>, oneshot::Sender<()>)>,
@@ -280,8 +293,8 @@ impl Service for EdgeService {
 impl EdgeService {
     fn worker(&self, index: usize, share: edge::Share) -> std::io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut proxy =
-            HttpProxy::new(Proxy::new(self.live.clone(), self.challenges.clone()), self.conf.clone());
+        let proxy = Proxy::new(self.live.clone(), self.challenges.clone()).noting(self.recent.clone());
+        let mut proxy = HttpProxy::new(proxy, self.conf.clone());
         proxy.handle_init_modules();
         // refused by us, with a line in the access log
         proxy.server_options.get_or_insert_default().allow_connect_method_proxying = true;

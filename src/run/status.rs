@@ -57,6 +57,11 @@ impl Status {
         Status(Mutex::new(Inner { certificates, loaded, reloads: 0, refused: None, refusals: 0 }))
     }
 
+    /// Certificates that are ordered.
+    pub fn ordered(&self) -> Vec<Arc<Managed>> {
+        self.0.lock().certificates.kept()
+    }
+
     pub fn loaded(&self) -> Arc<Loaded> {
         self.0.lock().loaded.clone()
     }

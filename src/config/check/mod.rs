@@ -66,6 +66,14 @@ pub fn check_file(path: &Path, catalogue: &Catalogue) -> Checked {
     check_document(document, catalogue, report)
 }
 
+/// As [`check_file`], with the text of the file given.
+pub fn check_text(path: &Path, text: &str, catalogue: &Catalogue) -> Checked {
+    let mut report = Report::new();
+    let name = path.display().to_string();
+    let document = load::load_str(&name, text, &|name| std::env::var(name).ok(), &mut report);
+    check_document(document, catalogue, report)
+}
+
 /// Checks what was read.
 pub fn check_document(mut document: Document, catalogue: &Catalogue, mut report: Report) -> Checked {
     let file: File = decode(&document, &document.root, &mut report);

@@ -49,7 +49,7 @@ mod words;
 
 pub use analysis::{falls_through, hidden};
 pub use explain::{Explained, Held, Lost, Why};
-pub use words::{Condition, conditions, host_words, path_words, precedence};
+pub use words::{Condition, action_words, conditions, host_words, path_words, precedence};
 
 use crate::config::plan::{ListenerId, Route};
 use crate::http::ClientCertificate;

@@ -3,9 +3,10 @@
 
 use super::conditions::{self, each};
 use super::index::order;
-use crate::config::plan::{Listener, Matcher, PathMatch, Route, ValueMatch};
+use crate::config::plan::{Action, Listener, Matcher, PathMatch, Route, Upstream, UpstreamId, ValueMatch};
 use crate::config::secret::{MASK, is_secret_key};
 use crate::config::words::HostPattern;
+use crate::template::Template;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -43,6 +44,24 @@ pub(super) fn in_words(condition: conditions::Condition<'_>, listeners: &[Arc<Li
         C::Query(name, wanted) => (format!("query.{name}"), value(name, wanted)),
     };
     Condition { key, wants }
+}
+
+/// What a route does: `upstream api`, `split stable 95, canary 5`, `redirect 308 /new`, `respond 200`.
+pub fn action_words(route: &Route, upstreams: &[Arc<Upstream>]) -> String {
+    let name = |id: UpstreamId| upstreams.get(id.0).map_or("", |group| group.name.as_str());
+    match &route.action {
+        Action::Upstream(id) => format!("upstream {}", name(*id)),
+        Action::Split(split) => {
+            let shares = split.weights().map(|(weight, id)| format!("{} {weight}", name(id)));
+            format!("split {}", shares.collect::<Vec<_>>().join(", "))
+        }
+        Action::Redirect { to, status } => format!("redirect {status} {}", as_written(to)),
+        Action::Respond(respond) => format!("respond {}", respond.status),
+    }
+}
+
+fn as_written(template: &Template) -> String {
+    serde_json::to_value(template).ok().and_then(|text| Some(text.as_str()?.to_string())).unwrap_or_default()
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

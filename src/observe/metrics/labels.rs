@@ -98,6 +98,8 @@ label! {
         ConsecutiveFailures = "consecutive_failures",
         FailureShare = "failure_share",
         Latency = "latency",
+        /// At the admin address.
+        ByHand = "by_hand",
     }
 }
 

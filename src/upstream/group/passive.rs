@@ -1,6 +1,8 @@
 //! What live requests say about the servers of a group: reported by `http::verdict`, told to the
-//! breakers and the records of the servers. What follows from it is in [`ejection`].
+//! breakers and the records of the servers. What follows from it is in [`ejection`];
+//! [`by_hand`] is what operators do.
 
+mod by_hand;
 mod ejection;
 
 use super::Group;

@@ -48,7 +48,7 @@ impl Group {
         self.review(now);
     }
 
-    fn release(&self, server: &Server, now: Instant, why: events::Release) {
+    pub(super) fn release(&self, server: &Server, now: Instant, why: events::Release) {
         if let Some(conduct) = server.endpoint.known_conduct()
             && conduct.record.release(now)
         {
