@@ -64,6 +64,7 @@ fn entry() -> Entry<'static> {
         attempts: 1,
         request_bytes: 0,
         response_bytes: 4312,
+        datagrams: None,
         duration: Duration::from_micros(12_345),
         queued: None,
         upstream_connect: Some(Duration::from_micros(250)),

@@ -28,6 +28,7 @@
 //! acme/        THE LIFE OF A CERTIFICATE     ordered -> obtained -> shown -> renewed
 //! http/        THE LIFE OF A REQUEST         one impl ProxyHttp, callbacks in call order
 //! l4/          THE LIFE OF A FLOW            a connection that is passed on whole
+//!   udp/                 the same for datagrams: sessions
 //! filter/      what happens to a request on its way in and to its response on the way out
 //! upstream/    THE LIFE OF A SERVER          discovered -> probed -> chosen -> drained
 //! admin/       what the process is asked, and told to do: health, metrics, the API, the page

@@ -13,6 +13,8 @@ mod client_hello;
 mod config;
 #[path = "../fuzz/targets/cookie.rs"]
 mod cookie;
+#[path = "../fuzz/targets/flows.rs"]
+mod flows;
 #[path = "../fuzz/targets/forwarded.rs"]
 mod forwarded;
 #[path = "../fuzz/targets/head.rs"]
@@ -155,6 +157,12 @@ fn a_client_hello_is_understood_as_rustls_does_or_given_up() {
     let words =
         ["\0\0", "\0\x10", "\x16\x03\x01\0\x05", "\x16\x03\x03", "example.com", "\0\0\0\x10\0\x0e\0\0\x0b"];
     fuzz(client_hello::run, &corpus("fuzz/corpus/client_hello"), &words, 50_000);
+}
+
+#[test]
+fn the_table_of_sessions_agrees_with_a_plain_list() {
+    let words = ["\u{0}\u{1}", "\u{1}\u{0}", "\u{2}\u{0}", "\u{3}\u{7f}", "\u{70}\u{30}"];
+    fuzz(flows::run, &corpus("fuzz/corpus/flows"), &words, 10_000);
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl Admin {
         let Some(place) = self.0.place.borrow().clone() else { return Ok(Vec::new()) };
         let lent = place.address.ip().is_none() && place.file.lock().is_none();
         let socket = OwnedFd::from(place.socket.try_clone()?);
-        Ok(vec![Inherited { address: place.address.clone(), socket, lent }])
+        Ok(vec![Inherited { address: place.address.clone(), udp: false, socket, lent }])
     }
 
     /// Another process has the socket, and accepts from now on.

@@ -61,9 +61,10 @@ fn rows(plan: &Plan) -> Vec<Row<'_>> {
     };
     let passed = plan.listeners.iter().flat_map(|listener| {
         let tcp = listener.tcp.iter().map(|tcp| ("-".to_string(), "tcp", &[][..], &tcp.upstream));
+        let udp = listener.udp.iter().map(|udp| ("-".to_string(), "udp", &[][..], &udp.upstream));
         let unopened = listener.tls.iter().flat_map(|tls| tls.settings.passthrough.all());
         let unopened = unopened.map(|one| (one.shown(), "tls", &one.alpn[..], &one.group));
-        unopened.chain(tcp).map(|(host, kind, alpn, upstream)| Row {
+        unopened.chain(tcp).chain(udp).map(|(host, kind, alpn, upstream)| Row {
             host,
             path: format!("{kind} {}", listener.address),
             conditions: offers(alpn),

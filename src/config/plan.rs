@@ -15,6 +15,7 @@ mod sticky;
 mod succession;
 mod timeouts;
 mod tls;
+mod udp;
 mod upstream_tls;
 
 pub use acme::{Authority, ExternalAccount, HmacKey, Ordered};
@@ -33,6 +34,7 @@ pub use tls::{
     Certificate, CertificateFiles, CertificateSource, ClientAuth, Ocsp, PrivateKey, TicketKey, Tickets, Tls,
     TlsPolicy, TlsSettings,
 };
+pub use udp::{Sessions, Udp};
 pub use upstream_tls::{ClientCertificate, Trust, UpstreamTls};
 
 use crate::config::file::{
@@ -105,6 +107,8 @@ pub struct Listener {
     pub tls: Option<Arc<Tls>>,
     /// Connections are passed on whole; `None`: they bring requests.
     pub tcp: Option<Tcp>,
+    /// Datagrams are passed on, and no connection is accepted.
+    pub udp: Option<Udp>,
     /// Who may connect; everybody without it.
     pub ip: Option<IpFilter>,
     pub redirect_https: Option<RedirectHttps>,
@@ -114,10 +118,17 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The groups that its connections are passed on to whole, if they are.
+    /// The groups that its connections are passed on to whole, or its datagrams, if they are.
     pub fn passes_to(&self) -> impl Iterator<Item = &Arc<str>> {
         let unopened = self.tls.iter().flat_map(|tls| tls.settings.passthrough.all());
-        self.tcp.iter().map(|tcp| &tcp.upstream).chain(unopened.map(|unopened| &unopened.group))
+        let datagrams = self.udp.iter().map(|udp| &udp.upstream);
+        let whole = self.tcp.iter().map(|tcp| &tcp.upstream);
+        whole.chain(unopened.map(|unopened| &unopened.group)).chain(datagrams)
+    }
+
+    /// Whether it takes datagrams, and not connections.
+    pub fn is_udp(&self) -> bool {
+        self.udp.is_some()
     }
 
     /// How flows are kept.
@@ -127,7 +138,9 @@ impl Listener {
 
     /// Whether there are connections that are read for requests.
     pub fn has_requests(&self) -> bool {
-        self.tcp.is_none() && self.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty())
+        self.tcp.is_none()
+            && !self.is_udp()
+            && self.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty())
     }
 }
 

@@ -5,8 +5,9 @@
 use crate::config::check::overlap;
 use crate::config::plan;
 use crate::config::words::ListenAddress;
+use crate::edge::datagrams;
 use crate::edge::era::Era;
-use crate::edge::listener::{self, BindError, Opened};
+use crate::edge::listener::{self, BindError, Inherited, Opened};
 use crate::edge::open::Count;
 use crate::edge::place::{Closing, Difference, Listening, Place};
 use crate::edge::worker::Order;
@@ -114,7 +115,9 @@ impl Edge {
         }
         places.running = true;
         for unused in std::mem::take(&mut places.inherited) {
-            if !places.now.iter().any(|place| place.now.load().address == unused.address) {
+            let takes =
+                |place: &Arc<Place>| place.udp == unused.udp && place.now.load().address == unused.address;
+            if !places.now.iter().any(takes) {
                 events::socket_not_wanted(&unused.address);
             }
         }
@@ -135,7 +138,7 @@ impl Edge {
                 let before = place.now.load_full();
                 let retired = difference == Difference::Terms;
                 // what is passed on is never at the end of a request
-                let ends = retired && before.plan.tcp.is_none();
+                let ends = retired && before.plan.tcp.is_none() && !before.plan.is_udp();
                 events::listener_changed(&next.plan.name, &next.address, ends);
                 place.change(next.clone());
                 changes.changed.push(Changed { before, now: next, retired });
@@ -159,7 +162,12 @@ impl Edge {
         if let Err(e) = opened.listen() {
             events::listener_failed(name, &listening.address, &e);
         }
-        events::listening(name, &listening.address, listening.plan.tls.is_some());
+        let kind = match &listening.plan {
+            udp if udp.is_udp() => " (UDP)",
+            tls if tls.tls.is_some() => " (TLS)",
+            _ => "",
+        };
+        events::listening(name, &listening.address, kind);
         for (index, socket) in opened.sockets.into_iter().enumerate() {
             let hold = self.0.open.hold();
             self.order(index, Order::Accept { place: place.clone(), socket, hold });
@@ -176,7 +184,7 @@ struct Preparing<'a> {
 
 impl Preparing<'_> {
     fn step(&self, plan: &Arc<plan::Listener>) -> Result<Step, String> {
-        let Some(place) = self.places.now.iter().find(|place| place.wanted == plan.address) else {
+        let Some(place) = self.places.now.iter().find(|place| place.is_for(plan)) else {
             return self.open(plan);
         };
         let now = place.now.load();
@@ -193,14 +201,12 @@ impl Preparing<'_> {
     fn open(&self, plan: &Arc<plan::Listener>) -> Result<Step, String> {
         let explain = |e: std::io::Error| listener::explain(plan, &e, self.places.running);
         let closing: Vec<_> = self.places.closing.iter().filter_map(Weak::upgrade).collect();
-        let follows: Vec<_> = closing.iter().filter(|place| place.wanted == plan.address).cloned().collect();
+        let follows: Vec<_> = closing.iter().filter(|place| place.is_for(plan)).cloned().collect();
         let mut opened = match follows.last() {
             // the file of a unix socket has gone, and nobody finds it any more
             Some(place) if plan.address.ip().is_some() => place
                 .take_back()
-                .and_then(|sockets| {
-                    listener::adopt(&plan.address, sockets, self.edge.0.workers, place.is_shared())
-                })
+                .and_then(|sockets| self.adopt(plan, sockets, place.is_shared()))
                 .map_err(explain)?,
             Some(_) => listener::open(plan, self.edge.0.workers).map_err(explain)?,
             None => self.sockets(plan, &closing)?,
@@ -217,11 +223,13 @@ impl Preparing<'_> {
     fn sockets(&self, plan: &plan::Listener, closing: &[Arc<Place>]) -> Result<Opened, String> {
         let workers = self.edge.0.workers;
         let explain = |e: std::io::Error| listener::explain(plan, &e, self.places.running);
-        if let Some(opened) = self.inherited(&plan.address).map_err(explain)? {
+        if let Some(opened) = self.inherited(plan).map_err(explain)? {
             return Ok(opened);
         }
-        let overlaps = |place: &&Arc<Place>| overlap(&place.now.load().address, &plan.address);
-        let stays = |place: &Arc<Place>| self.wanted.iter().any(|plan| plan.address == place.wanted);
+        let overlaps = |place: &&Arc<Place>| {
+            place.udp == plan.is_udp() && overlap(&place.now.load().address, &plan.address)
+        };
+        let stays = |place: &Arc<Place>| self.wanted.iter().any(|plan| place.is_for(plan));
         if self.places.now.iter().filter(overlaps).any(stays) {
             return Err(explain(std::io::ErrorKind::AddrInUse.into()));
         }
@@ -231,7 +239,11 @@ impl Preparing<'_> {
         }
         let Some(address) = plan.address.ip() else { return listener::open(plan, workers).map_err(explain) };
         let allowed = going.iter().try_for_each(|place| place.allow_beside());
-        allowed.and_then(|()| listener::open_beside(address, workers)).map_err(|e| {
+        let beside = || match plan.is_udp() {
+            true => datagrams::open(address, workers, true),
+            false => listener::open_beside(address, workers),
+        };
+        allowed.and_then(|()| beside()).map_err(|e| {
             let old: Vec<_> = going.iter().map(|place| place.now.load().address.to_string()).collect();
             format!(
                 "listener `{}`: cannot listen on {} while this process still listens on {} ({e}); reload \
@@ -243,16 +255,26 @@ impl Preparing<'_> {
         })
     }
 
+    /// With sockets that are open already.
+    fn adopt(&self, plan: &plan::Listener, sockets: Vec<Socket>, shared: bool) -> std::io::Result<Opened> {
+        match plan.is_udp() {
+            true => datagrams::adopt(sockets, self.edge.0.workers, shared),
+            false => listener::adopt(&plan.address, sockets, self.edge.0.workers, shared),
+        }
+    }
+
     /// With those that another process has opened on this address, if there are any.
-    fn inherited(&self, address: &ListenAddress) -> std::io::Result<Option<Opened>> {
-        let on_it = || self.places.inherited.iter().filter(|inherited| inherited.address == *address);
+    fn inherited(&self, plan: &plan::Listener) -> std::io::Result<Option<Opened>> {
+        let address = &plan.address;
+        let is_it = |inherited: &&Inherited| inherited.udp == plan.is_udp() && inherited.address == *address;
+        let on_it = || self.places.inherited.iter().filter(is_it);
         let sockets: Vec<_> = on_it()
             .map(|inherited| Ok(Socket::from(inherited.socket.try_clone()?)))
             .collect::<std::io::Result<_>>()?;
         if sockets.is_empty() {
             return Ok(None);
         }
-        let mut opened = listener::adopt(address, sockets, self.edge.0.workers, true)?;
+        let mut opened = self.adopt(plan, sockets, true)?;
         if let ListenAddress::Unix(path) = address
             && !on_it().any(|inherited| inherited.lent)
         {

@@ -3,6 +3,7 @@
 
 use crate::config::plan;
 use crate::config::words::{ListenAddress, SocketMode};
+use crate::edge::datagrams;
 use crate::unix_socket::{self, Inode, SocketFile};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
@@ -51,6 +52,8 @@ pub(super) struct Opened {
 #[derive(Debug)]
 pub struct Inherited {
     pub address: ListenAddress,
+    /// For datagrams, and not for connections.
+    pub udp: bool,
     pub socket: OwnedFd,
     /// The file of a unix socket stays when the listener goes: whoever has made it sees to it.
     pub lent: bool,
@@ -74,6 +77,7 @@ impl Opened {
 /// Sockets on an address that nobody of this process listens on.
 pub(super) fn open(plan: &plan::Listener, workers: usize) -> io::Result<Opened> {
     match &plan.address {
+        ListenAddress::Ip(address) if plan.is_udp() => datagrams::open(*address, workers, false),
         ListenAddress::Ip(address) => open_ip(*address, workers),
         ListenAddress::Unix(path) => open_unix(path, plan.socket_mode.map(|mode| mode.0), workers),
     }
@@ -176,7 +180,7 @@ pub(super) fn adopt(
 }
 
 /// Where a listening socket listens; an error for any other.
-fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
+pub(super) fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
     let address = socket.local_addr()?.as_socket();
     address.ok_or_else(|| io::Error::other("the socket has no internet address"))
 }
@@ -262,7 +266,7 @@ fn prepare(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)
 }
 
-fn no_ipv6(e: &io::Error) -> bool {
+pub(super) fn no_ipv6(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 

@@ -12,6 +12,8 @@
 //! - `link` is its socket, `transport` that with or without TLS, `conn` is the stream that Pingora reads the request from and writes the answer to (`tunnel`
 //!   measures the frames of a WebSocket, so that it can be closed properly; `pace` is its patience
 //!   with slow clients);
+//! - `datagrams` opens the sockets of listeners that take datagrams, which `l4::udp` passes on, and says who may begin a
+//!   session;
 //! - `linger` closes it so that the client can read the last answer.
 //!
 //! The application is Pingora's `HttpProxy` in the gate, and whatever else implements
@@ -24,6 +26,7 @@ mod clients;
 mod commit;
 mod conn;
 mod connection;
+mod datagrams;
 mod era;
 mod frames;
 mod head;
@@ -174,7 +177,8 @@ impl Edge {
         let mut all = Vec::new();
         for place in &self.0.places.lock().now {
             let (address, lent) = (place.now.load().address.clone(), place.is_lent());
-            let inherited = |socket| Inherited { address: address.clone(), socket, lent };
+            let udp = place.udp;
+            let inherited = |socket| Inherited { address: address.clone(), udp, socket, lent };
             all.extend(place.hand_out()?.into_iter().map(inherited));
         }
         Ok(all)

@@ -75,6 +75,10 @@ impl Difference {
             ip: new.ip.clone(),
             ..old.clone()
         };
+        if old.is_udp() && new.is_udp() {
+            // sessions are as they were when they began
+            like_new.udp.clone_from(&new.udp);
+        }
         if old.tcp.is_some() && new.tcp.is_some() {
             // those that are open keep their servers
             like_new.tcp.clone_from(&new.tcp);
@@ -223,6 +227,8 @@ pub(super) enum Closing {
 pub(super) struct Place {
     /// As the configuration has it: port 0 stays 0.
     pub wanted: ListenAddress,
+    /// For datagrams, and not for connections.
+    pub udp: bool,
     pub now: ArcSwap<Listening>,
     /// Everybody who may still be connected; the present era is the last.
     eras: Mutex<Vec<Arc<Era>>>,
@@ -240,6 +246,7 @@ impl Place {
     pub fn new(first: Listening, opened: &mut Opened, sockets: Vec<Socket>) -> Place {
         Place {
             wanted: first.plan.address.clone(),
+            udp: first.plan.is_udp(),
             eras: Mutex::new(vec![first.era.clone()]),
             now: ArcSwap::from_pointee(first),
             closing: watch::Sender::new(None),
@@ -266,7 +273,8 @@ impl Place {
     /// Accepts no more and retires its connections; those, to be cut at a deadline.
     pub fn close(&self, how: Closing) -> Vec<Arc<Era>> {
         let file = self.file.lock().take();
-        let shuts = how == Closing::Served && self.wanted.ip().is_some() && !self.is_shared();
+        let connects = self.wanted.ip().is_some() && !self.udp;
+        let shuts = how == Closing::Served && connects && !self.is_shared();
         let shut = shuts && self.sockets.lock().iter().all(|socket| listener::shut_door(socket).is_ok());
         if how == Closing::Left {
             self.sockets.lock().clear();
@@ -298,8 +306,26 @@ impl Place {
         self.sockets.lock().iter().map(Socket::try_clone).collect()
     }
 
+    /// As [`Place::closed`], when it is left to another process, or to the place that follows.
+    pub fn left(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closing = self.closing.subscribe();
+        async move {
+            closing.wait_for(|how| *how == Some(Closing::Left)).await.ok();
+        }
+    }
+
+    /// Whether this listener belongs here.
+    pub fn is_for(&self, plan: &plan::Listener) -> bool {
+        self.wanted == plan.address && self.udp == plan.is_udp()
+    }
+
     /// The place that is opened with those: whoever is still let in here is served by `next`.
     pub fn followed_by(&self, next: Arc<Listening>) {
+        if self.udp {
+            // a datagram has one reader: sessions are answered, and what comes is for the next
+            self.closing.send_replace(Some(Closing::Left));
+            return;
+        }
         for socket in self.sockets.lock().iter() {
             listener::open_door(socket);
         }

@@ -5,7 +5,7 @@ use crate::edge::connection::stopping;
 use crate::edge::era::Era;
 use crate::edge::open::Hold;
 use crate::edge::place::Place;
-use crate::edge::{App, Open, accept};
+use crate::edge::{App, Open, accept, datagrams};
 use crate::http::HeadRefuser;
 use crate::l4;
 use pingora_core::server::ShutdownWatch;
@@ -80,6 +80,9 @@ pub async fn serve<A: App>(worker: Worker<A>) {
 
 fn obey<A: App>(shared: &Arc<Shared<A>>, order: Order) {
     match order {
+        Order::Accept { place, socket, hold } if place.udp => {
+            tokio::spawn(datagrams::run(shared.clone(), place, socket, hold));
+        }
         Order::Accept { place, socket, hold } => {
             tokio::spawn(accept::run(shared.clone(), place, socket, hold));
         }

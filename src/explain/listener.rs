@@ -16,7 +16,9 @@ pub(super) fn choose<'a>(
         let Some(named) = plan.listeners.iter().find(|listener| listener.name == *name) else {
             return Err(format!("there is no listener \"{name}\"; there are {}", names(&plan.listeners)));
         };
-        let other = target.https.filter(|https| named.tcp.is_none() && *https != named.tls.is_some());
+        let other = target
+            .https
+            .filter(|https| named.tcp.is_none() && !named.is_udp() && *https != named.tls.is_some());
         let note = other.map(|https| match https {
             true => "the URL says https, and this listener has no tls".to_string(),
             false => "the URL says http, and this listener speaks TLS only".to_string(),
@@ -37,9 +39,11 @@ pub(super) fn choose<'a>(
     };
     let fitting: Vec<&Arc<Listener>> = all.iter().filter(here).copied().collect();
     // what is at this port reads no URL, and does not ask for one
-    let passing =
-        plan.listeners.iter().filter(|l| !l.has_requests() && target.port().is_some()).find(|l| here(&l));
-    if let ([], Some(passing)) = (fitting.as_slice(), passing) {
+    let unread = plan.listeners.iter().filter(|l| !l.has_requests() && target.port().is_some());
+    let mut passing: Vec<&Arc<Listener>> = unread.filter(|l| here(&l)).collect();
+    // a URL is connected to
+    passing.sort_by_key(|listener| listener.is_udp());
+    if let ([], Some(passing)) = (fitting.as_slice(), passing.first()) {
         return Ok((passing, entrance((plan, target), passing, &[], None)));
     }
     match (fitting.as_slice(), all.as_slice()) {
@@ -65,7 +69,9 @@ fn entrance(
     note: Option<String>,
 ) -> Entrance {
     let unopened = || listener.tls.as_ref()?.passes(Some(&target.host()?), &offered());
-    let upstream = listener.tcp.as_ref().map(|tcp| &tcp.upstream).or_else(unopened);
+    let whole = listener.tcp.as_ref().map(|tcp| &tcp.upstream);
+    let datagrams = listener.udp.as_ref().map(|udp| &udp.upstream);
+    let upstream = whole.or(datagrams).or_else(unopened);
     let passes_to = upstream.and_then(|upstream| {
         let group = plan.upstreams.iter().find(|group| *group.name == **upstream)?;
         Some(Passed {
@@ -80,6 +86,7 @@ fn entrance(
         name: listener.name.clone(),
         address: listener.address.to_string(),
         tls: listener.tls.is_some(),
+        udp: listener.is_udp(),
         others: others.iter().map(|other| other.name.clone()).collect(),
         note: (!notes.is_empty()).then(|| notes.join("; ")),
     }
@@ -112,6 +119,7 @@ fn names(listeners: &[Arc<Listener>]) -> String {
 fn described(listeners: &[Arc<Listener>]) -> String {
     let one = |listener: &Arc<Listener>| {
         let scheme = match (&listener.tcp, &listener.tls) {
+            _ if listener.is_udp() => "udp",
             (Some(_), _) => "tcp",
             (None, Some(_)) => "https",
             (None, None) => "http",

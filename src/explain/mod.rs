@@ -71,6 +71,9 @@ pub struct Entrance {
     pub name: String,
     pub address: String,
     pub tls: bool,
+    /// It takes datagrams, and no connections.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub udp: bool,
     /// Connections are passed on whole: there are no requests.
     pub passes_to: Option<Passed>,
     /// Others that would do as well.

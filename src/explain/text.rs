@@ -1,6 +1,6 @@
 //! An explanation for people.
 
-use super::{Does, Explanation, Group, Passed, Retries, Timeouts, Trusted};
+use super::{Does, Entrance, Explanation, Group, Passed, Retries, Timeouts, Trusted};
 use crate::config::file::{HedgeAfter, SendProxy, UpstreamHost, UpstreamProtocol};
 use crate::http::route::Held;
 use std::fmt;
@@ -56,7 +56,11 @@ impl Explanation {
 
     fn entrance(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let listener = &self.listener;
-        let tls = if listener.tls { ", TLS" } else { "" };
+        let tls = match listener {
+            Entrance { udp: true, .. } => ", UDP",
+            Entrance { tls: true, .. } => ", TLS",
+            _ => "",
+        };
         line(f, "listener", &format!("{} ({}{tls})", listener.name, listener.address))?;
         if let Some(note) = &listener.note {
             line(f, "", note)?;

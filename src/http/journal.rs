@@ -66,6 +66,7 @@ fn write_entry(recent: &Recent, session: &Session, (ctx, took): (&Ctx, Duration)
         attempts: u32::from(forward.attempts) + u32::from(forward.hedged),
         request_bytes: session.body_bytes_read() as u64,
         response_bytes: session.body_bytes_sent() as u64,
+        datagrams: None,
         duration: took,
         queued: forward.queued,
         upstream_connect: forward.connect,

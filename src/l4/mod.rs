@@ -4,6 +4,7 @@
 //! - `site` is where the flows of each listener go, read once per flow;
 //! - [`serve`] is the story of one: `journey` finds a server and connects to it, `relay` moves bytes until both
 //!   sides have ended or one has broken, `journal` writes it down;
+//! - [`udp`] is the same for datagrams;
 //! - `half` is one direction, `stream` a side of a flow, `splice` the way of bytes that are not looked at.
 //!
 //! `edge` hands connections in, once who may not connect is gone, the PROXY header is read and TLS is terminated; `run`
@@ -16,6 +17,7 @@ mod relay;
 mod site;
 mod splice;
 mod stream;
+pub mod udp;
 
 pub use site::{Live, Site, Target};
 pub use stream::{Duplex, Stream};
@@ -37,11 +39,18 @@ use std::time::Instant;
 pub struct Desk {
     live: Arc<Live>,
     pipes: Pipes,
+    datagrams: Arc<udp::Common>,
 }
 
 impl Desk {
     pub fn new(live: Arc<Live>) -> Desk {
-        Desk { live, pipes: Pipes::default() }
+        let datagrams = Arc::new(udp::Common::new(live.clone()));
+        Desk { live, pipes: Pipes::default(), datagrams }
+    }
+
+    /// What sessions share.
+    pub fn datagrams(&self) -> &Arc<udp::Common> {
+        &self.datagrams
     }
 }
 

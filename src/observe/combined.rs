@@ -6,7 +6,7 @@
 //!
 //! As in nginx, what is missing is `-`, and quotes, backslashes, control bytes and bytes above
 //! 126 are written `\xNN`; a space within the request target too, so that a request line has
-//! three words; that of a connection that was passed on is `TCP`, its listener and what has ended it. The status of a client that went before an answer is `000`. The size is that
+//! three words; that of a connection that was passed on is `TCP`, that of a session `UDP`, its listener and what has ended it. The status of a client that went before an answer is `000`. The size is that
 //! of the body.
 
 use super::entry::Entry;
@@ -113,6 +113,7 @@ pub(super) mod tests {
             attempts: 2,
             request_bytes: 17,
             response_bytes: 5,
+            datagrams: None,
             duration: Duration::from_micros(12_345),
             queued: Some(Duration::from_micros(100)),
             upstream_connect: Some(Duration::from_micros(250)),

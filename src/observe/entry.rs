@@ -18,7 +18,7 @@ pub struct Entry<'a> {
     pub host: Option<&'a [u8]>,
     /// The request target as the client wrote it, query included.
     pub path: Option<&'a [u8]>,
-    /// `HTTP/1.1`, `HTTP/2.0`: see [`protocol`]; `TCP` of a connection that was passed on.
+    /// `HTTP/1.1`, `HTTP/2.0`: see [`protocol`]; `TCP` of a connection that was passed on, `UDP` of a session.
     pub protocol: Option<&'a str>,
     /// 0: the client went before there was an answer.
     pub status: u16,
@@ -35,6 +35,8 @@ pub struct Entry<'a> {
     pub request_bytes: u64,
     /// Bytes of the response's body that were sent; all that went to the client where there are no requests.
     pub response_bytes: u64,
+    /// Datagrams from the client and to it, of a session.
+    pub datagrams: Option<(u64, u64)>,
     /// From the first byte of the head to the last of the answer.
     pub duration: Duration,
     /// Spent waiting for a turn, as the group was full.
@@ -55,7 +57,8 @@ pub struct Entry<'a> {
     pub client_cert_fingerprint: Option<&'a str>,
     pub user_agent: Option<&'a [u8]>,
     pub referer: Option<&'a [u8]>,
-    /// Who or what has ended a connection that was passed on: `client_closed`, `idle_timeout`. Requests have none.
+    /// Who or what has ended a connection that was passed on, or a session: `client_closed`, `idle_timeout`. Requests have
+    /// none.
     pub ended: Option<&'a str>,
     /// Why there was no proper answer, in a few words: `head deadline`, `no healthy server`.
     pub error: Option<&'a str>,

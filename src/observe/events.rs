@@ -85,10 +85,9 @@ pub fn stopped(left: usize) {
     }
 }
 
-/// A listener accepts connections.
-pub fn listening(listener: &str, address: &dyn Display, tls: bool) {
-    let tls = if tls { " (TLS)" } else { "" };
-    log::info!(target: LISTENER, "listener {listener:?} listens on {address}{tls}");
+/// A listener accepts connections, or takes datagrams.
+pub fn listening(listener: &str, address: &dyn Display, kind: &str) {
+    log::info!(target: LISTENER, "listener {listener:?} listens on {address}{kind}");
 }
 
 /// The admin address is listened on.
@@ -149,6 +148,27 @@ pub fn connections_full(throttle: &Throttle, listener: &str, limit: usize) {
         target: LISTENER,
         "listener {listener:?} has {limit} connections and refuses more (limits.connections){}", and(more)
     );
+}
+
+/// A datagram that would have begun a session was dropped because `limits.connections` have begun. Said once a minute.
+pub fn sessions_full(throttle: &Throttle, listener: &str, limit: usize) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    log::warn!(
+        target: LISTENER,
+        "listener {listener:?} has {limit} sessions and begins no more (limits.connections){}", and(more)
+    );
+}
+
+/// Datagrams cannot be taken from the socket of a listener, or a session has no socket of its own. Said once a minute.
+pub fn datagrams_failed(throttle: &Throttle, listener: &str, error: &io::Error) {
+    let Some(more) = throttle.admit(Instant::now()) else { return };
+    let fix = match error.raw_os_error() {
+        Some(libc::EMFILE) => {
+            "; raise the limit of open files (ulimit -n, LimitNOFILE), or lower limits.connections"
+        }
+        _ => "",
+    };
+    log::error!(target: LISTENER, "listener {listener:?} cannot pass datagrams on: {error}{fix}{}", and(more));
 }
 
 /// A connection was closed because it did not begin with a header of the PROXY protocol. Said once a minute.

@@ -7,12 +7,13 @@
 //! | `client` | address without port; none on a unix socket |
 //! | `proxy` | address of the proxy that has announced the client by the PROXY protocol |
 //! | `method`, `host`, `path` | as the client sent them; `path` is the whole request target |
-//! | `protocol` | `HTTP/1.1`, `HTTP/2.0`; `TCP` of a connection that was passed on |
+//! | `protocol` | `HTTP/1.1`, `HTTP/2.0`; `TCP` of a connection that was passed on, `UDP` of a session |
 //! | `status` | number; 0 when the client went before an answer; 200 of a connection that was passed on |
 //! | `grpc_status` | number; what a call of gRPC has ended with |
 //! | `server` | address and port |
 //! | `attempts` | tries made on servers |
 //! | `request_bytes`, `response_bytes` | of the bodies; of a connection that was passed on all bytes |
+//! | `request_datagrams`, `response_datagrams` | of a session of a UDP listener |
 //! | `ended` | of a connection that was passed on: `client_closed`, `server_closed`, `client_reset`, `server_reset`, `idle_timeout`, `total_timeout`, `cut` |
 //! | `duration_ms`, `queue_ms`, `upstream_connect_ms`, `upstream_response_ms` | milliseconds with three decimals |
 //! | `request_id`, `tls`, `tls_cipher`, `sni`, `client_cert_subject`, `client_cert_fingerprint`, `user_agent`, `referer`, `error` | text |
@@ -43,6 +44,10 @@ pub fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime, entry: &
     answer(out, entry);
     number(out, b",\"request_bytes\":", entry.request_bytes);
     number(out, b",\"response_bytes\":", entry.response_bytes);
+    if let Some((from, to)) = entry.datagrams {
+        number(out, b",\"request_datagrams\":", from);
+        number(out, b",\"response_datagrams\":", to);
+    }
     millis(out, b",\"duration_ms\":", Some(entry.duration));
     millis(out, b",\"queue_ms\":", entry.queued);
     millis(out, b",\"upstream_connect_ms\":", entry.upstream_connect);

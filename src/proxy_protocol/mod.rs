@@ -2,13 +2,13 @@
 //! byte of a connection, so that whoever is behind it knows the client. Pure.
 //!
 //! [`read()`] is called by `edge` for what comes in; [`text`] and [`binary`] by `http` and the health checks of
-//! `upstream` for what goes out.
+//! `upstream` for what goes out, [`datagram`] by `l4`.
 
 mod read;
 mod write;
 
 pub use read::{Malformed, Seen, read};
-pub use write::{binary, local, text, unknown};
+pub use write::{binary, datagram, local, text, unknown};
 
 use std::net::SocketAddr;
 

@@ -8,6 +8,8 @@ const PROXY: u8 = 0x21;
 const UNSPECIFIED: u8 = 0x00;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
+const UDP4: u8 = 0x12;
+const UDP6: u8 = 0x22;
 
 /// Version 1 for a connection from there; `None`: nobody knows.
 pub fn text(ends: Option<Ends>) -> Vec<u8> {
@@ -31,14 +33,7 @@ pub fn unknown() -> &'static [u8] {
 pub fn binary(ends: Option<Ends>, alpn: Option<&str>, authority: Option<&str>) -> Vec<u8> {
     let (family, mut body) = match ends {
         None => (UNSPECIFIED, Vec::new()),
-        Some(Ends { client, to }) => {
-            let (family, mut body) = match (client.ip(), to.ip()) {
-                (IpAddr::V4(from), IpAddr::V4(at)) => (TCP4, [from.octets(), at.octets()].concat()),
-                (from, at) => (TCP6, [wide(from).octets(), wide(at).octets()].concat()),
-            };
-            body.extend([client.port(), to.port()].map(u16::to_be_bytes).concat());
-            (family, body)
-        }
+        Some(ends) => addresses(ends, (TCP4, TCP6)),
     };
     if ends.is_some() {
         for (kind, value) in [(ALPN, alpn), (AUTHORITY, authority)] {
@@ -46,6 +41,22 @@ pub fn binary(ends: Option<Ends>, alpn: Option<&str>, authority: Option<&str>) -
         }
     }
     whole(PROXY, family, &body)
+}
+
+/// Version 2 for a datagram from there.
+pub fn datagram(ends: Ends) -> Vec<u8> {
+    let (family, body) = addresses(ends, (UDP4, UDP6));
+    whole(PROXY, family, &body)
+}
+
+/// The family, of these two, and the addresses in it.
+fn addresses(Ends { client, to }: Ends, (four, six): (u8, u8)) -> (u8, Vec<u8>) {
+    let (family, mut body) = match (client.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(at)) => (four, [from.octets(), at.octets()].concat()),
+        (from, at) => (six, [wide(from).octets(), wide(at).octets()].concat()),
+    };
+    body.extend([client.port(), to.port()].map(u16::to_be_bytes).concat());
+    (family, body)
 }
 
 /// Version 2 for a connection of our own, such as that of a health check.

@@ -40,6 +40,8 @@ pub const VARIABLE: &str = "WEIRGATE_TAKES_OVER_FROM";
 enum Packet {
     /// To the new process; the descriptors are with it, in this order.
     Sockets(Vec<ListenAddress>),
+    /// As [`Packet::Sockets`], for datagrams.
+    Datagrams(Vec<ListenAddress>),
     /// Of these the files stay when the listener goes. Comes before them, where there are such.
     Lent(Vec<ListenAddress>),
     Servers(Vec<ServerState>),
@@ -114,10 +116,17 @@ impl Line {
         if !lent.is_empty() {
             self.send(&Packet::Lent(lent), &[])?;
         }
-        for batch in goods.sockets.chunks(SOCKETS) {
-            let addresses = batch.iter().map(|inherited| inherited.address.clone()).collect();
-            let sockets: Vec<RawFd> = batch.iter().map(|inherited| inherited.socket.as_raw_fd()).collect();
-            self.send(&Packet::Sockets(addresses), &sockets)?;
+        let (datagrams, streams): (Vec<_>, Vec<_>) =
+            goods.sockets.iter().partition(|inherited| inherited.udp);
+        for (all, packet) in
+            [(streams, Packet::Sockets as fn(_) -> _), (datagrams, Packet::Datagrams as fn(_) -> _)]
+        {
+            for batch in all.chunks(SOCKETS) {
+                let addresses = batch.iter().map(|inherited| inherited.address.clone()).collect();
+                let sockets: Vec<RawFd> =
+                    batch.iter().map(|inherited| inherited.socket.as_raw_fd()).collect();
+                self.send(&packet(addresses), &sockets)?;
+            }
         }
         for batch in goods.servers.chunks(SERVERS) {
             self.send(&Packet::Servers(batch.to_vec()), &[])?;
@@ -140,7 +149,16 @@ impl Line {
                 Packet::Sockets(addresses) if addresses.len() == sockets.len() => {
                     goods.sockets.extend(addresses.into_iter().zip(sockets).map(|(address, socket)| {
                         let lent = all_lent.contains(&address);
-                        Inherited { address, socket, lent }
+                        Inherited { address, udp: false, socket, lent }
+                    }));
+                }
+                Packet::Datagrams(addresses) if addresses.len() == sockets.len() => {
+                    let all = addresses.into_iter().zip(sockets);
+                    goods.sockets.extend(all.map(|(address, socket)| Inherited {
+                        address,
+                        udp: true,
+                        socket,
+                        lent: false,
                     }));
                 }
                 Packet::Lent(lent) => all_lent.extend(lent),
@@ -152,7 +170,9 @@ impl Line {
                     goods.tickets.extend(tickets.into_iter().filter_map(decode));
                 }
                 Packet::End => return Ok(goods),
-                Packet::Sockets(_) | Packet::Ready { .. } | Packet::Failed(_) => return Err(unexpected()),
+                Packet::Sockets(_) | Packet::Datagrams(_) | Packet::Ready { .. } | Packet::Failed(_) => {
+                    return Err(unexpected());
+                }
             }
         }
     }
@@ -182,6 +202,7 @@ impl Line {
             Packet::Ready { pid } => Ok(Ok(pid)),
             Packet::Failed(why) => Ok(Err(why)),
             Packet::Sockets(_)
+            | Packet::Datagrams(_)
             | Packet::Lent(_)
             | Packet::Servers(_)
             | Packet::Counts(_)
@@ -303,8 +324,9 @@ mod tests {
             .enumerate()
             .map(|(i, l)| Inherited {
                 address: l.local_addr().unwrap().into(),
+                udp: i >= 145,
                 socket: OwnedFd::from(l.try_clone().unwrap()),
-                lent: i == 140,
+                lent: i == 139,
             })
             .collect();
         let goods = Goods { sockets, tickets: vec![(7, TicketKey::new(&[7; 32]))], ..Goods::default() };
@@ -321,7 +343,8 @@ mod tests {
         assert_eq!(taken.tickets, [(7, TicketKey::new(&[7; 32]))]);
         for (i, (inherited, listener)) in taken.sockets.into_iter().zip(&listeners).enumerate() {
             let address = listener.local_addr().unwrap();
-            assert_eq!((inherited.address, inherited.lent), (address.into(), i == 140));
+            let known = (inherited.address, inherited.udp, inherited.lent);
+            assert_eq!(known, (address.into(), i >= 145, i == 139));
             assert_eq!(TcpListener::from(inherited.socket).local_addr().unwrap(), address);
         }
     }

@@ -72,18 +72,23 @@ pub fn sockets() -> (Vec<Inherited>, Vec<(RawFd, &'static str)>) {
 /// # Errors
 /// Why it cannot be accepted on.
 fn listening(socket: Socket) -> Result<Inherited, &'static str> {
-    if socket.r#type().ok() != Some(Type::STREAM) {
-        return Err("it is no stream (ListenStream=)");
-    }
-    if !socket.is_listener().unwrap_or(false) {
+    let udp = match socket.r#type() {
+        Ok(Type::STREAM) => false,
+        Ok(Type::DGRAM) => true,
+        _ => return Err("it is no stream (ListenStream=)"),
+    };
+    if !udp && !socket.is_listener().unwrap_or(false) {
         return Err("it does not listen (Accept=no)");
     }
     let address = socket.local_addr().map_err(|_| "it has no address")?;
     let address = match (address.as_socket(), address.as_pathname()) {
         (Some(address), _) => ListenAddress::Ip(address),
+        (None, _) if udp => {
+            return Err("it is no stream (ListenStream=), and none for UDP (ListenDatagram=)");
+        }
         (None, Some(path)) => ListenAddress::Unix(path.into()),
         (None, None) => return Err("it is neither at an internet address nor at the path of a unix socket"),
     };
     socket.set_nonblocking(true).map_err(|_| "it cannot be set up")?;
-    Ok(Inherited { address, socket: OwnedFd::from(socket), lent: true })
+    Ok(Inherited { address, udp, socket: OwnedFd::from(socket), lent: true })
 }

@@ -167,7 +167,7 @@ impl Opened {
         registry.resume(goods.servers);
         let certificates = acme::Registry::counting(metrics.clone());
         let (for_admin, sockets) = goods.sockets.into_iter().partition(|inherited| {
-            plan.admin.as_ref().is_some_and(|admin| admin.address == inherited.address)
+            !inherited.udp && plan.admin.as_ref().is_some_and(|admin| admin.address == inherited.address)
         });
         let admin = Admin::new(for_admin);
         let edge = Edge::with(workers(&plan.server), sockets, certificates.clone(), metrics.clone());

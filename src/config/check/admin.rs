@@ -66,7 +66,8 @@ impl<'a> Checker<'a> {
 
     fn admin_apart(&mut self, address: &Located<ListenAddress>) {
         let file = self.file;
-        let other = file.listeners.iter().find(|l| overlap(&l.address.value, &address.value));
+        let mut others = file.listeners.iter().filter(|l| l.udp.is_none());
+        let other = others.find(|l| overlap(&l.address.value, &address.value));
         if let Some(other) = other {
             let message = format!("admin and a listener are both on {}", address.value);
             self.report

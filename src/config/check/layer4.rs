@@ -21,7 +21,7 @@ impl Checker<'_> {
         }
         let tcp = listener.tcp.as_ref()?;
         if self.upstream_ref(who, &tcp.upstream).is_some() {
-            self.fit_for_flows(who, &tcp.upstream);
+            self.fit_for_flows(who, "connections", &tcp.upstream);
         }
         self.flow_times(who, tcp);
         Some(plan::Tcp {
@@ -54,7 +54,7 @@ impl Checker<'_> {
         let mut seen = Seen::default();
         for unopened in &tls.passthrough.0 {
             if self.upstream_ref(who, &unopened.upstream).is_some() {
-                self.fit_for_flows(who, &unopened.upstream);
+                self.fit_for_flows(who, "connections", &unopened.upstream);
                 self.no_tls_twice(who, &unopened.upstream);
             }
             self.protocols_offered(who, unopened);
@@ -170,20 +170,21 @@ impl Checker<'_> {
             ("limits of requests", listener.limits != flows),
         ];
         for (key, _) in vain.into_iter().filter(|(_, written)| *written) {
+            let what = if listener.udp.is_some() { "datagrams" } else { "connections" };
             let message = format!(
-                "{who} passes connections on unread, and has {key}\nremove one of them, or make two listeners of it"
+                "{who} passes {what} on unread, and has {key}\nremove one of them, or make two listeners of it"
             );
             self.error(Code::Conflict, listener.span, &message);
         }
     }
 
     /// A group that chooses by what only requests have would choose by chance.
-    fn fit_for_flows(&mut self, who: &str, name: &Located<String>) {
+    pub(super) fn fit_for_flows(&mut self, who: &str, what: &str, name: &Located<String>) {
         let Some(group) = self.file.upstreams.get(&name.value) else { return };
         let mut keys = group.balance.keys().peekable();
         if keys.peek().is_some() && !keys.any(|key| *key == Key::Client) {
             let message = format!(
-                "{who} passes connections on to upstream \"{}\", whose balance ({}) is by what only requests have\n\
+                "{who} passes {what} on to upstream \"{}\", whose balance ({}) is by what only requests have\n\
                  add `fallback: client`, use ip_hash, or make another group for it",
                 name.value, group.balance
             );
@@ -191,7 +192,7 @@ impl Checker<'_> {
         }
         if group.sticky.is_some() {
             let message = format!(
-                "{who} passes connections on to upstream \"{}\", whose sticky sessions are those of requests\n\
+                "{who} passes {what} on to upstream \"{}\", whose sticky sessions are those of requests\n\
                  make another group for it: `balance: ip_hash` keeps clients with their servers",
                 name.value
             );

@@ -41,6 +41,7 @@ impl<'a> Checker<'a> {
             h2,
             tls,
             tcp: self.tcp(&who, listener),
+            udp: self.udp(&who, listener),
             ip: self.listener_ip(&who, listener),
             redirect_https: self.redirect(&who, listener),
             limits: listener.limits.clone(),
@@ -100,7 +101,10 @@ impl<'a> Checker<'a> {
         let file = self.file;
         for (i, listener) in file.listeners.iter().enumerate() {
             let address = &listener.address;
-            let earlier = file.listeners.iter().take(i).find(|l| overlap(&l.address.value, &address.value));
+            // ports of TCP and of UDP are others
+            let alike = |l: &&Located<Listener>| l.udp.is_some() == listener.udp.is_some();
+            let mut earlier = file.listeners.iter().take(i).filter(alike);
+            let earlier = earlier.find(|l| overlap(&l.address.value, &address.value));
             if let Some(earlier) = earlier {
                 let message = if earlier.address.value == address.value {
                     format!("two listeners are on address {}", address.value)
@@ -119,7 +123,7 @@ impl<'a> Checker<'a> {
     fn protocols(&mut self, who: &str, listener: &Listener) -> (bool, bool) {
         let Some(protocols) = &listener.protocols else {
             // nothing is agreed on for others
-            let read = listener.tcp.is_none();
+            let read = listener.tcp.is_none() && listener.udp.is_none();
             return (read, read && listener.tls.is_some());
         };
         if protocols.is_empty() {
@@ -186,10 +190,11 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// The name given, or the address.
+/// The name given, or the address. Of two at the same one, only one takes datagrams.
 pub(super) fn name_of(listener: &Listener) -> String {
     match &listener.name {
         Some(name) => name.value.clone(),
+        None if listener.udp.is_some() => format!("udp:{}", listener.address.value),
         None => listener.address.value.to_string(),
     }
 }

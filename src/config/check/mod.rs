@@ -20,6 +20,7 @@ mod process;
 mod routes;
 mod sticky;
 mod tls;
+mod udp;
 mod upstream_tls;
 mod upstreams;
 

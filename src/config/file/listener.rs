@@ -1,7 +1,7 @@
 //! `listeners`: where connections are accepted, with which TLS and limits.
 
 use crate::config::decode::{Located, Raw};
-use crate::config::file::{Later, Tcp, Tls};
+use crate::config::file::{Tcp, Tls, Udp};
 use crate::config::words::{ListenAddress, SocketMode};
 use crate::filter::ip::Ip;
 use crate::units::{Rate, Size, Time};
@@ -37,6 +37,10 @@ pub struct Listener {
     /// for requests.
     #[serde(default)]
     pub tcp: Option<Located<Tcp>>,
+    /// Datagrams are passed on to a group, and connections are not accepted: those at the same address are for another
+    /// listener.
+    #[serde(default)]
+    pub udp: Option<Located<Udp>>,
     /// Who may connect, by address; others are cut off before a byte is read. The client that a proxy announces, where
     /// there is `proxy_protocol`.
     #[serde(default)]
@@ -53,17 +57,13 @@ pub struct Listener {
     /// Filters for every request that came in here, before the route's own.
     #[serde(default)]
     pub filters: Vec<Raw>,
-
-    #[schemars(skip)]
-    #[serde(default, skip_serializing)]
-    pub udp: Later,
 }
 
 impl Listener {
-    /// All connections are passed on whole, or refused: none is read for requests.
+    /// All that comes is passed on whole, or refused: nothing is read for requests.
     pub fn passes_all(&self) -> bool {
         let unopened = |tls: &Tls| tls.certificates.is_empty() && !tls.passthrough.is_empty();
-        self.tcp.is_some() || self.tls.as_ref().is_some_and(|tls| unopened(tls))
+        self.tcp.is_some() || self.udp.is_some() || self.tls.as_ref().is_some_and(|tls| unopened(tls))
     }
 }
 
@@ -167,7 +167,7 @@ impl JsonSchema for RedirectHttps {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerLimits {
-    /// Connections open at once; more are closed as they come.
+    /// Connections open at once, or sessions of a `udp` listener; more are closed as they come.
     pub connections: usize,
     /// Connections open at once from one client address, or from one /64 of IPv6; more are closed as they come.
     /// Those of `trusted_proxies` are not counted. No limit without it.

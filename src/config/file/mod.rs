@@ -19,6 +19,7 @@ mod route;
 mod server;
 mod sticky;
 mod tls;
+mod udp;
 mod upstream;
 mod upstream_tls;
 
@@ -38,6 +39,7 @@ pub use route::*;
 pub use server::*;
 pub use sticky::*;
 pub use tls::*;
+pub use udp::*;
 pub use upstream::*;
 pub use upstream_tls::*;
 

@@ -21,7 +21,7 @@ async fn all_are_served(address: SocketAddr) {
 fn foreign() -> (SocketAddr, Inherited) {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    (address, Inherited { address: address.into(), socket: socket.into(), lent: true })
+    (address, Inherited { address: address.into(), udp: false, socket: socket.into(), lent: true })
 }
 
 #[tokio::test]

@@ -118,6 +118,7 @@ pub fn listener() -> plan::Listener {
         h2: false,
         tls: None,
         tcp: None,
+        udp: None,
         ip: None,
         redirect_https: None,
         limits: ListenerLimits::default(),
