@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub fn listener(listening: &Listening) -> view::Listener {
     let plan = &listening.plan;
-    let spoken = [(plan.h1, "h1"), (plan.h2, "h2"), (plan.tcp.is_some(), "tcp")];
+    let spoken = [(plan.h1, "h1"), (plan.h2, "h2"), (plan.tcp.is_some(), "tcp"), (plan.is_udp(), "udp")];
     view::Listener {
         name: plan.name.clone(),
         address: listening.address.to_string(),
