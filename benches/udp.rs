@@ -60,9 +60,9 @@ const WORKS: [Work; 3] = [
     Work { name: "game", what: "64 sessions, 64 bytes", clients: 64, burst: 4, bytes: 64, fresh: false },
     Work {
         name: "bulk",
-        what: "8 sessions, 1200 bytes, 32 at once",
+        what: "8 sessions, 1200 bytes, 12 at once",
         clients: 8,
-        burst: 32,
+        burst: 12,
         bytes: 1200,
         fresh: false,
     },
@@ -92,14 +92,15 @@ fn main() -> Result<()> {
 }
 
 fn report(args: &Args) -> Result<String> {
-    let (own, others) = Cores::allowed()?.split();
+    let cores = Cores::allowed()?;
+    let (own, others) = cores.split();
     others.pin_thread();
     let mut text = format!(
         "# Datagrams, {}\n\n{}, {} cores, Linux {}. One worker on one core; server and clients on the others. A round is {} \
          s; medians of {}.\n",
         today(),
         processor(),
-        Cores::allowed()?.count(),
+        cores.count(),
         kernel(),
         args.seconds,
         args.rounds
