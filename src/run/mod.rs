@@ -1,7 +1,7 @@
 //! A plan becomes a process: sockets are bound, workers and services started, signals heeded; and another plan, or
 //! another process, takes its place while it serves. Called by `gate` and `cli`.
 //!
-//! - `server`: from the plan to a process that serves, and to its end; `signals` tell it to end.
+//! - `server`: from the plan to a process that serves, and to its end, by what is `opened` first; `signals` tell it to end.
 //! - `office`: what goes on beside requests; `background` is the care for groups.
 //! - `reload`: another plan; `aside` is where it is made, `snapshot` builds its parts, `frozen` is what cannot change, `files` are watched,
 //!   `status` is what is known of it all, and `picture` what metrics show.
@@ -21,6 +21,7 @@ mod handover;
 mod looks;
 mod notify;
 mod office;
+mod opened;
 mod overseer;
 mod picture;
 mod reload;

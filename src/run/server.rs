@@ -2,29 +2,20 @@
 //! thread per worker) and what goes on in the background for servers.
 
 use super::background::Background;
-use super::control::Desk;
-use super::doorplate::Doorplate;
-use super::files::Files;
 use super::handover::Takeover;
 use super::office::Office;
-use super::overseer::{Overseer, Standing};
-use super::picture;
-use super::reload::{Running, Source};
-use super::signals::{self, Ending, Signals};
-use super::snapshot::Groups;
-use super::status::{Loaded, Status};
-use super::upgrade::{Program, Upgrade};
-use crate::acme::{self, Challenges, Keepers};
-use crate::admin::Admin;
+use super::opened::{Opened, Staff};
+use super::reload::Source;
+use super::signals;
+use super::upgrade::Program;
+use crate::acme::Challenges;
 use crate::config::plan::Plan;
-use crate::config::{self, Checked, file};
+use crate::config::{Checked, file};
 use crate::edge::{self, Edge};
 use crate::http::{Live, Proxy, Refuser};
 use crate::l4;
 use crate::memory;
-use crate::observe::{AccessLog, Metrics, Recent, events};
-use crate::upstream::Registry;
-use arc_swap::ArcSwap;
+use crate::observe::{Recent, events};
 use async_trait::async_trait;
 use log::error;
 use nix::unistd::{Group, User};
@@ -36,10 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::{mpsc, oneshot, watch};
-
-/// So many reloads may be waiting.
-const ASKS: usize = 16;
+use tokio::sync::oneshot;
 
 /// Serves until the process is told to stop, or until another one has taken its place. The configuration was
 /// read at that time.
@@ -54,85 +42,22 @@ pub fn run(
     install_crypto();
     let _held = signals::hold();
     let program = Program::this().map_err(|why| format!("the program cannot find itself: {why}"))?;
-    let plan = Arc::new(plan);
-    let Opened { registry, certificates, edge, admin, running, doorplate } =
-        Opened::open(plan.clone(), takeover)?;
-    let (site, current) = (running.site.clone(), running.current.clone());
-    let (served, serving) = oneshot::channel();
-    let (known, discovered) = oneshot::channel();
-    let (asks, asked) = mpsc::channel(ASKS);
-    let (successor, succeeded) = watch::channel(None);
-    let recent = Arc::new(Recent::default());
-    let front = EdgeService {
-        edge: edge.clone(),
-        live: site.clone(),
-        flows: running.flows.clone(),
-        conf: Arc::new(server_conf(&plan.server)),
-        challenges: certificates.challenges().clone(),
-        recent: recent.clone(),
-        begin: Some((discovered, served)),
-        threads: Arc::default(),
-    };
-    let threads = front.threads.clone();
-    let standing = Standing::default();
-    let loaded = Loaded::new(source.path(), config::Comparable::new(&checked, Some(&plan)));
-    let status = Arc::new(Status::new(loaded, certificates.clone()));
-    picture::show(&running, &edge, &status, &certificates);
-    let desk = Desk { asks: asks.clone(), status: status.clone(), current: current.clone() };
-    let back = Office {
-        upgrade: Upgrade::new(
-            program,
-            (edge.clone(), admin.clone()),
-            registry.clone(),
-            successor,
-            &plan.server,
-        ),
-        overseer: Arc::new(Overseer {
-            standing: standing.clone(),
-            metrics: running.metrics.clone(),
-            recent,
-            edge: edge.clone(),
-            site: site.clone(),
-            desk: desk.clone(),
-        }),
-        desk,
-        admin,
-        standing: standing.clone(),
-        status,
-        keepers: Keepers::new(certificates, succeeded.clone()),
-        files: Files::of(&checked, begun, plan.server.reload_on_change),
-        source,
-        registry,
-        edge: edge.clone(),
-        running,
-        asks: (asks.clone(), asked),
-        doorplate: doorplate.clone(),
-        takeover: takeover.clone(),
-        known,
-        serving,
-    };
+    let opened = Opened::open(Arc::new(plan), takeover)?;
+    let (edge, doorplate) = (opened.edge.clone(), opened.doorplate.clone());
+    let (site, current) = (opened.running.site.clone(), opened.running.current.clone());
+    let Staff { front, back, signals } = opened.staff(source, (begun, &checked), program, takeover);
     // as typed, with its places and texts, it is several times as large as the plan
     drop(checked);
     memory::give_back();
-    let ending = Arc::new(Ending::default());
-    let listening = edge.clone();
-    let signals = Signals {
-        edge,
-        asks,
-        succeeded,
-        site: site.clone(),
-        current: current.clone(),
-        ending: ending.clone(),
-        standing,
-    };
 
-    let mut server = Server::new_with_opt_and_conf(None, server_conf(&plan.server));
+    let (threads, ending) = (front.threads.clone(), signals.ending.clone());
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(&current.load().server));
     server.add_service(front);
     server.add_service(BackService(Some(back)));
     server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
     // told already, unless the end was asked for at once
-    listening.shut_down();
+    edge.shut_down();
     if !ending.is_at_once() {
         join(&threads, Duration::from_secs(current.load().server.graceful_shutdown_timeout_seconds));
     }
@@ -144,64 +69,13 @@ pub fn run(
     Ok(())
 }
 
-/// What has to be there before anything is started: what fails, fails here, and as the user who started it.
-struct Opened {
-    registry: Registry,
-    certificates: acme::Registry,
-    edge: Edge,
-    admin: Admin,
-    running: Running,
-    doorplate: Doorplate,
-}
-
-impl Opened {
-    /// Sockets, logs and groups. Clients can connect, and wait to be accepted.
-    fn open(plan: Arc<Plan>, takeover: &Takeover) -> Result<Opened, String> {
-        let goods = takeover.goods();
-        for (descriptor, why) in &goods.closed {
-            events::socket_of_no_use(*descriptor, why);
-        }
-        let metrics = Metrics::new();
-        metrics.resume(goods.counts);
-        let registry = Registry::counting(metrics.clone());
-        registry.resume(goods.servers);
-        let certificates = acme::Registry::counting(metrics.clone());
-        let (for_admin, sockets) = goods.sockets.into_iter().partition(|inherited| {
-            !inherited.udp && plan.admin.as_ref().is_some_and(|admin| admin.address == inherited.address)
-        });
-        let admin = Admin::new(for_admin);
-        let edge = Edge::with(workers(&plan.server), sockets, certificates.clone(), metrics.clone());
-        edge.inherit_tickets(goods.tickets);
-        let listeners = edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
-        let prepared = admin.prepare(plan.admin.as_ref())?;
-        let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
-        let groups = Groups::build(&plan, &[], &registry)?;
-        let site = groups.site(&plan, &[], access_log.clone());
-        let flows = groups.flows(&plan, &[], None, &registry)?.logging(access_log.clone());
-        let doorplate = Doorplate::put_up(&plan.server, takeover)?;
-        groups.take_over();
-        edge.commit(listeners, Duration::from_secs(plan.server.grace_period_seconds));
-        admin.commit(prepared);
-        let running = Running {
-            groups: groups.all,
-            access_log,
-            site: Arc::new(Live::from_pointee(site)),
-            flows: Arc::new(l4::Live::from_pointee(flows)),
-            current: Arc::new(ArcSwap::new(plan.clone())),
-            metrics,
-            plan,
-        };
-        Ok(Opened { registry, certificates, edge, admin, running, doorplate })
-    }
-}
-
 /// aws-lc-rs before anything else touches TLS: Pingora would install ring, which lacks X25519MLKEM768.
 fn install_crypto() {
     // an error means that one is installed already, by a program that embeds us: theirs stands
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
 }
 
-fn workers(server: &file::Server) -> usize {
+pub fn workers(server: &file::Server) -> usize {
     match server.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
@@ -218,7 +92,7 @@ fn group(server: &file::Server) -> Option<String> {
 }
 
 /// Our keys as Pingora's. The grace period is ours: Pingora would sleep through all of it.
-fn server_conf(server: &file::Server) -> ServerConf {
+pub fn server_conf(server: &file::Server) -> ServerConf {
     let path = |p: &Path| p.to_string_lossy().into_owned();
     ServerConf {
         threads: 1,
@@ -244,21 +118,21 @@ fn server_conf(server: &file::Server) -> ServerConf {
     }
 }
 
-type Threads = Arc<parking_lot::Mutex<Vec<JoinHandle<()>>>>;
+pub type Threads = Arc<parking_lot::Mutex<Vec<JoinHandle<()>>>>;
 
 /// Accepts and serves connections, on threads of its own: a connection, its requests and the
 /// connections to servers they use stay on one thread.
-struct EdgeService {
-    edge: Edge,
-    live: Arc<Live>,
-    flows: Arc<l4::Live>,
-    conf: Arc<ServerConf>,
-    challenges: Arc<Challenges>,
-    recent: Arc<Recent>,
+pub struct EdgeService {
+    pub edge: Edge,
+    pub live: Arc<Live>,
+    pub flows: Arc<l4::Live>,
+    pub conf: Arc<ServerConf>,
+    pub challenges: Arc<Challenges>,
+    pub recent: Arc<Recent>,
     /// Told when the servers that have to be discovered are known, or are not going to be soon; and whom to
     /// tell when connections are served.
-    begin: Option<(oneshot::Receiver<()>, oneshot::Sender<()>)>,
-    threads: Threads,
+    pub begin: Option<(oneshot::Receiver<()>, oneshot::Sender<()>)>,
+    pub threads: Threads,
 }
 
 #[async_trait]
