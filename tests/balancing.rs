@@ -226,15 +226,16 @@ fn least_time_keeps_to_the_weights_in_20_000_requests() {
 #[test]
 fn least_time_avoids_a_server_ten_times_slower_until_it_recovers() {
     let (a, b, c) = (Backend::start("a"), Backend::start("b"), Backend::start("c"));
-    let quick = |label: &str| Reply::ok(label).after(Duration::from_millis(3));
-    a.answers(Reply::ok("a").after(Duration::from_millis(30)));
+    // a machine that stands still for as long as the slow one takes makes all of them look alike
+    let quick = |label: &str| Reply::ok(label).after(Duration::from_millis(20));
+    a.answers(Reply::ok("a").after(Duration::from_millis(200)));
     b.answers(quick("b"));
     c.answers(quick("c"));
     // it is asked again as time goes by, however many requests there are meanwhile: on a busy machine they are few
     let balance = "{ least_time: { decay: 2s } }";
     let gate = balanced(balance, 2, "$a, $b, $c", &[&a, &b, &c]);
-    let slow = counts(&gate, 4, 4_000, &[&a, &b, &c]);
-    assert!(slow[0] < 80, "{slow:?}");
+    let slow = counts(&gate, 4, 1_000, &[&a, &b, &c]);
+    assert!(slow[0] < 50, "{slow:?}");
     a.answers(quick("a"));
     eventually("the server that recovered to get its share again", || {
         let now = counts(&gate, 4, 400, &[&a, &b, &c]);
