@@ -7,14 +7,17 @@
 mod harness;
 #[path = "metrics/programs.rs"]
 mod programs;
+#[path = "harness/udp.rs"]
+mod udp;
 
 use harness::{
     Authority, Backend, Client, Gate, H2Client, RawServer, RefusedAddress, Reply, Request, ServerAddress,
-    eventually,
+    Valve, eventually, read_head,
 };
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpStream};
 use std::time::Duration;
+use udp::{UdpServer, UdpTester, nobody};
 
 const ADMIN: &str = "server: { threads: 2, upgrade_sock: $dir/control.sock }\nadmin: { address: $admin }\n";
 
@@ -255,6 +258,10 @@ fn the_queue_is_seen() {
     drop(waiting);
 }
 
+fn refused(listener: &str, reason: &str) -> String {
+    format!("weirgate_listener_connections_refused_total{{listener=\"{listener}\",reason=\"{reason}\"}}")
+}
+
 #[test]
 fn clients_that_are_not_let_in_are_counted_by_reason() {
     let gate = Gate::start(
@@ -268,10 +275,8 @@ routes: [{{ path: /, respond: {{ body: here }} }}]
         &[],
     );
     let open = "weirgate_listener_connections_open{listener=\"web\"}";
-    let refused = |listener: &str, reason: &str| {
-        format!("weirgate_listener_connections_refused_total{{listener=\"{listener}\",reason=\"{reason}\"}}")
-    };
     // the harness looks whether the gate listens, and goes away again
+    gate.measures("weirgate_listener_connections_accepted_total{listener=\"web\"}", 1.0);
     gate.measures(open, 0.0);
     gate.measures(&refused("closed", "ip"), 1.0);
     let before = gate.metrics();
@@ -326,6 +331,157 @@ upstreams: {{ db: {{ servers: [$echo] }} }}
         &format!("weirgate_server_flows_total{{{server},protocol=\"tcp\",result=\"ok\"}}"),
         before + 1.0,
     );
+}
+
+/// A gate that passes datagrams on at `$dns`; these words are of the listener and of its group.
+fn gate_of_datagrams(listener: &str, group: &str, servers: &[&dyn ServerAddress]) -> Gate {
+    let config = format!(
+        "{ADMIN}listeners: [{{ name: dns, address: $dns, udp: {{ upstream: dns{listener}
+upstreams: {{ dns: {{ {group} }} }}
+"
+    );
+    udp::start(&config, servers)
+}
+
+fn of_sessions(end: &str) -> String {
+    format!("weirgate_upstream_flows_total{{upstream=\"dns\",protocol=\"udp\",end=\"{end}\"}}")
+}
+
+#[test]
+fn sessions_of_datagrams_are_counted_with_their_bytes() {
+    let one = UdpServer::start("one");
+    let gate = gate_of_datagrams(", responses: 1 } }]", "servers: [$one]", &[&one]);
+    for _ in 0..3 {
+        assert_eq!(UdpTester::to(gate.at("dns")).ask("hello"), "one: hello");
+    }
+    gate.measures(&of_sessions("responses_complete"), 3.0);
+    let bytes = |direction: &str| {
+        let labels = format!("upstream=\"dns\",protocol=\"udp\",direction=\"{direction}\"");
+        format!("weirgate_upstream_flow_bytes_total{{{labels}}}")
+    };
+    gate.measures(&bytes("received"), 15.0);
+    gate.measures(&bytes("sent"), 30.0);
+    let server = format!("upstream=\"dns\",server=\"{}\",protocol=\"udp\"", one.address());
+    gate.measures(&format!("weirgate_server_flows_total{{{server},result=\"ok\"}}"), 3.0);
+    gate.measures(&format!("weirgate_server_flows_total{{{server},result=\"failed\"}}"), 0.0);
+    // a session counts as a connection of the listener
+    gate.measures("weirgate_listener_connections_accepted_total{listener=\"dns\"}", 3.0);
+    gate.measures("weirgate_listener_connections_open{listener=\"dns\"}", 0.0);
+}
+
+#[test]
+fn sessions_that_wait_in_vain_or_find_nobody_are_counted_by_their_end() {
+    let mute = UdpServer::silent("mute");
+    let gate = gate_of_datagrams(", timeouts: { idle: 400ms } } }]", "servers: [$mute]", &[&mute]);
+    let client = UdpTester::to(gate.at("dns"));
+    client.send("anybody?");
+    gate.measures("weirgate_listener_connections_accepted_total{listener=\"dns\"}", 1.0);
+    gate.measures(&of_sessions("idle_timeout"), 1.0);
+    let dead = nobody("dead");
+    let gate = gate_of_datagrams(" } }]", "servers: [$dead]", &[&dead]);
+    let client = UdpTester::to(gate.at("dns"));
+    client.send("anybody?");
+    gate.measures(&of_sessions("server_unreachable"), 1.0);
+    let server = format!("upstream=\"dns\",server=\"{}\",protocol=\"udp\"", dead.address());
+    gate.measures(&format!("weirgate_server_flows_total{{{server},result=\"failed\"}}"), 1.0);
+    gate.measures(&format!("weirgate_server_flows_total{{{server},result=\"ok\"}}"), 0.0);
+    let draining = "servers: [{ address: $mute, drain: true }]";
+    let gate = gate_of_datagrams(" } }]", draining, &[&mute]);
+    let client = UdpTester::to(gate.at("dns"));
+    client.send("anybody?");
+    gate.measures(&of_sessions("refused"), 1.0);
+    gate.measures("weirgate_upstream_requests_refused_total{upstream=\"dns\",reason=\"no_server\"}", 1.0);
+}
+
+#[test]
+fn sessions_that_may_not_begin_are_counted_by_reason() {
+    let one = UdpServer::start("one");
+    for (limits, reason) in [
+        ("connections: 1", "limit"),
+        ("connections_per_client: 1", "client_limit"),
+        ("connection_rate: 1/h", "rate"),
+        ("connection_rate_per_client: 1/h", "client_rate"),
+    ] {
+        let gate = gate_of_datagrams(&format!(" }}, limits: {{ {limits} }} }}]"), "servers: [$one]", &[&one]);
+        let [first, second] = [(); 2].map(|()| UdpTester::to(gate.at("dns")));
+        assert_eq!(first.ask("in"), "one: in");
+        second.send("out");
+        gate.measures(&refused("dns", reason), 1.0);
+        gate.measures("weirgate_listener_connections_accepted_total{listener=\"dns\"}", 2.0);
+        gate.measures("weirgate_listener_connections_open{listener=\"dns\"}", 1.0);
+    }
+}
+
+#[test]
+fn clients_that_connect_too_much_are_counted_by_reason() {
+    for (limits, reason) in
+        [("connections_per_client: 2", "client_limit"), ("connection_rate_per_client: 2/h", "client_rate")]
+    {
+        let gate = Gate::start(
+            &format!(
+                "{ADMIN}listeners: [{{ name: web, address: $web, limits: {{ {limits} }} }}]
+routes: [{{ path: /, respond: {{ body: here }} }}]
+"
+            ),
+            &[],
+        );
+        // the harness, which looks whether the gate listens, is another client
+        let connect = || Client::connect_from(IpAddr::from(Ipv4Addr::new(127, 77, 0, 1)), gate.at("web"));
+        let mut inside = [connect(), connect()];
+        assert!(inside.iter_mut().all(|client| client.is_served("/")));
+        assert!(connect().until_closed().is_empty());
+        gate.measures(&refused("web", reason), 1.0);
+    }
+}
+
+#[test]
+fn connections_beyond_the_rate_of_a_listener_are_counted() {
+    let gate = Gate::start(
+        &format!(
+            "{ADMIN}listeners: [{{ name: web, address: $web, limits: {{ connection_rate: 5/h }} }}]
+routes: [{{ path: /, respond: {{ body: here }} }}]
+"
+        ),
+        &[],
+    );
+    let accepted = "weirgate_listener_connections_accepted_total{listener=\"web\"}";
+    // the harness, which looks whether the gate listens, has had one of them
+    gate.measures(accepted, 1.0);
+    let served = (0..8).filter(|_| gate.connect().is_served("/")).count();
+    gate.measures(accepted, 9.0);
+    assert_eq!(served, 4);
+    gate.measures(&refused("web", "rate"), 4.0);
+}
+
+#[test]
+fn second_tries_that_were_in_vain_are_counted() {
+    let (slow, valve) = (Backend::start("slow"), Valve::default());
+    let at = valve.clone();
+    slow.answers_by(move |_| {
+        at.hold();
+        Reply::ok("slow")
+    });
+    let silent = RawServer::start("silent", |mut stream| {
+        read_head(&mut stream);
+        let _ = stream.read(&mut [0; 1]);
+    });
+    let retry = "retry: { hedge: { after: 50ms }, budget: 100% }";
+    let gate = Gate::start(&config(&format!("servers: [$slow, $silent], {retry}")), &[&slow, &silent]);
+    for _ in 0..6 {
+        let mut client = gate.connect();
+        client.send(Request::get("/x").bytes());
+        valve.wait_for(1);
+        // the other one has been asked, too, before this one answers
+        gate.measures("weirgate_upstream_requests_in_flight{upstream=\"api\"}", 2.0);
+        valve.let_go(1);
+        assert_eq!(client.response().text(), "slow");
+        gate.measures("weirgate_upstream_requests_in_flight{upstream=\"api\"}", 0.0);
+    }
+    gate.measures("weirgate_upstream_requests_total{upstream=\"api\",code=\"2xx\"}", 6.0);
+    let first = |request: &&harness::Received| request.header("x-weirgate-attempts").as_deref() != Some("2");
+    let in_vain = slow.requests().iter().filter(first).count();
+    assert!(in_vain > 0, "it was asked first at times");
+    gate.measures("weirgate_upstream_hedges_total{upstream=\"api\"}", in_vain as f64);
 }
 
 #[test]

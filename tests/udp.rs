@@ -297,6 +297,83 @@ fn health_checks_of_the_group_move_sessions() {
     assert!(one.is_running(), "it answers still, but its check says no");
 }
 
+/// A group whose servers are asked by datagrams, and are down until they have answered.
+fn asked_by(words: &str) -> String {
+    format!(
+        ", health_check: {{ udp: {{ {words} }}, interval: 100ms, timeout: 10s, unhealthy_after: 1, healthy_after: 1, \
+         initial: down }}"
+    )
+}
+
+#[test]
+fn who_answers_a_datagram_as_expected_gets_sessions() {
+    let (one, two) = (UdpServer::start("one"), UdpServer::start("two"));
+    // who is asked answers with its name and `ping`
+    for expect in ["\"one: p\"", "{ hex: \"6f 6e 65 3A 20 70\" }", "{ regex: '^one: ping$' }"] {
+        let group = asked_by(&format!("send: ping, expect: {expect}"));
+        let gate = start(&config(", udp: { upstream: dns }", "$one, $two", &group), &[&one, &two]);
+        let wrong = if expect.contains("regex") { "match" } else { "contain" };
+        let why = format!("the answer does not {wrong} what is expected");
+        eventually("the other one is found out", || gate.stderr().contains(&why));
+        let client = || UdpTester::to(gate.at("dns"));
+        eventually("one is up", || client().asks("hello").is_some());
+        for _ in 0..4 {
+            assert_eq!(client().ask("hello"), "one: hello", "{expect}");
+        }
+    }
+}
+
+#[test]
+fn who_sends_nothing_back_is_down() {
+    let mute = UdpServer::silent("mute");
+    let group = asked_by("send: { hex: \"00 ff 70\" }").replace("timeout: 10s", "timeout: 300ms");
+    let gate = start(&config(", udp: { upstream: dns }", "$mute", &group), &[&mute]);
+    eventually("silence is told", || gate.stderr().contains("no answer within 300ms"));
+    assert!(mute.heard_raw().contains(&b"\0\xffp".to_vec()), "what was written as hexadecimal");
+    assert_eq!(UdpTester::to(gate.at("dns")).asks("hello"), None);
+    gate.logged(|line| line["status"] == 503);
+}
+
+#[test]
+fn who_is_not_there_is_down_at_once_and_a_reload_asks_something_else() {
+    let one = UdpServer::start("one");
+    let mut gate = start(&config(", udp: { upstream: dns }", "$one", &asked_by("send: ping")), &[&one]);
+    let at = gate.at("dns");
+    let is_answered = |by: &str| UdpTester::to(at).asks("hello") == Some(format!("{by}: hello"));
+    eventually("it is up", || is_answered("one"));
+    one.stop();
+    // by what the network says
+    eventually("it is down", || gate.stderr().contains("is down: nobody takes datagrams at its port (ICMP)"));
+    let again = UdpServer::at("again", one.address());
+    eventually("it is back", || is_answered("again"));
+    let other = config(", udp: { upstream: dns }", "$one", &asked_by("send: ping, expect: nothing"));
+    assert_eq!(gate.reload(&other).code, Some(0));
+    eventually("it is down", || gate.stderr().contains("the answer does not contain what is expected"));
+    assert!(again.heard().iter().any(|text| text == "ping"));
+}
+
+#[test]
+fn checks_by_datagrams_move_sessions_and_announce_themselves() {
+    let (one, two) = (UdpServer::start("one"), UdpServer::start("two"));
+    let group = asked_by("send: ping") + ", send_proxy: v2";
+    let servers = "$one, { address: $two, priority: 1 }";
+    let listener = ", udp: { upstream: dns, on_server_down: move, proxy_header: first }";
+    let gate = start(&config(listener, servers, &group), &[&one, &two]);
+    let client = UdpTester::to(gate.at("dns"));
+    // the first datagram of a session has a header in front, which is answered with
+    eventually("a session with the first", || client.asks("hello").as_deref() == Some("one: hello"));
+    let heard = one.heard_raw();
+    let check = heard.iter().find(|datagram| datagram.ends_with(b"ping")).expect("a check");
+    match proxy_protocol::read(check) {
+        Ok(Seen::Header(announced, length)) => {
+            assert_eq!((announced.ends, &check[length..]), (None, b"ping".as_slice()), "it is nobody's");
+        }
+        other => panic!("no header in {}: {other:?}", check.escape_ascii()),
+    }
+    one.stop();
+    eventually("it is moved", || client.asks("hello").as_deref() == Some("two: hello"));
+}
+
 #[test]
 fn servers_are_told_of_the_client() {
     for (header, per_session) in [("every", [true, true]), ("first", [true, false])] {

@@ -100,6 +100,34 @@ upstreams:
     assert!(dig(at, &["+tcp", "who.example.test", "TXT"]).contains("second"));
 }
 
+/// The question for the name servers of the root: an identification, that recursion is desired, one question; `.`, `NS`, `IN`.
+const QUESTION: &str = "beef 0100 0001 0000 0000 0000 00 0002 0001";
+
+#[test]
+fn a_question_of_dns_finds_out_which_name_server_answers() {
+    if ["dnsmasq", "dig"].iter().any(|program| !need_program(program)) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (mut first, second) = (Dnsmasq::start("first", dir.path()), Dnsmasq::start("second", dir.path()));
+    // the same identification, and that it is an answer: whatever it says
+    let check = format!("udp: {{ send: {{ hex: {QUESTION} }}, expect: {{ hex: be ef 81 }} }}");
+    let config = format!(
+        "listeners: [{{ name: udp, address: $dns, udp: {{ upstream: dns, responses: 1 }} }}]
+upstreams:
+  dns:
+    servers: [$first, {{ address: $second, priority: 1 }}]
+    health_check: {{ {check}, interval: 200ms, timeout: 5s, unhealthy_after: 1, initial: down }}
+"
+    );
+    let gate = start(&config, &[&first, &second]);
+    let who = || dig(gate.at("dns"), &["who.example.test", "TXT"]);
+    eventually("the first answers its check", || who().contains("first"));
+    first.program.kill();
+    eventually("it is down", || gate.stderr().contains("is down: nobody takes datagrams at its port (ICMP)"));
+    assert!(who().contains("second"));
+}
+
 /// A socket on all addresses that only the loopback device leads to, handed to the gate as a service manager does it.
 #[test]
 fn on_all_addresses_the_one_that_was_asked_answers() {

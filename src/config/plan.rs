@@ -22,7 +22,7 @@ pub use acme::{Authority, ExternalAccount, HmacKey, Ordered};
 pub use admin::Admin;
 pub use discovery::{Discovery, Dns, DnsDiscovery, Families, FileDiscovery, Records};
 pub use error_page::{ErrorPage, Shows};
-pub use health::{BodyMatch, HealthCheck, HttpCheck, Question};
+pub use health::{BodyMatch, HealthCheck, HttpCheck, Question, UdpAnswer, UdpCheck};
 pub use layer4::{Flows, Tcp};
 pub use limits::UpstreamLimits;
 pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};

@@ -19,6 +19,9 @@ pub fn no_handshake(timeout: Duration) -> String {
     format!("TLS: no handshake within {}", Time(timeout))
 }
 
+/// What the network says of a port at which nobody is (ICMP port unreachable).
+pub const NO_DATAGRAMS: &str = "nobody takes datagrams at its port (ICMP)";
+
 /// A connection that did not come about.
 pub fn not_connected(error: io::Error) -> Box<Error> {
     let etype = match error.kind() {

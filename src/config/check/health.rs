@@ -25,9 +25,10 @@ impl Checker<'_> {
             }
         }
         let http = check.http.as_ref().map(|http| self.http_check(who, check.span, http));
+        let udp = check.udp.as_ref().map(|udp| self.udp_check(who, udp));
         let tls = self.check_tls(who, check, group);
         Some(plan::HealthCheck {
-            question: self.question(who, check, http)?,
+            question: self.question(who, check, http, udp)?,
             tls,
             port: check.port,
             interval: check.interval.0,
@@ -45,19 +46,21 @@ impl Checker<'_> {
         who: &str,
         check: &Located<HealthCheck>,
         http: Option<plan::HttpCheck>,
+        udp: Option<plan::UdpCheck>,
     ) -> Option<Question> {
         let grpc = check.grpc.as_ref().map(|grpc| Question::Grpc(grpc.clone()));
         let all = [
             ("tcp", check.tcp.as_ref().map(|_| Question::Tcp)),
             ("http", http.map(Question::Http)),
             ("grpc", grpc),
+            ("udp", udp.map(Question::Udp)),
         ];
         let mut asked = all.into_iter().filter_map(|(name, question)| Some((name, question?)));
         let Some((name, question)) = asked.next() else {
             // what it had may have been cut out because of a mistake
             if self.whole {
                 let message = format!(
-                    "health_check of {who} does not say what to check\nadd `tcp: {{}}`, `http: {{ path: /healthz }}` or `grpc: {{}}`"
+                    "health_check of {who} does not say what to check\nadd `tcp: {{}}`, `http: {{ path: /healthz }}`, `grpc: {{}}` or `udp: {{ send: ping }}`"
                 );
                 self.error(Code::MissingKey, check.span, &message);
             }
@@ -67,15 +70,17 @@ impl Checker<'_> {
         match others.as_slice() {
             [] => Some(question),
             [other] => {
-                let message = format!(
-                    "health_check of {who} has both {name} and {other}\nkeep one: {other} includes the connection"
-                );
+                let help = match *other {
+                    "udp" => "keep one: a datagram says nothing about connections".to_string(),
+                    other => format!("keep one: {other} includes the connection"),
+                };
+                let message = format!("health_check of {who} has both {name} and {other}\n{help}");
                 self.error(Code::Conflict, check.span, &message);
                 None
             }
             [..] => {
                 let message = format!(
-                    "health_check of {who} has {name}, {}\nkeep one: http and grpc include the connection",
+                    "health_check of {who} has {name}, {}\nkeep one: http and grpc include the connection, and udp needs none",
                     others.join(" and ")
                 );
                 self.error(Code::Conflict, check.span, &message);

@@ -31,6 +31,7 @@ impl Checker<'_> {
         let health_check = checks.and_then(|check| self.health_check(&who, check, tls.as_ref()));
         let health_check =
             health_check.map(|check| plan::HealthCheck { send_proxy: upstream.send_proxy, ..check });
+        self.fit_for_udp_check(&who, upstream);
         self.at_unix_sockets(&who, upstream, tls.as_ref(), health_check.as_ref());
         if let Some(limits) = &upstream.limits {
             self.upstream_limits(&who, limits);

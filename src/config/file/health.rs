@@ -1,7 +1,7 @@
 //! `health_check`: what is asked of the servers of a group, how, and how often.
 
 use crate::config::decode::Located;
-use crate::config::file::{OneOrMany, OrOff, Table};
+use crate::config::file::{OneOrMany, OrOff, Table, UdpCheck};
 use crate::config::words::{HostName, MethodName, StatusRange};
 use crate::units::{Size, Time};
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
-/// How the health of each server is watched. Exactly one of `tcp`, `http` and `grpc`.
+/// How the health of each server is watched. Exactly one of `tcp`, `http`, `grpc` and `udp`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthCheck {
@@ -21,6 +21,8 @@ pub struct HealthCheck {
     pub http: Option<HttpCheck>,
     /// The service `grpc.health.v1.Health` says that it is serving.
     pub grpc: Option<GrpcCheck>,
+    /// A datagram is answered as expected.
+    pub udp: Option<Located<UdpCheck>>,
     /// The check speaks TLS; as requests to the servers do without it. `off` for plaintext whatever they do.
     pub tls: Option<OrOff<CheckTls>>,
     /// The port that is checked; the server's own without it.
@@ -45,6 +47,7 @@ impl Default for HealthCheck {
             tcp: None,
             http: None,
             grpc: None,
+            udp: None,
             tls: None,
             port: None,
             interval: Time::secs(5),

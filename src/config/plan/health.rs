@@ -30,6 +30,7 @@ pub enum Question {
     Tcp,
     Http(HttpCheck),
     Grpc(GrpcCheck),
+    Udp(UdpCheck),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -49,5 +50,20 @@ pub struct HttpCheck {
 pub enum BodyMatch {
     /// Not empty.
     Contains(String),
+    Regex(Pattern),
+}
+
+/// A datagram, and what its answer must be like; `None`: any will do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UdpCheck {
+    pub send: Vec<u8>,
+    pub expect: Option<UdpAnswer>,
+}
+
+/// What the answer to a datagram must be like.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UdpAnswer {
+    /// Not empty.
+    Contains(Vec<u8>),
     Regex(Pattern),
 }

@@ -10,7 +10,7 @@ use crate::observe::metrics::Transport;
 use crate::upstream::balance::ClientKey;
 use crate::upstream::caps::{Ask, Place, Slot};
 use crate::upstream::queue::Class;
-use crate::upstream::{Endpoint, Group, InFlight, Outcome, Pass, Tried, latency};
+use crate::upstream::{Endpoint, Group, InFlight, Outcome, Pass, Tried, latency, reason};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -207,7 +207,7 @@ fn key(group: &Group, client: IpAddr) -> Option<ClientKey> {
 
 fn words(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => "nobody takes datagrams at its port (ICMP)".to_owned(),
+        io::ErrorKind::ConnectionRefused => reason::NO_DATAGRAMS.to_owned(),
         io::ErrorKind::HostUnreachable => "its host cannot be reached".to_owned(),
         io::ErrorKind::NetworkUnreachable => "its network cannot be reached".to_owned(),
         _ => error.to_string(),

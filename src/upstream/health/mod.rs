@@ -1,4 +1,4 @@
-//! Health checks: what is asked of a server (Pingora's `TcpHealthCheck`, our [`http`] and [`grpc`]),
+//! Health checks: what is asked of a server (Pingora's `TcpHealthCheck`, our [`http`] and [`grpc`], a datagram),
 //! over what ([`dial`]), when ([`watch()`]), what a failure is called, and how many results change a
 //! verdict ([`Tally`]).
 //!
@@ -10,12 +10,14 @@ pub mod grpc;
 pub mod http;
 mod proto;
 mod tcp;
+mod udp;
 mod watch;
 
 pub use watch::watch;
 
 use super::{reason, registry::Registry};
 use crate::config::plan::{self, Question};
+use crate::proxy_protocol;
 use dial::Dial;
 use grpc::GrpcHealthCheck;
 use http::HttpHealthCheck;
@@ -26,6 +28,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 use tcp::DialHealthCheck;
+use udp::UdpHealthCheck;
 
 /// How many results in a row change the verdict on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +125,10 @@ impl Probe {
         let check: Arc<dyn HealthCheck + Send + Sync> = match &plan.question {
             Question::Tcp if plan.tls.is_none() && plan.send_proxy.is_none() => registry.tcp_check(),
             Question::Tcp => Arc::new(DialHealthCheck { dial: dial(&[])?, thresholds }),
+            Question::Udp(udp) => {
+                let header = plan.send_proxy.map_or_else(Vec::new, |_| proxy_protocol::local());
+                Arc::new(UdpHealthCheck::new(udp, &header, thresholds))
+            }
             Question::Http(http) => {
                 Arc::new(HttpHealthCheck::build(http, dial(&[b"http/1.1"])?, thresholds)?)
             }
