@@ -27,6 +27,7 @@ fn route(name: String, matcher: Matcher) -> Arc<Route> {
         max_body_bytes: None,
         retry: None,
         priority_class: weirgate::config::file::PriorityClass::Normal,
+        sampling: Default::default(),
     })
 }
 

@@ -32,11 +32,12 @@
 //! filter/      what happens to a request on its way in and to its response on the way out
 //! upstream/    THE LIFE OF A SERVER          discovered -> probed -> chosen -> drained
 //! admin/       what the process is asked, and told to do: health, metrics, the API, the page
-//! observe/     the access log, the process log, events, metrics
+//! observe/     the access log, the process log, events, metrics, traces
 //! units.rs, template.rs, clock.rs, timer.rs  5s, 10MB, 20%; texts with {placeholders}; the time of day; deadlines
 //! grpc/        the words of gRPC and gRPC-Web: deadlines, statuses, what a content type says
 //! proxy_protocol, unix_socket.rs             what a proxy says before the first byte; sockets that are files
 //! link.rs                                    a connected socket, TCP or unix
+//! roots.rs                                   whom we believe as a client of authorities and collectors
 //! memory.rs                                  what is free goes back to the system
 //! ```
 //!
@@ -60,6 +61,7 @@ mod link;
 mod memory;
 pub mod observe;
 pub mod proxy_protocol;
+mod roots;
 pub mod run;
 pub mod template;
 mod timer;

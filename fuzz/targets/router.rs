@@ -118,6 +118,7 @@ fn route(dice: &mut Dice<'_>, at: usize) -> Route {
         max_body_bytes: None,
         retry: None,
         priority_class: PriorityClass::Normal,
+        sampling: Default::default(),
     }
 }
 

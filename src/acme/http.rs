@@ -2,6 +2,7 @@
 //! The protocol above it is the library's.
 
 use crate::config::plan::Trust;
+use crate::roots;
 use ::http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
@@ -12,8 +13,6 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use parking_lot::Mutex;
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -41,12 +40,8 @@ impl Carrier {
     /// # Errors
     /// In words: no trusted authorities are found on this system.
     pub fn new(trust: &Trust) -> Result<Carrier, String> {
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots(trust)?)
-            .with_no_client_auth();
-        let https = HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
+        let tls = roots::client(trust)?;
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
         Ok(Carrier { client: Client::builder(TokioExecutor::new()).build(https), come_back: Arc::default() })
     }
 
@@ -58,20 +53,6 @@ impl Carrier {
     /// How long to wait, if an answer since this was last asked said so.
     pub fn come_back(&self) -> Option<Duration> {
         self.come_back.lock().take()?.duration_since(SystemTime::now()).ok()
-    }
-}
-
-fn roots(trust: &Trust) -> Result<RootCertStore, String> {
-    let certificates = match trust {
-        Trust::These(these) => these.clone(),
-        Trust::System | Trust::Anyone => rustls_native_certs::load_native_certs()
-            .map_err(|why| format!("the authorities that the system trusts cannot be read: {why}"))?,
-    };
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificates);
-    match roots.is_empty() {
-        false => Ok(roots),
-        true => Err("the system trusts no authority; install ca-certificates, or give `ca`".to_owned()),
     }
 }
 

@@ -15,6 +15,7 @@ mod sticky;
 mod succession;
 mod timeouts;
 mod tls;
+mod tracing;
 mod udp;
 mod upstream_tls;
 
@@ -34,12 +35,14 @@ pub use tls::{
     Certificate, CertificateFiles, CertificateSource, ClientAuth, Ocsp, PrivateKey, TicketKey, Tickets, Tls,
     TlsPolicy, TlsSettings,
 };
+pub use tracing::{Otlp, Sampling, Tracing};
 pub use udp::{Sessions, Udp};
 pub use upstream_tls::{ClientCertificate, Trust, UpstreamTls};
 
 use crate::config::file::{
     AccessFormat, Budget, HedgeAfter, Key, ListenerLimits, LogLevel, LogTarget, PriorityClass, ProxyHeaders,
-    ProxyProtocol, RetryWhen, SendProxy, Server, SpillOver, Underscores, UpstreamHost, UpstreamProtocol,
+    ProxyProtocol, RetryWhen, RouteSampling, SendProxy, Server, SpillOver, Underscores, UpstreamHost,
+    UpstreamProtocol,
 };
 use crate::config::words::{HostPattern, ListenAddress, SocketMode};
 use crate::filter::{FilterPlan, ip::IpFilter};
@@ -65,6 +68,8 @@ pub struct Plan {
     pub error_pages: Arc<[Arc<ErrorPage>]>,
     /// Where it is asked and told, if it is.
     pub admin: Option<Arc<Admin>>,
+    /// What is done about traces, if anything is.
+    pub tracing: Option<Arc<Tracing>>,
     /// Referred to by [`UpstreamId`].
     pub upstreams: Vec<Arc<Upstream>>,
 }
@@ -167,6 +172,8 @@ pub struct Route {
     /// `None`: that of the group.
     pub retry: Option<Retry>,
     pub priority_class: PriorityClass,
+    /// What differs from that of the file.
+    pub sampling: RouteSampling,
 }
 
 /// The conditions of a route; all of them must hold. Empty lists hold always.

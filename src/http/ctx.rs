@@ -11,6 +11,7 @@ use super::sticky::Brought;
 use super::watchdog::{Limits, Watchdog};
 use crate::config::plan;
 use crate::filter::{Chain, Exchange, RequestInfo};
+use crate::observe::traces::Trace;
 use crate::observe::{AccessLog, metrics};
 use crate::upstream::caps::Slot;
 use crate::upstream::{Group, InFlight, Pass, Tried};
@@ -33,6 +34,8 @@ pub struct Ctx {
     pub state: http::Extensions,
     /// The body so far, to hold it against the limit.
     pub body_bytes: u64,
+    /// What it belongs to, if traces are looked at.
+    pub trace: Option<Box<Trace>>,
 }
 
 /// A request that was looked at, and its route if it has one.

@@ -12,7 +12,7 @@ use super::patrol::Patrol;
 use super::queue::{self, Stop};
 use super::refusal::{Phase, Reject};
 use super::watchdog::{Bark, Watchdog, Who};
-use super::{key, measure, sticky, verdict};
+use super::{key, measure, sticky, trace, verdict};
 use crate::config::file::Balance;
 use crate::upstream::{Endpoint, Group, InFlight, latency};
 use http::{StatusCode, Version};
@@ -105,6 +105,7 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     };
     ctx.forward.upgrade = session.is_upgrade_req();
     let peer = peer::to(session, ctx, &group, (try_on.endpoint(), &allowed));
+    trace::try_begins(session, ctx);
     begin(ctx, &group, try_on, allowed.now);
     Ok(Box::new(peer))
 }

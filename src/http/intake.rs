@@ -110,6 +110,10 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
             connection,
         },
     });
+    if let Some(tracer) = &site.tracer {
+        let sampling = ctx.route().map(|route| route.sampling).unwrap_or_default();
+        ctx.trace = Some(tracer.begin(&head.headers, who.trusted, sampling));
+    }
     refused
 }
 

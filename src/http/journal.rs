@@ -8,6 +8,7 @@ use super::refusal::{HeadRefuser, Refusal, Reject};
 use super::reply::{self, Kind};
 use super::request_id::RequestId;
 use super::site::Live;
+use super::trace;
 use super::verdict;
 use super::websocket;
 use crate::filter::Phases;
@@ -33,6 +34,7 @@ pub fn close(recent: &Recent, session: &mut Session, ctx: &mut Ctx, error: Optio
     if let Some(took) = ctx.request.as_ref().map(|request| request.info.started.elapsed()) {
         measure::ended(session, ctx, took);
         write_entry(recent, session, (ctx, took), error);
+        trace::ended(session, ctx, took, error);
     }
     // no longer in flight: the server first, as whoever waits for the slot wants one
     ctx.forward.endpoint = None;
@@ -91,12 +93,12 @@ fn write_entry(recent: &Recent, session: &Session, (ctx, took): (&Ctx, Duration)
 }
 
 /// What operators want to see: not what clients have done wrong, or that they have gone.
-fn is_failure(status: u16, why: Option<&str>) -> bool {
+pub(super) fn is_failure(status: u16, why: Option<&str>) -> bool {
     status >= 500 || (!(400..500).contains(&status) && why.is_some_and(|why| why != CLIENT_CLOSED))
 }
 
 /// Who connects over a unix socket has no address.
-fn known(ip: IpAddr) -> Option<IpAddr> {
+pub(super) fn known(ip: IpAddr) -> Option<IpAddr> {
     (!ip.is_unspecified()).then_some(ip)
 }
 
@@ -104,7 +106,8 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&[u8]> {
     headers.get(name).map(|v| v.as_bytes())
 }
 
-fn why(ctx: &Ctx, error: Option<&Error>) -> Option<&'static str> {
+/// Why there was no proper answer, in words that are always the same for the same reason.
+pub(super) fn why(ctx: &Ctx, error: Option<&Error>) -> Option<&'static str> {
     ctx.error.or(ctx.reject.map(Reject::reason)).or_else(|| {
         error.filter(|e| !call::had_ended(ctx, e)).map(|e| match e.esource() {
             ErrorSource::Upstream => "server broke off",

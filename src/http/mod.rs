@@ -3,7 +3,7 @@
 //!
 //! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `tidy` (what no server is to see), `websocket` (asked for in HTTP/2), `route` and `path`
 //! (pure), `split`, `key`, `sticky`, `call` (gRPC), `forward` (which server), `dial` (below TLS), `queue` (when), `hedge` (two at once?), `watchdog` and `patrol` (not too long), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
-//! `journal` and `measure`.
+//! `journal`, `measure` and `trace`.
 
 pub mod answer;
 mod authority;
@@ -38,6 +38,7 @@ mod site;
 mod split;
 mod sticky;
 mod tidy;
+mod trace;
 mod verdict;
 mod watchdog;
 pub(crate) mod websocket;

@@ -5,7 +5,7 @@ use super::ctx::Ctx;
 use super::patrol::Patrol;
 use super::queue::Stop;
 use super::site::Live;
-use super::{answer, call, forward, hop, intake, journal, retry, sticky, websocket};
+use super::{answer, call, forward, hop, intake, journal, retry, sticky, trace, websocket};
 use crate::acme::Challenges;
 use crate::observe::Recent;
 use async_trait::async_trait;
@@ -122,6 +122,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         let judged = call::answered(ctx, head);
+        trace::answered(ctx, head.status);
         retry::answered(session, ctx, judged)?;
         websocket::switched(session.req_header(), head)?;
         forward::answered(ctx, head.status, judged)?;

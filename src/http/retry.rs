@@ -6,7 +6,7 @@ use super::ctx::Ctx;
 use super::forward::{self, judge};
 use super::refusal::Phase;
 use super::watchdog::{Bark, Limits};
-use super::{answer, call, queue, verdict};
+use super::{answer, call, queue, trace, verdict};
 use crate::config::plan;
 use crate::observe::events;
 use crate::upstream::caps::{Place, Slot};
@@ -110,6 +110,7 @@ pub fn exchange_failed(
             // it would have taken longer than this
             let took = judge(&ctx.forward, now, latency::answered);
             verdict::overtaken(&ctx.forward, took, now);
+            trace::overtaken(ctx);
         } else {
             judge(&ctx.forward, now, latency::failed);
             tell(ctx, &error, true, &|| words(&error));
@@ -121,13 +122,14 @@ pub fn exchange_failed(
         // `answered` has looked at everything
         error.set_retry(true);
         judge(&ctx.forward, Instant::now(), latency::failed);
-        report(ctx, true, &|| words(&error));
+        report(ctx, &error, true, &|| words(&error));
         return error;
     }
     let (retry, stale) = is_worth_another(session, ctx, &error, (bark, reused));
     ctx.forward.stale |= stale;
     if stale {
         verdict::stale(&mut ctx.forward);
+        trace::try_failed(ctx, &error, &|| "the server had closed the connection".to_owned());
     }
     error.set_retry(retry);
     // nor does it say anything about the server how a WebSocket ends, or how patient the client of a call is
@@ -327,10 +329,11 @@ fn within_budget(ctx: &Ctx) -> bool {
 /// Says that a try failed: to the machines that judge servers, and in the log.
 fn tell(ctx: &mut Ctx, error: &Error, retry: bool, why: &dyn Fn() -> String) {
     verdict::failed(&mut ctx.forward, error, why);
-    report(ctx, retry, why);
+    report(ctx, error, retry, why);
 }
 
-fn report(ctx: &Ctx, retry: bool, why: &dyn Fn() -> String) {
+fn report(ctx: &mut Ctx, error: &Error, retry: bool, why: &dyn Fn() -> String) {
+    trace::try_failed(ctx, error, why);
     let forward = &ctx.forward;
     if let (Some(group), Some(try_on)) = (&forward.group, &forward.endpoint) {
         let endpoint = try_on.endpoint();

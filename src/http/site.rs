@@ -5,7 +5,7 @@ use super::route::Router;
 use crate::config::file::ProxyHeaders;
 use crate::config::plan::{self, ListenerId, UpstreamId};
 use crate::filter::Chain;
-use crate::observe::{AccessLog, Metrics, metrics};
+use crate::observe::{AccessLog, Metrics, Tracer, metrics};
 use crate::upstream::Group;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub struct Site {
     pub trusted_proxies: Vec<IpNet>,
     pub proxy_headers: ProxyHeaders,
     pub access_log: Option<Arc<AccessLog>>,
+    /// `None`: traces are not looked at.
+    pub tracer: Option<Arc<Tracer>>,
     /// For requests whose route has none that fits; `None` when there is none at all.
     pub error_pages: Option<Arc<[Arc<plan::ErrorPage>]>>,
     chains: Chains,
@@ -55,6 +57,7 @@ impl Site {
             trusted_proxies: plan.trusted_proxies.clone(),
             proxy_headers: plan.proxy_headers,
             access_log,
+            tracer: None,
             error_pages: Some(plan.error_pages.clone()).filter(|pages| !pages.is_empty()),
             chains: Chains::build(plan, departed),
             counted: Vec::new(),
@@ -65,6 +68,12 @@ impl Site {
     #[must_use]
     pub fn counting(self, routes: &[Arc<plan::Route>], metrics: &Metrics) -> Site {
         Site { counted: routes.iter().map(|route| metrics.route(&route.name)).collect(), ..self }
+    }
+
+    /// With what is done about traces.
+    #[must_use]
+    pub fn tracing(self, tracer: Option<Arc<Tracer>>) -> Site {
+        Site { tracer, ..self }
     }
 
     /// What is counted of a route.

@@ -2,6 +2,7 @@
 //! else logs these. The targets (`weirgate::listener`, `weirgate::health`, ...) are for `RUST_LOG`.
 
 pub mod acme;
+pub mod traces;
 
 use super::throttle::Throttle;
 use crate::units::{Percent, Rate, Time};

@@ -6,6 +6,7 @@
 //!   them; `writer` is the thread that writes and `sink` what it writes to).
 //! - [`metrics`]: what is counted and measured, and the page that Prometheus reads.
 //! - [`recent`]: the requests that failed last.
+//! - [`traces`]: what becomes of a request and its tries, for a collector.
 //! - [`process_log`]: what the process says about itself, on standard error.
 //! - [`events`]: one function for each thing that can happen, which logs it once.
 
@@ -21,6 +22,7 @@ mod sink;
 mod stamp;
 mod text;
 pub mod throttle;
+pub mod traces;
 mod writer;
 
 pub use access_log::AccessLog;
@@ -29,3 +31,4 @@ pub use metrics::Metrics;
 pub use recent::Recent;
 pub use stamp::{Stamp, at_text};
 pub use throttle::Throttle;
+pub use traces::Tracer;

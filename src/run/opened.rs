@@ -20,7 +20,7 @@ use crate::config::{Checked, Comparable};
 use crate::edge::Edge;
 use crate::http::Live;
 use crate::l4;
-use crate::observe::{AccessLog, Metrics, Recent, events};
+use crate::observe::{AccessLog, Metrics, Recent, Tracer, events};
 use crate::upstream::Registry;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -68,8 +68,9 @@ impl Opened {
         let listeners = edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
         let prepared = admin.prepare(plan.admin.as_ref())?;
         let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
+        let tracer = plan.tracing.as_ref().map(|plan| Tracer::open(plan, &metrics)).transpose()?;
         let groups = Groups::build(&plan, &[], &registry)?;
-        let site = groups.site(&plan, &[], access_log.clone());
+        let site = groups.site(&plan, &[], access_log.clone()).tracing(tracer.clone());
         let flows = groups.flows(&plan, &[], None, &registry)?.logging(access_log.clone());
         let doorplate = Doorplate::put_up(&plan.server, takeover)?;
         groups.take_over();
@@ -78,6 +79,7 @@ impl Opened {
         let running = Running {
             groups: groups.all,
             access_log,
+            tracer,
             site: Arc::new(Live::from_pointee(site)),
             flows: Arc::new(l4::Live::from_pointee(flows)),
             current: Arc::new(ArcSwap::new(plan.clone())),

@@ -17,7 +17,7 @@ use crate::edge::{self, Edge};
 use crate::filter::Catalogue;
 use crate::http::{Live, Site};
 use crate::l4;
-use crate::observe::{AccessLog, Metrics, events, process_log};
+use crate::observe::{AccessLog, Metrics, Tracer, events, process_log};
 use crate::upstream::{Group, Registry};
 use arc_swap::ArcSwap;
 use serde_json::json;
@@ -73,6 +73,7 @@ pub struct Running {
     pub plan: Arc<Plan>,
     pub groups: Vec<Arc<Group>>,
     pub access_log: Option<Arc<AccessLog>>,
+    pub tracer: Option<Arc<Tracer>>,
     pub site: Arc<Live>,
     pub flows: Arc<l4::Live>,
     /// The plan for those who look at it now and then.
@@ -133,6 +134,7 @@ struct Built {
     listeners: edge::Prepared,
     admin: admin::Prepared,
     access_log: Option<Arc<AccessLog>>,
+    tracer: Option<Arc<Tracer>>,
     site: Site,
     flows: l4::Site,
 }
@@ -257,20 +259,27 @@ impl Reloader {
             true => self.running.access_log.clone(),
             false => AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new),
         };
+        let tracer = match plan.tracing == self.running.plan.tracing {
+            true => self.running.tracer.clone(),
+            false => {
+                plan.tracing.as_ref().map(|plan| Tracer::open(plan, &self.running.metrics)).transpose()?
+            }
+        };
         let listeners = self.edge.prepare(&plan.listeners).map_err(|e| e.to_string())?;
         let admin = self.admin.prepare(plan.admin.as_ref())?;
         let departed = self.departed_from(&plan);
         let (before, registry, new) = (self.running.groups.clone(), self.registry.clone(), plan.clone());
         let (log, known) = (access_log.clone(), self.running.flows.load_full());
+        let traces = tracer.clone();
         let (groups, site, flows) = aside(move || {
             let groups = Groups::build(&new, &before, &registry)?;
             let flows = groups.flows(&new, &departed, Some(&known), &registry)?.logging(log.clone());
-            let site = groups.site(&new, &departed, log);
+            let site = groups.site(&new, &departed, log).tracing(traces);
             Ok::<_, String>((groups, site, flows))
         })
         .await??;
         let cares = self.discover(&groups).await;
-        Ok(Built { plan, groups, cares, listeners, admin, access_log, site, flows })
+        Ok(Built { plan, groups, cares, listeners, admin, access_log, tracer, site, flows })
     }
 
     /// Asks the sources of new groups, and waits for those of which nothing is known yet.
@@ -293,7 +302,7 @@ impl Reloader {
 
     /// Nothing here can fail, and requests see all of it or nothing.
     fn commit(&mut self, built: Built) {
-        let Built { plan, groups, cares, listeners, admin, access_log, site, flows } = built;
+        let Built { plan, groups, cares, listeners, admin, access_log, tracer, site, flows } = built;
         groups.take_over();
         let old = self.running.site.swap(Arc::new(site));
         self.running.flows.store(Arc::new(flows));
@@ -311,10 +320,15 @@ impl Reloader {
         self.departed = self.departed_from(&plan);
         self.running.groups = groups.all;
         let old_log = std::mem::replace(&mut self.running.access_log, access_log);
+        let old_tracer = std::mem::replace(&mut self.running.tracer, tracer);
         self.running.current.store(plan.clone());
         self.running.plan = plan;
         let registry = self.registry.clone();
         tokio::spawn(retire(old, move || registry.prune()));
+        if let Some(tracer) = old_tracer.filter(|old| !is_same(old, self.running.tracer.as_ref())) {
+            // as with the log
+            tokio::spawn(retire(tracer, || ()));
+        }
         if let Some(log) = old_log.filter(|old| !is_same(old, self.running.access_log.as_ref())) {
             self.running.metrics.process().log_replaced(log.dropped());
             // its last lines are written when it is dropped, which no request is to wait for
@@ -346,7 +360,7 @@ impl Reloader {
     }
 }
 
-fn is_same(old: &Arc<AccessLog>, now: Option<&Arc<AccessLog>>) -> bool {
+fn is_same<T>(old: &Arc<T>, now: Option<&Arc<T>>) -> bool {
     now.is_some_and(|now| Arc::ptr_eq(old, now))
 }
 

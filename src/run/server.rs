@@ -64,6 +64,9 @@ pub fn run(
     if let Some(log) = &site.load().access_log {
         log.flush();
     }
+    if let Some(tracer) = &site.load().tracer {
+        tracer.finish();
+    }
     doorplate.take_down();
     events::stopped(ending.cut());
     Ok(())

@@ -20,6 +20,7 @@ mod process;
 mod routes;
 mod sticky;
 mod tls;
+mod tracing;
 mod udp;
 mod upstream_tls;
 mod upstreams;
@@ -141,6 +142,7 @@ impl<'a> Checker<'a> {
         let file = self.file;
         let error_pages = self.error_pages("the file", &file.error_pages).into();
         let admin = self.admin();
+        let tracing = self.tracing();
         self.sticky_cookies_apart(&routes, &upstreams);
         self.nothing_to_serve();
         self.placement();
@@ -161,6 +163,7 @@ impl<'a> Checker<'a> {
             routes,
             error_pages,
             admin,
+            tracing,
             upstreams,
         };
         Some(plan)

@@ -71,6 +71,7 @@ impl<'a> Checker<'a> {
             max_body_bytes: route.limits.max_body_bytes.map(|s| s.0),
             retry: route.retry.as_deref().map(plan::Retry::from),
             priority_class: route.priority_class,
+            sampling: route.tracing.as_ref().map(|tracing| tracing.sampling).unwrap_or_default(),
             name,
         })
     }

@@ -20,6 +20,7 @@ mod route;
 mod server;
 mod sticky;
 mod tls;
+mod tracing;
 mod udp;
 mod upstream;
 mod upstream_tls;
@@ -41,6 +42,7 @@ pub use route::*;
 pub use server::*;
 pub use sticky::*;
 pub use tls::*;
+pub use tracing::*;
 pub use udp::*;
 pub use upstream::*;
 pub use upstream_tls::*;
@@ -93,10 +95,9 @@ pub struct File {
     pub acme: Table<Located<Acme>>,
     /// Where the process is asked what it does and told what to do: metrics, API, dashboard.
     pub admin: Located<Admin>,
+    /// Distributed tracing. Off without it.
+    pub tracing: Option<Located<Tracing>>,
 
-    #[schemars(skip)]
-    #[serde(skip_serializing)]
-    pub tracing: Later,
     #[schemars(skip)]
     #[serde(skip_serializing)]
     pub caches: Later,

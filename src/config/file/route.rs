@@ -1,7 +1,7 @@
 //! `routes`: the conditions a request must meet, and what is done with it then.
 
 use crate::config::decode::{Located, Raw};
-use crate::config::file::{OneOrMany, PriorityClass, Table};
+use crate::config::file::{OneOrMany, PriorityClass, RouteTracing, Table};
 use crate::config::words::{Cidr, HostPattern, MethodName, RedirectStatus, ResponseStatus};
 use crate::template::Template;
 use crate::units::{Size, Time};
@@ -62,6 +62,8 @@ pub struct Route {
     pub retry: Option<Box<crate::config::file::Retry>>,
     /// Whose turn it is when requests wait for a full group: `high`, `normal` or `low`.
     pub priority_class: PriorityClass,
+    /// What of tracing differs from that of the file.
+    pub tracing: Option<Box<RouteTracing>>,
 }
 
 /// What a header, query parameter or cookie must be: a text, or one of `is`, `prefix`, `regex`, `present`.

@@ -5,7 +5,7 @@ use crate::config::file::{HedgeAfter, UpstreamHost};
 use crate::filter::Phases;
 use crate::http::ctx::{Ctx, Forward, Matched};
 use crate::http::hedge::{self, Hedge};
-use crate::http::{call, cookie, forwarded, key, path, retry, sticky};
+use crate::http::{call, cookie, forwarded, key, path, retry, sticky, trace};
 use crate::upstream::reason::NO_H2;
 use http::{Version, header};
 use pingora_core::{Error, Result};
@@ -36,6 +36,7 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
     };
     forwarded::apply(head, &facts, &headers.config)?;
     call::tell_deadline(ctx, head)?;
+    trace::tell(ctx, head)?;
     if ctx.forward.attempts > 1 {
         head.insert_header("X-Weirgate-Attempts", ctx.forward.attempts)?;
     }
@@ -82,12 +83,16 @@ fn hedge(session: &Session, ctx: &mut Ctx, head: &RequestHeader) {
         HedgeAfter::Percentile(percent) => group.times().within(percent),
     };
     let Some(after) = after.filter(|after| retry::may_begin_in(ctx, *after)) else { return };
+    let mut head = head.clone();
+    if trace::tell_second(ctx, &mut head).is_err() {
+        return;
+    }
     let info = ctx.request.as_ref().map(|request| &request.info);
     let key = info.and_then(|info| key::first(group.plan().balance.keys(), session.req_header(), info));
     let order = hedge::Order {
         tried: ctx.forward.tried.clone(),
         key: key.as_deref().map(Box::from),
-        head: head.clone(),
+        head,
         announcement: ctx.forward.announcement.clone(),
         after,
         connect_timeout: dialled.connect_timeout,

@@ -94,6 +94,7 @@ fn plan(drafts: Vec<Draft>) -> Vec<Arc<Route>> {
         max_body_bytes: None,
         retry: None,
         priority_class: crate::config::file::PriorityClass::Normal,
+        sampling: Default::default(),
     };
     drafts.into_iter().enumerate().map(|d| Arc::new(route(d))).collect()
 }

@@ -101,6 +101,7 @@ families! {
     LAST_RELOAD_TIME = Gauge "weirgate_config_last_reload_success_timestamp_seconds": "When the configuration in use was read the last time, in seconds since 1970.";
     CONFIG_INFO = Gauge "weirgate_config_info": "Which configuration is in use; always 1.";
     LOG_DROPPED = Counter "weirgate_access_log_dropped_total": "Lines of the access log that were never written, as its sink was too slow or failed.";
+    TRACE_SPANS = Counter "weirgate_trace_spans_total": "Spans of traces that were recorded, by what became of them.";
     BUILD_INFO = Gauge "weirgate_build_info": "Which program this is; always 1.";
     START_TIME = Gauge "process_start_time_seconds": "When the process was started, in seconds since 1970.";
     CPU_TIME = Counter "process_cpu_seconds_total": "Processor time that the process has used, in seconds.";

@@ -63,6 +63,18 @@ label! {
 }
 
 label! {
+    /// What becomes of spans.
+    Spans {
+        /// The collector has them.
+        Sent = "sent",
+        /// The queue was full.
+        Dropped = "dropped",
+        /// The collector did not take them.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// Why a handshake failed.
     HandshakeFailure {
         /// The client went away before its end.

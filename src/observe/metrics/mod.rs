@@ -23,7 +23,8 @@ pub mod upstream;
 pub use families::Family;
 pub use kept::Counts;
 pub use labels::{
-    BreakerState, Fault, FlowEnd, HandshakeFailure, NotAdmitted, Protocol, Refused, TlsVersion, Transport,
+    BreakerState, Fault, FlowEnd, HandshakeFailure, NotAdmitted, Protocol, Refused, Spans, TlsVersion,
+    Transport,
 };
 pub use listener::Listener;
 pub use picture::{Live, Picture};

@@ -3,7 +3,7 @@
 use super::cells::Cells;
 use super::families;
 use super::kept::{Kept, Part};
-use super::labels::Success;
+use super::labels::{Spans, Success};
 use super::text::{Labels, Text};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,7 +20,8 @@ pub struct Process {
 
 pub(super) const RELOADS: usize = 0;
 pub(super) const DROPPED: usize = RELOADS + Success::WORDS.len();
-const PLACES: usize = DROPPED + 1;
+pub(super) const SPANS: usize = DROPPED + 1;
+const PLACES: usize = SPANS + Spans::WORDS.len();
 
 impl Default for Process {
     fn default() -> Self {
@@ -38,7 +39,11 @@ impl Kept for Process {
     const KIND: &'static str = "process";
 
     fn parts() -> Vec<Part> {
-        vec![Part::each("reloads", RELOADS, Success::WORDS), Part::one("access_log_dropped", DROPPED)]
+        vec![
+            Part::each("reloads", RELOADS, Success::WORDS),
+            Part::one("access_log_dropped", DROPPED),
+            Part::each("trace_spans", SPANS, Spans::WORDS),
+        ]
     }
 
     fn cells(&self) -> &Cells {
@@ -61,6 +66,11 @@ impl Process {
         self.cells.add(DROPPED, dropped);
     }
 
+    /// So many spans were sent to a collector, or not.
+    pub fn spans(&self, result: Spans, count: u64) {
+        self.cells.add(SPANS + result.place(), count);
+    }
+
     pub(super) fn write(&self, text: &mut Text, log_dropped: u64) {
         let none = Labels::default();
         let mut reloads = text.family(&families::RELOADS);
@@ -73,6 +83,10 @@ impl Process {
         text.family(&families::LAST_RELOAD_TIME).sample(&none, seconds(last));
         let dropped = self.cells.sum(DROPPED) + log_dropped;
         text.family(&families::LOG_DROPPED).sample(&none, dropped);
+        let mut spans = text.family(&families::TRACE_SPANS);
+        for (place, word) in Spans::WORDS.iter().enumerate() {
+            spans.with(&none, &[("result", word)], self.cells.sum(SPANS + place));
+        }
         let started = seconds(since_1970(self.started));
         text.family(&families::START_TIME).sample(&none, started);
         if let Some(system) = System::now() {
