@@ -108,18 +108,7 @@ upstreams: { api: { servers: [$api] } }
 #[test]
 fn more_connections_than_allowed_are_turned_away() {
     let gate = limited("connections: 3");
-    // The connections with which the harness looked whether the gate listens may still be counted.
-    let mut held = Vec::new();
-    eventually("three connections that are served", || {
-        held.retain_mut(|client: &mut Client| {
-            client.send(Request::get("/").bytes());
-            client.try_response_to("GET").is_ok()
-        });
-        while held.len() < 3 {
-            held.push(Client::connect(gate.at("web")));
-        }
-        held.iter_mut().all(|client| client.is_served("/"))
-    });
+    let mut held = gate.hold(3);
     let mut fourth = gate.connect();
     fourth.send(Request::get("/").bytes());
     let turned_away = fourth.try_response_to("GET");

@@ -9,8 +9,8 @@ mod harness;
 mod killable;
 
 use harness::{
-    Authority, BlackHole, Client, Gate, PATIENCE, RawServer, RefusedAddress, ServerAddress, eventually,
-    own_loopback,
+    Authority, BlackHole, Client, Gate, PATIENCE, RawServer, RefusedAddress, ServerAddress, ask, connect,
+    eventually, own_loopback,
 };
 use killable::KillableBackend;
 use std::io::{Read, Write};
@@ -53,21 +53,6 @@ fn config(more: &str) -> String {
 upstreams: {{ db: {{ servers: [$db]{more} }} }}
 "
     )
-}
-
-fn connect(at: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(at).expect("connect");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-/// Asks and reads exactly as much.
-fn ask(stream: &mut TcpStream, text: &str) -> String {
-    stream.write_all(text.as_bytes()).unwrap();
-    let mut answer = vec![0; text.len()];
-    stream.read_exact(&mut answer).unwrap();
-    String::from_utf8(answer).unwrap()
 }
 
 /// The first line.

@@ -8,7 +8,7 @@ mod harness;
 #[path = "harness/killable.rs"]
 mod killable;
 
-use harness::{Client, Gate, PATIENCE, RawServer, eventually};
+use harness::{Client, Gate, PATIENCE, RawServer, ask, connect, eventually};
 use killable::KillableBackend;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -25,20 +25,6 @@ fn echo(label: &str) -> RawServer {
             }
         }
     })
-}
-
-fn connect(at: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(at).expect("connect");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-/// Asks and reads exactly as much.
-fn ask(stream: &mut TcpStream, text: &str) -> String {
-    stream.write_all(text.as_bytes()).unwrap();
-    let mut answer = vec![0; text.len()];
-    stream.read_exact(&mut answer).unwrap();
-    String::from_utf8(answer).unwrap()
 }
 
 /// Talks until it is told to stop; how often it was answered.

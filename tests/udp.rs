@@ -175,7 +175,7 @@ fn after_so_many_requests_another_session_begins() {
 #[test]
 fn when_there_are_enough_sessions_no_more_begin() {
     let one = UdpServer::start("one");
-    let listener = ", udp: { upstream: dns, timeouts: { idle: 2s } }, limits: { connections: 2 }";
+    let listener = ", udp: { upstream: dns, timeouts: { idle: 5s } }, limits: { connections: 2 }";
     let gate = start(&config(listener, "$one", ""), &[&one]);
     let [first, second, third] = [(); 3].map(|()| UdpTester::to(gate.at("dns")));
     for client in [&first, &second] {
@@ -600,13 +600,13 @@ fn limits_of_the_group_hold() {
 /// What `timeouts.idle` is about, from the side of a client that only listens.
 #[test]
 fn a_server_that_goes_on_keeps_the_session() {
-    let one = UdpServer::streaming("one", 10, Duration::from_millis(200));
-    let gate = start(&simple(", timeouts: { idle: 1s }"), &[&one]);
+    let one = UdpServer::streaming("one", 30, Duration::from_millis(200));
+    let gate = start(&simple(", timeouts: { idle: 4s }"), &[&one]);
     let client = UdpTester::to(gate.at("dns"));
     client.send("subscribe");
-    for i in 0..10 {
+    for i in 0..30 {
         assert_eq!(client.receive(), format!("event {i}"));
     }
     let line = gate.logged(|line| line["ended"] == "idle_timeout");
-    assert_eq!((&line["request_datagrams"], &line["response_datagrams"]), (&1.into(), &10.into()), "{line}");
+    assert_eq!((&line["request_datagrams"], &line["response_datagrams"]), (&1.into(), &30.into()), "{line}");
 }

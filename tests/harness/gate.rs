@@ -108,6 +108,21 @@ impl Gate {
         Client::connect(self.at("web"))
     }
 
+    /// So many connections to `$web` that are served, where no more are allowed. The connection with which
+    /// the harness looked whether the gate listens may be counted for a while.
+    #[track_caller]
+    pub fn hold(&self, count: usize) -> Vec<Client> {
+        let mut held = Vec::new();
+        eventually(&format!("{count} connections that are served"), || {
+            held.retain_mut(|client: &mut Client| client.is_served("/"));
+            while held.len() < count {
+                held.push(self.connect());
+            }
+            held.iter_mut().all(|client| client.is_served("/"))
+        });
+        held
+    }
+
     /// Asks on a connection of its own to `$web`.
     #[track_caller]
     pub fn ask(&self, request: &Request) -> Response {
