@@ -235,7 +235,8 @@ fn least_time_avoids_a_server_ten_times_slower_until_it_recovers() {
     let balance = "{ least_time: { decay: 2s } }";
     let gate = balanced(balance, 2, "$a, $b, $c", &[&a, &b, &c]);
     let slow = counts(&gate, 4, 1_000, &[&a, &b, &c]);
-    assert!(slow[0] < 50, "{slow:?}");
+    // a third would be its share of equals
+    assert!(slow[0] < 150, "{slow:?}");
     a.answers(quick("a"));
     eventually("the server that recovered to get its share again", || {
         let now = counts(&gate, 4, 400, &[&a, &b, &c]);
