@@ -146,19 +146,21 @@ fn a_trickled_body_is_408_and_a_slow_one_is_not() {
         assert!(answer.starts_with("HTTP/1.1 408 "), "{framing}: {answer:?}");
     }
     assert!(api.requests().is_empty(), "no request was whole");
+    // longer than a machine stands still
+    let gate = before(&api, "body_timeout: 3s, min_body_rate: 1KB");
     let mut slow = gate.connect();
     slow.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10240\r\n\r\n");
     for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(150));
+        std::thread::sleep(Duration::from_millis(200));
         slow.send([b'x'; 512]);
     }
     assert_eq!(slow.response().text(), "api", "faster than the rate, and longer than the timeout");
     // without a rate any byte is enough
-    let gate = before(&api, "body_timeout: 1s, min_body_rate: 0B");
+    let gate = before(&api, "body_timeout: 3s, min_body_rate: 0B");
     let mut patient = gate.connect();
     patient.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n");
     for _ in 0..8 {
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(500));
         patient.send("x");
     }
     assert_eq!(patient.response().text(), "api");

@@ -237,7 +237,7 @@ fn one_try() {
 #[test]
 fn the_whole_request_before_its_answer() {
     let (one, two) = (mute("one"), mute("two"));
-    let gate = gate(&[&one, &two], "response: 400ms, request: 600ms", "attempts: 9, when: [timeout]");
+    let gate = gate(&[&one, &two], "response: 2s, request: 3500ms", "attempts: 9, when: [timeout]");
     assert_eq!(gate.get("/a").status, 504);
     assert_eq!(outcome(&gate, "/a"), of(504, 2, "request timed out"), "across tries");
 }

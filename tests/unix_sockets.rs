@@ -11,7 +11,7 @@ use harness::{
 };
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -35,7 +35,7 @@ fn path(gate: &Gate) -> PathBuf {
 
 fn connect(gate: &Gate) -> Client {
     let path = path(gate);
-    eventually("the unix socket", || path.exists());
+    eventually("the unix socket", || UnixStream::connect(&path).is_ok());
     Client::connect_unix(&path)
 }
 

@@ -216,8 +216,13 @@ impl Line {
         let rights = [ControlMessage::ScmRights(sockets)];
         let with = if sockets.is_empty() { &[][..] } else { &rights[..] };
         let parts = [IoSlice::new(&text)];
-        socket::sendmsg::<()>(self.0.as_raw_fd(), &parts, with, MsgFlags::MSG_NOSIGNAL, None)?;
-        Ok(())
+        // signal(7): a call with a time limit is not begun again after a process stood still
+        loop {
+            match socket::sendmsg::<()>(self.0.as_raw_fd(), &parts, with, MsgFlags::MSG_NOSIGNAL, None) {
+                Err(nix::Error::EINTR) => {}
+                sent => return Ok(sent.map(drop)?),
+            }
+        }
     }
 
     fn receive(&self) -> io::Result<(Packet, Vec<OwnedFd>)> {
@@ -225,7 +230,12 @@ impl Line {
         let mut control = cmsg_space!([RawFd; SOCKETS]);
         let mut parts = [IoSliceMut::new(&mut text)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = socket::recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+        let message = loop {
+            match socket::recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+                Err(nix::Error::EINTR) => {}
+                received => break received?,
+            }
+        };
         let mut sockets = Vec::new();
         for part in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(descriptors) = part {
