@@ -359,6 +359,34 @@ mod tests {
         }
     }
 
+    /// A process that was stopped and goes on is told so in the middle of the wait.
+    #[test]
+    fn signals_do_not_end_the_wait() {
+        use nix::sys::{pthread, signal};
+        let nothing = signal::SigHandler::Handler(ignore);
+        let action = signal::SigAction::new(nothing, signal::SaFlags::empty(), signal::SigSet::empty());
+        // SAFETY: the handler does nothing, and nobody else here uses this signal.
+        unsafe { signal::sigaction(signal::Signal::SIGUSR2, &action) }.unwrap();
+        let (ours, theirs) = Line::pair(PATIENCE).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let taking = std::thread::spawn(move || {
+            tell.send(pthread::pthread_self()).unwrap();
+            Line(theirs).take().map(|goods| goods.closed.len())
+        });
+        let waiting = told.recv().unwrap();
+        for _ in 0..20 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            // the thread has not been joined: there is one of this name
+            if !taking.is_finished() {
+                pthread::pthread_kill(waiting, signal::Signal::SIGUSR2).unwrap();
+            }
+        }
+        ours.give(&Goods::default()).unwrap();
+        assert_eq!(taking.join().unwrap().unwrap(), 0);
+    }
+
+    extern "C" fn ignore(_: libc::c_int) {}
+
     #[test]
     fn a_new_process_that_fails_or_vanishes_is_known() {
         let (ours, theirs) = Line::pair(PATIENCE).unwrap();
