@@ -27,9 +27,13 @@ struct Line([AtomicU64; LINE]);
 /// A set of numbers, each at a place that its owner knows it by.
 pub struct Cells {
     lines: usize,
-    /// By number of the thread; the last is for all that are left.
-    shards: Box<[OnceLock<Box<[Line]>>]>,
+    /// By number of the thread; the last is for all that are left. None until somebody adds: of ten thousand routes most
+    /// may have nothing to count.
+    shards: OnceLock<Box<[Own]>>,
 }
+
+/// The numbers of a thread, once it has added to one.
+type Own = OnceLock<Box<[Line]>>;
 
 /// The shard of this thread, for several additions. It does not leave the thread.
 #[derive(Clone, Copy)]
@@ -42,15 +46,20 @@ pub struct Shard<'a> {
 impl Cells {
     /// For as many numbers, all 0.
     pub fn new(places: usize) -> Cells {
-        let shards = (0..*SHARDS).map(|_| OnceLock::new()).collect();
-        Cells { lines: places.div_ceil(LINE), shards }
+        Cells { lines: places.div_ceil(LINE), shards: OnceLock::new() }
     }
 
     pub fn shard(&self) -> Shard<'_> {
-        let (number, last) = (thread_number(), self.shards.len() - 1);
-        let shard = self.shards.get(number.min(last));
+        let shards = self.shards.get_or_init(Self::nobodys);
+        let (number, last) = (thread_number(), shards.len() - 1);
+        let shard = shards.get(number.min(last));
         let lines = shard.map_or(&[][..], |shard| shard.get_or_init(|| self.line_up()));
         Shard { lines, is_own: number < last, _stays: PhantomData }
+    }
+
+    #[cold]
+    fn nobodys() -> Box<[Own]> {
+        (0..*SHARDS).map(|_| Own::new()).collect()
     }
 
     #[cold]
@@ -65,8 +74,8 @@ impl Cells {
 
     /// What has been added to a number, by all threads.
     pub fn sum(&self, place: usize) -> u64 {
-        let of = |shard: &OnceLock<Box<[Line]>>| Some(number(shard.get()?, place)?.load(Ordering::Relaxed));
-        self.shards.iter().filter_map(of).fold(0, u64::wrapping_add)
+        let of = |shard: &Own| Some(number(shard.get()?, place)?.load(Ordering::Relaxed));
+        self.shards.get().into_iter().flatten().filter_map(of).fold(0, u64::wrapping_add)
     }
 }
 
@@ -88,7 +97,7 @@ fn number(lines: &[Line], place: usize) -> Option<&AtomicU64> {
 
 impl fmt::Debug for Cells {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cells").field("shards", &self.shards.len()).finish_non_exhaustive()
+        f.debug_struct("Cells").field("lines", &self.lines).finish_non_exhaustive()
     }
 }
 
