@@ -97,7 +97,7 @@ upstreams:
     servers: ["{origin}"]
     health_check: {{ tcp: {{}}, interval: 1s }}
   api:
-    servers: ["{origin}", "{origin}"]
+    servers: [{{ address: "{origin}", weight: 2 }}]
     balance: least_connections
 routes:
   - {{ path: /, upstream: origin, filters: [{{ use: edge }}] }}
@@ -108,7 +108,7 @@ routes:
             let host = number % 50;
             let _ = writeln!(
                 text,
-                "  - {{ hosts: [\"h{host}.example.com\"], path: /service/{number}, upstream: origin }}"
+                "  - {{ host: [\"h{host}.example.com\"], path: /service/{number}, upstream: origin }}"
             );
         }
         text
