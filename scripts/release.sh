@@ -53,20 +53,20 @@ tool=$(profdata) ||
 [ -n "$tool" ] || without "no llvm-profdata for LLVM $llvm (rustup component add llvm-tools, or python3 with venv)"
 
 # A target of its own is named, so that build scripts are not instrumented. Names are written plainly, as not every
-# build of the tool can inflate them. What is linked together has no influence on what is counted.
+# build of the tool can inflate them. The profile is the same for both builds, as functions are told apart by names that
+# go with it; what is linked together has no influence on what is counted, and takes long.
 say "1/3 building what is trained"
 rm -rf "$pgo/raw"
-RUSTFLAGS="-Cprofile-generate=$pgo/raw -Cllvm-args=-enable-name-compression=false" \
-    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 CARGO_PROFILE_RELEASE_DEBUG=none \
-    "$CARGO" build --release --locked --bin weirgate --bench train \
-    --target "$host" --target-dir "$pgo/build" || without "the instrumented build failed"
+RUSTFLAGS="-Cprofile-generate=$pgo/raw -Cllvm-args=-enable-name-compression=false -Clto=off -Clinker-plugin-lto=no" \
+    "$CARGO" build --release --locked --bin weirgate --target "$host" --target-dir "$pgo/build" ||
+    without "the instrumented build failed"
+# built apart: with it, what it needs would change the features of what the binary needs, and so their names
+"$CARGO" build --locked --bench train || without "the program that trains could not be built"
 
 say "2/3 training, $requests requests of each kind"
-train=$(find "$pgo/build/$host/release/deps" -maxdepth 1 -name 'train-*' -type f ! -name '*.d' -print |
-    xargs ls -t | head -n 1)
-# what the training program itself did is of no interest
-LLVM_PROFILE_FILE="$pgo/train.profraw" "$train" --requests "$requests" --profiles "$pgo/raw" \
-    --weirgate "$pgo/build/$host/release/weirgate" || without "the training failed"
+train=$(find target/debug/deps -maxdepth 1 -name 'train-*' -type f ! -name '*.d' -print | xargs ls -t | head -n 1)
+"$train" --requests "$requests" --profiles "$pgo/raw" --weirgate "$pgo/build/$host/release/weirgate" ||
+    without "the training failed"
 "$tool" merge -o "$pgo/weirgate.profdata" "$pgo/raw" || without "llvm-profdata failed"
 
 say "3/3 building by what it did"
