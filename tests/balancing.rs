@@ -192,7 +192,8 @@ fn requests_in_flight_keep_to_the_weights() {
         backend.answers_by(move |_| Reply::ok(label.clone()).after(Duration::from_millis(20)));
     }
     let gate = balanced("least_connections", 2, WEIGHTS, &[&a, &b, &c]);
-    assert_near(&counts(&gate, 14, 1_400, &[&a, &b, &c]), &[5, 1, 1], 10);
+    // a busy machine keeps some requests longer than others
+    assert_near(&counts(&gate, 14, 1_400, &[&a, &b, &c]), &[5, 1, 1], 3);
     let gate = balanced("power_of_two", 2, WEIGHTS, &[&a, &b, &c]);
     assert_near(&counts(&gate, 14, 1_400, &[&a, &b, &c]), &[5, 1, 1], 3);
 }
