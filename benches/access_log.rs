@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use weirgate::config::file::{AccessFormat, LogTarget};
+use weirgate::config::file::LogTarget;
 use weirgate::config::plan;
 use weirgate::observe::{AccessLog, Entry};
 
@@ -46,12 +46,23 @@ fn count() {
     ALLOCATIONS.try_with(|n| n.set(n.get() + 1)).ok();
 }
 
+const PLANS: [(&str, &str); 4] = [
+    ("json", "format: json"),
+    ("combined", "format: combined"),
+    (
+        "template",
+        "format: { template: '{client} [{time}] \"{request}\" {status} {response_bytes} {duration_ms} {server}' }",
+    ),
+    ("redacted", "redact: { query: [page, token] }"),
+];
+
 /// A request as a browser makes it.
 fn entry() -> Entry<'static> {
     Entry {
         listener: "secure",
         client: Some([192, 0, 2, 7].into()),
         proxy: None,
+        scheme: Some("https"),
         method: Some("GET"),
         host: Some(b"www.example.com"),
         path: Some(b"/api/v1/customers/42/orders?state=open&page=2"),
@@ -81,17 +92,21 @@ fn entry() -> Entry<'static> {
         referer: Some(b"https://www.example.com/customers/42"),
         ended: None,
         error: None,
+        request_headers: None,
+        response_headers: None,
     }
 }
 
-fn open(format: AccessFormat) -> AccessLog {
-    let to = LogTarget::File("/dev/null".into());
-    AccessLog::open(&plan::AccessLog { format, to }).ok().flatten().unwrap_or_else(|| std::process::exit(1))
+/// As a user writes it under `log.access`.
+fn open(plan: &str) -> AccessLog {
+    let plan: plan::AccessLog = serde_yaml::from_str(plan).unwrap_or_else(|_| std::process::exit(1));
+    let plan = plan::AccessLog { to: LogTarget::File("/dev/null".into()).into(), ..plan };
+    AccessLog::open(&plan).ok().flatten().unwrap_or_else(|| std::process::exit(1))
 }
 
 fn lines(c: &mut Criterion) {
-    for (name, format) in [("json", AccessFormat::Json), ("combined", AccessFormat::Combined)] {
-        let log = open(format);
+    for (name, plan) in PLANS {
+        let log = open(plan);
         // measured in bursts with a flush between them: a loop without pause is faster than any
         // sink, and would measure dropped lines
         c.bench_function(&format!("access_log/{name}"), |b| {
@@ -120,8 +135,8 @@ fn lines(c: &mut Criterion) {
 }
 
 fn allocations(_: &mut Criterion) {
-    for (name, format) in [("json", AccessFormat::Json), ("combined", AccessFormat::Combined)] {
-        let log = open(format);
+    for (name, plan) in PLANS {
+        let log = open(plan);
         let burst = || {
             let before = ALLOCATIONS.get();
             (0..1000).for_each(|_| log.write(&entry()));

@@ -28,6 +28,7 @@ fn route(name: String, matcher: Matcher) -> Arc<Route> {
         retry: None,
         priority_class: weirgate::config::file::PriorityClass::Normal,
         sampling: Default::default(),
+        logged: None,
     })
 }
 

@@ -39,6 +39,7 @@
 //! link.rs                                    a connected socket, TCP or unix
 //! roots.rs                                   whom we believe as a client of authorities and collectors
 //! memory.rs                                  what is free goes back to the system
+//! pairs.rs                                   NAME=VALUE: cookies, parameters of queries
 //! ```
 //!
 //! Arrows run one way: `cli -> gate -> run -> edge -> http, l4 -> filter, upstream`; `run` serves
@@ -60,6 +61,7 @@ pub mod l4;
 mod link;
 mod memory;
 pub mod observe;
+mod pairs;
 pub mod proxy_protocol;
 mod roots;
 pub mod run;

@@ -1,5 +1,5 @@
 //! Texts with placeholders: `/new{path}`. Parsed when the configuration is read, filled in per
-//! request by `http::reply` and the filters.
+//! request by `http::reply` and the filters. Those of the access log have more to tell: see [`LogLine`].
 //!
 //! `{name}` is a placeholder; `{{` and `}}` stand for the braces themselves.
 
@@ -9,6 +9,9 @@ use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+mod log_line;
+pub use log_line::{Fact, Field, LogLine};
 
 /// What a placeholder stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,16 +42,17 @@ const NAMES: &[(&str, Placeholder)] = &[
     ("request_id", Placeholder::RequestId),
 ];
 
+/// A piece of a text with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+pub enum Part<P> {
     Text(String),
-    Value(Placeholder),
+    Value(P),
 }
 
 /// A text with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Template {
-    parts: Vec<Part>,
+    parts: Vec<Part<Placeholder>>,
 }
 
 impl Template {
@@ -78,53 +82,58 @@ impl FromStr for Template {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut text = String::new();
-        let mut rest = s;
-        while let Some(at) = rest.find(['{', '}']) {
-            let (before, brace) = rest.split_at(at);
-            text.push_str(before);
-            if let Some(after) = brace.strip_prefix("{{") {
-                text.push('{');
-                rest = after;
-            } else if let Some(after) = brace.strip_prefix("}}") {
-                text.push('}');
-                rest = after;
-            } else if let Some((name, after)) = brace.strip_prefix('{').and_then(|b| b.split_once('}')) {
-                if !text.is_empty() {
-                    parts.push(Part::Text(std::mem::take(&mut text)));
-                }
-                parts.push(Part::Value(placeholder(name)?));
-                rest = after;
-            } else {
-                return Err(format!(
-                    "a brace in `{s}` has no partner\nwrite {{{{ or }}}} for a brace itself"
-                ));
-            }
-        }
-        text.push_str(rest);
-        if !text.is_empty() {
-            parts.push(Part::Text(text));
-        }
-        Ok(Template { parts })
+        parts(s, placeholder).map(|parts| Template { parts })
     }
 }
 
-fn placeholder(name: &str) -> Result<Placeholder, String> {
-    if let Some((_, found)) = NAMES.iter().find(|(n, _)| *n == name) {
-        return Ok(*found);
+/// Takes a text apart; `value` knows what may stand between braces.
+fn parts<P>(s: &str, value: impl Fn(&str) -> Result<P, String>) -> Result<Vec<Part<P>>, String> {
+    let mut parts = Vec::new();
+    let mut text = String::new();
+    let mut rest = s;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, brace) = rest.split_at(at);
+        text.push_str(before);
+        if let Some(after) = brace.strip_prefix("{{") {
+            text.push('{');
+            rest = after;
+        } else if let Some(after) = brace.strip_prefix("}}") {
+            text.push('}');
+            rest = after;
+        } else if let Some((name, after)) = brace.strip_prefix('{').and_then(|b| b.split_once('}')) {
+            if !text.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut text)));
+            }
+            parts.push(Part::Value(value(name)?));
+            rest = after;
+        } else {
+            return Err(format!("a brace in `{s}` has no partner\nwrite {{{{ or }}}} for a brace itself"));
+        }
     }
-    let known: Vec<String> = NAMES.iter().map(|(n, _)| format!("{{{n}}}")).collect();
-    let nearest = NAMES
-        .iter()
-        .map(|(n, _)| (strsim::jaro_winkler(n, name), n))
+    text.push_str(rest);
+    if !text.is_empty() {
+        parts.push(Part::Text(text));
+    }
+    Ok(parts)
+}
+
+fn placeholder(name: &str) -> Result<Placeholder, String> {
+    let found = NAMES.iter().find(|(n, _)| *n == name).map(|(_, found)| *found);
+    found.ok_or_else(|| unknown(name, NAMES.iter().map(|(n, _)| *n)))
+}
+
+/// What is said of a placeholder that there is not.
+fn unknown<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
+    let listed: Vec<String> = known.clone().map(|n| format!("{{{n}}}")).collect();
+    let nearest = known
+        .map(|n| (strsim::jaro_winkler(n, name), n))
         .filter(|(score, _)| *score > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = nearest.map(|(_, n)| format!("; did you mean `{{{n}}}`?")).unwrap_or_default();
-    Err(format!(
+    format!(
         "unknown placeholder `{{{name}}}`{hint}\nknown are {}; write {{{{ for a brace itself",
-        known.join(", ")
-    ))
+        listed.join(", ")
+    )
 }
 
 impl fmt::Display for Template {

@@ -171,3 +171,35 @@ fn combined_lines_stay_combined_lines() {
     }
     assert_clean(&raw(&gate, "stderr"), "process log");
 }
+
+#[test]
+fn templates_stay_one_line_with_their_own_marks() {
+    const NAMED: &str = "{client}|{request}|{uri}|{host}|{user_agent}|{referer}|{header.cookie}|{header.accept}|\
+                         {header.x-request-id}|{request_id}|{sni}|{error}|end";
+    let (gate, sent) = attacked(&format!("{{ template: '{}' }}", NAMED.replace('|', "\" \"")));
+    let log = raw(&gate, "stdout");
+    assert_clean(&log, "access log");
+    let lines: Vec<&str> = std::str::from_utf8(&log).unwrap().lines().collect();
+    assert!(lines.len() > sent / 2, "{} lines for {sent} heads", lines.len());
+    for line in lines {
+        assert!(line.is_ascii() && line.split("\" \"").count() == 13 && line.ends_with("\" \"end"), "{line}");
+    }
+    assert_clean(&raw(&gate, "stderr"), "process log");
+}
+
+#[test]
+fn templates_of_json_stay_json() {
+    let member = |name: &str| format!("\"{}\":\"{{{name}}}\"", name.replace('.', "_"));
+    let all = ["request", "uri", "host", "user_agent", "referer", "header.accept", "sni", "error", "status"];
+    let template = format!("{{{{{}}}}}", all.map(member).join(","));
+    let (gate, sent) = attacked(&format!("{{ template: '{template}', escape: json }}"));
+    let log = raw(&gate, "stdout");
+    assert_clean(&log, "access log");
+    let lines: Vec<_> = log.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+    assert!(lines.len() > sent / 2, "{} lines for {sent} heads", lines.len());
+    for line in lines {
+        let line: serde_json::Value =
+            serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}: {}", line.escape_ascii()));
+        assert!(line["status"].is_string() && line["x"].is_null(), "{line}");
+    }
+}

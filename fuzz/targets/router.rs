@@ -119,6 +119,7 @@ fn route(dice: &mut Dice<'_>, at: usize) -> Route {
         retry: None,
         priority_class: PriorityClass::Normal,
         sampling: Default::default(),
+        logged: None,
     }
 }
 

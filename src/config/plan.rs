@@ -39,10 +39,11 @@ pub use tracing::{Otlp, Sampling, Tracing};
 pub use udp::{Sessions, Udp};
 pub use upstream_tls::{ClientCertificate, Trust, UpstreamTls};
 
+pub use crate::config::file::AccessLog;
+
 use crate::config::file::{
-    AccessFormat, Budget, HedgeAfter, Key, ListenerLimits, LogLevel, LogTarget, PriorityClass, ProxyHeaders,
-    ProxyProtocol, RetryWhen, RouteSampling, SendProxy, Server, SpillOver, Underscores, UpstreamHost,
-    UpstreamProtocol,
+    Budget, HedgeAfter, Key, ListenerLimits, LogLevel, PriorityClass, ProxyHeaders, ProxyProtocol, RetryWhen,
+    RouteSampling, SendProxy, Server, SpillOver, Underscores, UpstreamHost, UpstreamProtocol,
 };
 use crate::config::words::{HostPattern, ListenAddress, SocketMode};
 use crate::filter::{FilterPlan, ip::IpFilter};
@@ -90,12 +91,6 @@ pub struct UpstreamId(pub usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(pub usize);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessLog {
-    pub format: AccessFormat,
-    pub to: LogTarget,
-}
-
 /// A socket that accepts connections.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
@@ -120,6 +115,8 @@ pub struct Listener {
     pub limits: ListenerLimits,
     pub underscores: Underscores,
     pub filters: Vec<FilterPlan>,
+    /// The share of what comes in that has a line in the access log; `None`: that of the log.
+    pub logged: Option<Percent>,
 }
 
 impl Listener {
@@ -174,6 +171,8 @@ pub struct Route {
     pub priority_class: PriorityClass,
     /// What differs from that of the file.
     pub sampling: RouteSampling,
+    /// The share of its requests that have a line in the access log; `None`: that of the listener.
+    pub logged: Option<Percent>,
 }
 
 /// The conditions of a route; all of them must hold. Empty lists hold always.

@@ -85,6 +85,25 @@ impl fmt::Display for Cidr {
 }
 text_word!(Cidr, ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "unix"]);
 
+/// The name of a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldName(pub http::HeaderName);
+
+impl FromStr for FieldName {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let name = http::HeaderName::from_bytes(s.as_bytes());
+        name.map(FieldName).map_err(|_| format!("`{s}` is not a header name\nwrite it as x-tenant"))
+    }
+}
+
+impl fmt::Display for FieldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+text_word!(FieldName, ["x-tenant"]);
+
 /// The name of a host, with a port where one is allowed: `api.internal`, `api.internal:8080`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostName(pub String);

@@ -1,22 +1,9 @@
 //! The cookies of a request: read by `http::route` for conditions and wherever a key is taken from
 //! a cookie; put in order for servers by `http::forward` and `http::sticky`.
 
-use http::{HeaderMap, HeaderValue, header};
+pub use crate::pairs::cookies as values;
+use http::{HeaderValue, header};
 use pingora_http::RequestHeader;
-
-/// The values of the cookie `name`, in the order sent, without copying.
-///
-/// Reads `cookie-string` of RFC 6265 §4.2.1 over all `Cookie` headers (HTTP/2 splits them, RFC 9113
-/// §8.2.3). Names are case-sensitive; double quotes are part of the value, as user agents treat
-/// them (§5.2); a piece without `=` is no cookie.
-pub fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    let pieces = headers.get_all(header::COOKIE).into_iter().flat_map(|v| v.as_bytes().split(|b| *b == b';'));
-    pieces.filter_map(move |piece| {
-        let at = piece.iter().position(|b| *b == b'=')?;
-        let (key, value) = piece.split_at_checked(at)?;
-        (key.trim_ascii() == name.as_bytes()).then(|| value.get(1..).unwrap_or_default().trim_ascii())
-    })
-}
 
 /// Joins the `Cookie` headers that HTTP/2 splits; HTTP/1 has one (RFC 9113 §8.2.3).
 pub fn join(head: &mut RequestHeader) {
@@ -66,6 +53,7 @@ fn without(value: &[u8], name: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderMap;
 
     fn head(cookies: &[&str]) -> RequestHeader {
         let mut head = RequestHeader::build("GET", b"/", None).unwrap();

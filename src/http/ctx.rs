@@ -11,8 +11,8 @@ use super::sticky::Brought;
 use super::watchdog::{Limits, Watchdog};
 use crate::config::plan;
 use crate::filter::{Chain, Exchange, RequestInfo};
+use crate::observe::metrics;
 use crate::observe::traces::Trace;
-use crate::observe::{AccessLog, metrics};
 use crate::upstream::caps::Slot;
 use crate::upstream::{Group, InFlight, Pass, Tried};
 use pingora_proxy::Session;
@@ -44,7 +44,6 @@ pub struct Matched {
     pub chain: Arc<Chain>,
     pub headers: ProxyHeaders,
     pub max_body_bytes: Option<u64>,
-    pub access_log: Option<Arc<AccessLog>>,
     /// Where it counts as in flight, if it has a route.
     pub at: Option<metrics::AtRoute>,
     /// Those of the site: see [`Site`](super::site::Site).

@@ -92,7 +92,6 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
         chain: chain.unwrap_or_default(),
         headers: ProxyHeaders { config: site.proxy_headers, trusted: who.trusted },
         max_body_bytes: max_body.or(listener.limits.max_body_bytes.map(|size| size.0)),
-        access_log: site.access_log.clone(),
         at: found.and_then(|index| site.counted(index)).cloned().map(AtRoute::begin),
         error_pages: site.error_pages.clone(),
         call: Call::of(head, started),

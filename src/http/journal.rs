@@ -7,12 +7,12 @@ use super::measure;
 use super::refusal::{HeadRefuser, Refusal, Reject};
 use super::reply::{self, Kind};
 use super::request_id::RequestId;
-use super::site::Live;
+use super::site::{Live, Site};
 use super::trace;
 use super::verdict;
 use super::websocket;
 use crate::filter::Phases;
-use crate::observe::{Entry, Recent, protocol};
+use crate::observe::{AccessLog, CLIENT_CLOSED, Entry, Recent, is_failure, protocol};
 use http::{HeaderMap, header};
 use pingora_core::{Error, ErrorSource};
 use pingora_proxy::Session;
@@ -20,10 +20,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const CLIENT_CLOSED: &str = "client closed";
-
-/// Called last for every request that became one.
-pub fn close(recent: &Recent, session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) {
+/// Called last for every request that became one. What the site says of the log that is there now, it says of requests
+/// that came before as well.
+pub fn close((site, recent): (&Site, &Recent), session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) {
     if let Some((chain, mut exchange)) = ctx.exchange(session)
         && chain.has(Phases::LOG)
     {
@@ -33,7 +32,7 @@ pub fn close(recent: &Recent, session: &mut Session, ctx: &mut Ctx, error: Optio
     forward::forget_hedge(ctx);
     if let Some(took) = ctx.request.as_ref().map(|request| request.info.started.elapsed()) {
         measure::ended(session, ctx, took);
-        write_entry(recent, session, (ctx, took), error);
+        write_entry((site, recent), session, (ctx, took), error);
         trace::ended(session, ctx, took, error);
     }
     // no longer in flight: the server first, as whoever waits for the slot wants one
@@ -41,21 +40,30 @@ pub fn close(recent: &Recent, session: &mut Session, ctx: &mut Ctx, error: Optio
     ctx.forward.slot = None;
 }
 
-fn write_entry(recent: &Recent, session: &Session, (ctx, took): (&Ctx, Duration), error: Option<&Error>) {
+fn write_entry(
+    (site, recent): (&Site, &Recent),
+    session: &Session,
+    (ctx, took): (&Ctx, Duration),
+    error: Option<&Error>,
+) {
     let Some(request) = &ctx.request else {
         return;
     };
     let (status, why) = (session.response_written().map_or(0, |r| r.status.as_u16()), why(ctx, error));
+    let (info, head, forward) = (&request.info, session.req_header(), &ctx.forward);
     let failed = is_failure(status, why);
-    if request.access_log.is_none() && !failed {
+    let logged = info.route.as_deref().and_then(|route| route.logged).or(info.connection.listener.logged);
+    let sampled = |log: &&Arc<AccessLog>| failed || log.samples(logged, info.request_id.as_bytes());
+    let log = site.access_log.as_ref().filter(sampled);
+    if log.is_none() && !failed {
         return;
     }
-    let (info, head, forward) = (&request.info, session.req_header(), &ctx.forward);
     let (tls, certificate) = (info.connection.tls.as_ref(), info.connection.certificate());
     let entry = Entry {
         listener: &info.connection.listener.name,
         client: known(info.client.ip()),
         proxy: info.connection.proxy.and_then(|proxy| known(proxy.ip())),
+        scheme: Some(if info.https { "https" } else { "http" }),
         method: Some(head.method.as_str()),
         host: Some(info.host.as_bytes()).filter(|h| !h.is_empty()),
         path: Some(head.raw_path()),
@@ -83,18 +91,15 @@ fn write_entry(recent: &Recent, session: &Session, (ctx, took): (&Ctx, Duration)
         referer: text(&head.headers, header::REFERER),
         ended: None,
         error: why,
+        request_headers: Some(&head.headers),
+        response_headers: session.response_written().map(|head| &head.headers),
     };
     if failed {
         recent.note(&entry);
     }
-    if let Some(log) = &request.access_log {
+    if let Some(log) = log {
         log.write(&entry);
     }
-}
-
-/// What operators want to see: not what clients have done wrong, or that they have gone.
-pub(super) fn is_failure(status: u16, why: Option<&str>) -> bool {
-    status >= 500 || (!(400..500).contains(&status) && why.is_some_and(|why| why != CLIENT_CLOSED))
 }
 
 /// Who connects over a unix socket has no address.
@@ -136,7 +141,11 @@ impl HeadRefuser for Refuser {
         let bytes = reply::raw(refusal.reject, kind, id.as_str());
         let body_bytes = reply::body(refusal.reject, kind, id.as_str()).len() as u64;
         measure::refused(&refusal);
-        if let Some(log) = &self.live.load().access_log {
+        let site = self.live.load();
+        let (reject, logged) = (refusal.reject, refusal.connection.listener.logged);
+        let failed = is_failure(reject.status().as_u16(), Some(reject.reason()));
+        let sampled = |log: &&Arc<AccessLog>| failed || log.samples(logged, id.as_bytes());
+        if let Some(log) = site.access_log.as_ref().filter(sampled) {
             log.write(&seen.entry(&refusal, id.as_str(), body_bytes, refusal.started));
         }
         bytes
@@ -193,6 +202,7 @@ impl<'a> Seen<'a> {
             listener: &refusal.connection.listener.name,
             client: known(refusal.connection.peer.ip()),
             proxy: refusal.connection.proxy.and_then(|proxy| known(proxy.ip())),
+            scheme: Some(if refusal.connection.is_https() { "https" } else { "http" }),
             method: std::str::from_utf8(clip(self.method, 32)).ok().filter(|m| !m.is_empty()),
             host: Some(clip(self.host, 255)).filter(|h| !h.is_empty()),
             path: Some(clip(self.target, 1024)).filter(|p| !p.is_empty()),

@@ -32,6 +32,7 @@
 //!
 //! See [`BadPath`].
 
+use crate::pairs::hex;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -196,12 +197,6 @@ fn is_normal_escape(high: u8, low: u8) -> bool {
     upper(high)
         && upper(low)
         && hex(high, low).is_some_and(|byte| !is_pchar(byte) && !matches!(byte, 0 | b'/' | b'\\'))
-}
-
-/// The byte of two hexadecimal digits.
-pub(super) fn hex(high: u8, low: u8) -> Option<u8> {
-    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    Some(digit(high)? << 4 | digit(low)?)
 }
 
 /// What a path is rewritten for.

@@ -185,7 +185,7 @@ impl ProxyHttp for Proxy {
 
     /// It is over, whatever became of it.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Box<Ctx>) {
-        journal::close(&self.recent, session, ctx, error);
+        journal::close((&self.live.load(), &self.recent), session, ctx, error);
     }
 
     /// Every failure is told once, by `forward` and the access log.

@@ -1,7 +1,7 @@
 //! Reading the parameters of a query: `a=1&b=two+words`. Pure. Called by `http::route` for
 //! conditions, and wherever a key is taken from the query.
 
-use super::path::hex;
+use crate::pairs::Decoded;
 use std::borrow::Cow;
 
 /// The values of the parameter `name`, decoded as HTML forms encode them (`%XX`, `+` for a space).
@@ -26,26 +26,6 @@ fn decode(value: &str) -> Cow<'_, str> {
     let text =
         String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
     Cow::Owned(text)
-}
-
-struct Decoded<'a>(&'a [u8]);
-
-impl Iterator for Decoded<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        let (byte, rest) = match self.0 {
-            [] => return None,
-            [b'+', rest @ ..] => (b' ', rest),
-            [b'%', high, low, after @ ..] => match hex(*high, *low) {
-                Some(byte) => (byte, after),
-                None => (b'%', self.0.get(1..)?),
-            },
-            [byte, rest @ ..] => (*byte, rest),
-        };
-        self.0 = rest;
-        Some(byte)
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::journey::Journey;
 use super::relay::Ended;
 use crate::http::{self, Connection, Reject};
 use crate::observe::metrics::{Flow, FlowEnd, Transport};
-use crate::observe::{AccessLog, Entry};
+use crate::observe::{AccessLog, Entry, is_failure};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -52,6 +52,9 @@ pub fn write(log: &AccessLog, facts: &Connection, record: &Record, end: End) {
         Passed(ended) => (0, Some(ended.words()), None),
         Refused(reject) => (reject.status().as_u16(), None, Some(reject.reason())),
     };
+    if !is_failure(status, error) && !log.samples_flow(facts.listener.logged) {
+        return;
+    }
     log.write(&Entry {
         listener: &facts.listener.name,
         client: known(facts.peer.ip()),

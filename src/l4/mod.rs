@@ -70,10 +70,7 @@ pub struct Arrival {
 
 /// Passes a connection on until either side, a deadline or `is_cut` ends it. Whoever sets that wakes the task.
 pub async fn serve(desk: &Desk, arrival: Arrival, is_cut: &(dyn Fn() -> bool + Send + Sync)) {
-    let (target, access_log) = {
-        let site = desk.live.load();
-        (site.target(arrival.facts.listener.id, &arrival.upstream).cloned(), site.access_log.clone())
-    };
+    let target = desk.live.load().target(arrival.facts.listener.id, &arrival.upstream).cloned();
     // a listener of a configuration that came and went between two of its connections
     let Some(target) = target else { return };
     let Arrival { stream, ahead, facts, upstream: _, name, began } = arrival;
@@ -87,7 +84,7 @@ pub async fn serve(desk: &Desk, arrival: Arrival, is_cut: &(dyn Fn() -> bool + S
         .await
     };
     journal::count(&record, end);
-    if let Some(log) = &access_log {
+    if let Some(log) = &desk.live.load().access_log {
         journal::write(log, &facts, &record, end);
     }
 }

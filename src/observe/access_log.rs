@@ -11,13 +11,14 @@
 //! No thread is started before the first line: a log may be opened before a daemon forks.
 
 use super::entry::Entry;
+use super::format::{Desk, Format};
 use super::sink::{FileSink, Sink, StreamSink};
-use super::stamp::Stamp;
+use super::syslog::SyslogSink;
 use super::writer::Writer;
-use super::{combined, json};
 use crate::clock;
-use crate::config::file::{AccessFormat, LogTarget};
+use crate::config::file::LogTarget;
 use crate::config::plan;
+use crate::units::Percent;
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
 use std::io;
@@ -26,6 +27,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
+use twox_hash::XxHash3_64;
+
+/// A [`Percent`] has parts of ten thousand.
+const WHOLE: u64 = 10_000;
 
 /// How long a flush or a drop waits. After a flush that waited in vain the drop waits no longer
 /// than one look of the writer, so that an end with both takes a second at most.
@@ -60,28 +65,39 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened; the words name it, the reason and what to do.
     pub fn open(plan: &plan::AccessLog) -> io::Result<Option<AccessLog>> {
-        let (name, sink): (String, Box<dyn Sink>) = match &plan.to {
+        let (name, sink): (String, Box<dyn Sink>) = match &plan.to.value {
             LogTarget::Off => return Ok(None),
             LogTarget::Stdout => ("on standard output".to_owned(), Box::new(StreamSink::stdout())),
             LogTarget::Stderr => ("on standard error".to_owned(), Box::new(StreamSink::stderr())),
             LogTarget::File(path) => {
-                let sink = FileSink::open(path).map_err(|e| cannot_open(path, &e))?;
+                let rotate = plan.rotate.as_deref();
+                let sink = FileSink::open(path, rotate).map_err(|e| cannot_open(path, &e))?;
                 (path.display().to_string(), Box::new(sink))
             }
+            // connected to when there is a line: a server that is not there is told of then
+            LogTarget::Syslog(syslog) => {
+                (format!("at the syslog server {}", syslog.address.value), Box::new(SyslogSink::new(syslog)))
+            }
         };
-        Ok(Some(AccessLog::with_sink(plan.format, name, sink, Limits::default())))
+        Ok(Some(AccessLog::with_sink(plan, name, sink, Limits::default())))
     }
 
-    pub(super) fn with_sink(format: AccessFormat, name: String, sink: Box<dyn Sink>, limits: Limits) -> Self {
+    pub(super) fn with_sink(
+        plan: &plan::AccessLog,
+        name: String,
+        sink: Box<dyn Sink>,
+        limits: Limits,
+    ) -> Self {
         // more shards than workers, so that two workers seldom meet; an unused one is a few words
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = (0..cores.next_power_of_two().clamp(16, 64)).map(|_| Padded::default()).collect();
         let shared = Shared {
-            format,
+            format: Format::new(plan),
+            sample: plan.sample,
             name,
             limits,
             shards,
-            dropped: AtomicU64::new(0),
+            dropped: Arc::default(),
             idle: AtomicBool::new(true),
             stop: AtomicBool::new(false),
             waited_in_vain: AtomicBool::new(false),
@@ -95,6 +111,21 @@ impl AccessLog {
         AccessLog { shared: Arc::new(shared) }
     }
 
+    /// Whether a request has a line that did not fail: one of so many as `share` says, or the log where that says nothing.
+    /// It is always the same of those with one id, here and at other gates.
+    pub fn samples(&self, share: Option<Percent>, request_id: &[u8]) -> bool {
+        match share.unwrap_or(self.shared.sample) {
+            all if all >= Percent::of(100) => true,
+            none if none == Percent::of(0) => false,
+            share => XxHash3_64::oneshot(request_id) % WHOLE < u64::from(share.0),
+        }
+    }
+
+    /// The same of what has no id: a flow.
+    pub fn samples_flow(&self, share: Option<Percent>) -> bool {
+        self.samples(share, &fastrand::u64(..).to_ne_bytes())
+    }
+
     /// Writes one line, with the time of now. Never waits for the sink and never panics.
     pub fn write(&self, entry: &Entry<'_>) {
         let shared = &self.shared;
@@ -103,17 +134,14 @@ impl AccessLog {
         let now = clock::coarse();
         let full = {
             let mut shard = shard.0.lock();
-            let Shard { lines, stamp } = &mut *shard;
+            let Shard { lines, desk } = &mut *shard;
             let before = lines.len();
             if before >= shared.limits.shard_bytes {
                 drop(shard);
                 shared.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            match shared.format {
-                AccessFormat::Json => json::push_line(lines, stamp, now, entry),
-                AccessFormat::Combined => combined::push_line(lines, stamp, now, entry),
-            }
+            shared.format.push_line(lines, desk, now, entry);
             before < shared.limits.wake_bytes && lines.len() >= shared.limits.wake_bytes
         };
         if full || (shared.idle.load(Ordering::SeqCst) && shared.idle.swap(false, Ordering::SeqCst)) {
@@ -124,6 +152,11 @@ impl AccessLog {
     /// Lines that were never written, because the sink was too slow or failed.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Counts them, also when the log is gone.
+    pub fn drops(&self) -> Arc<AtomicU64> {
+        self.shared.dropped.clone()
     }
 
     /// Waits until the lines of every `write` that has returned are with the sink, for 800 ms
@@ -180,7 +213,7 @@ fn cannot_open(path: &Path, error: &io::Error) -> io::Error {
 #[derive(Default)]
 struct Shard {
     lines: Vec<u8>,
-    stamp: Stamp,
+    desk: Desk,
 }
 
 /// On cache lines of its own, so that two workers do not slow each other by being neighbours.
@@ -190,12 +223,13 @@ pub(super) struct Padded(Mutex<Shard>);
 
 /// What the request threads and the writer share.
 pub(super) struct Shared {
-    format: AccessFormat,
+    format: Format,
+    sample: Percent,
     /// For messages.
     pub(super) name: String,
     pub(super) limits: Limits,
     pub(super) shards: Box<[Padded]>,
-    pub(super) dropped: AtomicU64,
+    pub(super) dropped: Arc<AtomicU64>,
     /// The writer sleeps until it is woken. True before it is started.
     pub(super) idle: AtomicBool,
     pub(super) stop: AtomicBool,

@@ -10,8 +10,10 @@
 //! of the body.
 
 use super::entry::Entry;
+use super::json;
 use super::stamp::Stamp;
 use super::text::{push_hex, push_ip, push_number, push_padded, split_plain};
+use crate::config::file::Escape;
 use std::time::SystemTime;
 
 /// Appends one line with its newline.
@@ -23,55 +25,69 @@ pub fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime, entry: &
     out.extend_from_slice(b" - - [");
     stamp.combined(now, out);
     out.extend_from_slice(b"] \"");
-    request_line(out, entry);
+    request_line(out, entry, Escape::Hex);
     out.extend_from_slice(b"\" ");
     push_padded(out, u64::from(entry.status), 3);
     out.push(b' ');
     push_number(out, entry.response_bytes);
     out.extend_from_slice(b" \"");
-    or_dash(out, entry.referer);
+    or_dash(out, entry.referer, Escape::Hex);
     out.extend_from_slice(b"\" \"");
-    or_dash(out, entry.user_agent);
+    or_dash(out, entry.user_agent, Escape::Hex);
     out.extend_from_slice(b"\"\n");
 }
 
 /// `GET /x HTTP/1.1`, or `-` when the head was never understood.
-fn request_line(out: &mut Vec<u8>, entry: &Entry<'_>) {
+#[inline]
+pub(super) fn request_line(out: &mut Vec<u8>, entry: &Entry<'_>, escape: Escape) {
+    let protocol = entry.protocol.map(str::as_bytes);
     if let Some(ended) = entry.ended {
-        or_dash(out, entry.protocol.map(str::as_bytes));
+        or_dash(out, protocol, escape);
         out.push(b' ');
-        one_word(out, entry.listener.as_bytes());
+        one_word(out, entry.listener.as_bytes(), escape);
         out.push(b' ');
-        return or_dash(out, Some(ended.as_bytes()));
+        return or_dash(out, Some(ended.as_bytes()), escape);
     }
     if entry.method.is_none() && entry.path.is_none() {
         out.push(b'-');
         return;
     }
-    or_dash(out, entry.method.map(str::as_bytes));
+    or_dash(out, entry.method.map(str::as_bytes), escape);
     out.push(b' ');
     match entry.path {
         None => out.push(b'-'),
-        Some(path) => one_word(out, path),
+        Some(path) => one_word(out, path, escape),
     }
     out.push(b' ');
-    or_dash(out, entry.protocol.map(str::as_bytes));
+    or_dash(out, protocol, escape);
 }
 
 /// With its spaces escaped.
-fn one_word(out: &mut Vec<u8>, text: &[u8]) {
+fn one_word(out: &mut Vec<u8>, text: &[u8], escape: Escape) {
     for (i, part) in text.split(|byte| *byte == b' ').enumerate() {
         if i > 0 {
-            out.extend_from_slice(b"\\x20");
+            out.extend_from_slice(match escape {
+                Escape::Hex => b"\\x20",
+                Escape::Json => b"\\\\x20",
+            });
         }
-        push_escaped(out, part);
+        push(out, part, escape);
     }
 }
 
-fn or_dash(out: &mut Vec<u8>, text: Option<&[u8]>) {
+fn or_dash(out: &mut Vec<u8>, text: Option<&[u8]>, escape: Escape) {
     match text {
         None | Some([]) => out.push(b'-'),
-        Some(text) => push_escaped(out, text),
+        Some(text) => push(out, text, escape),
+    }
+}
+
+/// Appends text from outside.
+#[inline]
+pub(super) fn push(out: &mut Vec<u8>, text: &[u8], escape: Escape) {
+    match escape {
+        Escape::Hex => push_escaped(out, text),
+        Escape::Json => json::push_escaped(out, text),
     }
 }
 
@@ -127,7 +143,10 @@ pub(super) mod tests {
             user_agent: Some(b"curl/8.5.0"),
             referer: Some(b"https://example.com/"),
             ended: None,
+            scheme: Some("https"),
             error: Some("server reset"),
+            request_headers: None,
+            response_headers: None,
         }
     }
 

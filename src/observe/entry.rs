@@ -1,6 +1,8 @@
 //! What a line of the access log says. Filled in by `http` at the end of a request (and by
-//! `edge` for a head that never became one), read by [`super::json`] and [`super::combined`].
+//! `edge` for a head that never became one), read by [`super::json`], [`super::combined`] and
+//! `super::line`.
 
+use http::HeaderMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ pub struct Entry<'a> {
     pub client: Option<IpAddr>,
     /// The proxy that has announced the client by the PROXY protocol.
     pub proxy: Option<IpAddr>,
+    /// `http` or `https`, as the client has connected or a trusted proxy says it has.
+    pub scheme: Option<&'a str>,
     pub method: Option<&'a str>,
     pub host: Option<&'a [u8]>,
     /// The request target as the client wrote it, query included.
@@ -62,6 +66,19 @@ pub struct Entry<'a> {
     pub ended: Option<&'a str>,
     /// Why there was no proper answer, in a few words: `head deadline`, `no healthy server`.
     pub error: Option<&'a str>,
+    /// Of the request, for those that are asked for by name.
+    pub request_headers: Option<&'a HeaderMap>,
+    /// Of the response, likewise.
+    pub response_headers: Option<&'a HeaderMap>,
+}
+
+/// The [error](Entry::error) of a request whose client went.
+pub const CLIENT_CLOSED: &str = "client closed";
+
+/// What operators want to see: not what clients have done wrong, or that they have gone. It always has a line in the
+/// access log, and is among the [recent](super::recent) failures.
+pub fn is_failure(status: u16, why: Option<&str>) -> bool {
+    status >= 500 || (!(400..500).contains(&status) && why.is_some_and(|why| why != CLIENT_CLOSED))
 }
 
 /// The version in the words of access logs, which give HTTP/2 a minor number like nginx and Apache.

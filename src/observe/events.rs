@@ -1,10 +1,12 @@
 //! One function for each thing that can happen: it says it in the process log, once. Nobody
 //! else logs these. The targets (`weirgate::listener`, `weirgate::health`, ...) are for `RUST_LOG`.
 
+mod access_log;
 pub mod acme;
 mod listeners;
 mod servers;
 pub mod traces;
+pub(super) use access_log::access_log_not_rotated;
 
 pub use listeners::*;
 pub use servers::*;

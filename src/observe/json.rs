@@ -18,6 +18,9 @@
 //! | `duration_ms`, `queue_ms`, `upstream_connect_ms`, `upstream_response_ms` | milliseconds with three decimals |
 //! | `request_id`, `tls`, `tls_cipher`, `sni`, `client_cert_subject`, `client_cert_fingerprint`, `user_agent`, `referer`, `error` | text |
 //!
+//! With `log.access.headers` there are `request_headers` and `response_headers` too: objects of text, by the names in lower
+//! case, of those headers that were there. Several of one name are joined by a comma and a space (RFC 9110 §5.3).
+//!
 //! There is no `null`: what is unknown or did not happen is left out (`attempts` when it is 0).
 //! `time`, `listener`, `status`, `request_bytes`, `response_bytes` and `duration_ms` are always
 //! there. Bytes that are not UTF-8 become U+FFFD, one for each broken sequence, as in
@@ -25,13 +28,20 @@
 //! stays a line and a terminal is not told anything.
 
 use super::entry::Entry;
+use super::headers::Headers;
 use super::stamp::Stamp;
 use super::text::{push_hex, push_ip, push_millis, push_number, split_plain};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 /// Appends one object and a newline.
-pub fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime, entry: &Entry<'_>) {
+pub(super) fn push_line(
+    out: &mut Vec<u8>,
+    stamp: &mut Stamp,
+    now: SystemTime,
+    entry: &Entry<'_>,
+    headers: Option<&Headers>,
+) {
     out.extend_from_slice(b"{\"time\":\"");
     stamp.rfc3339(now, out);
     out.push(b'"');
@@ -58,6 +68,9 @@ pub fn push_line(out: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime, entry: &
     }
     text(out, b",\"user_agent\":\"", entry.user_agent);
     text(out, b",\"referer\":\"", entry.referer);
+    if let Some(headers) = headers {
+        headers.push(out, entry);
+    }
     plain(out, b",\"ended\":\"", entry.ended.map(str::as_bytes));
     text(out, b",\"error\":\"", entry.error.map(str::as_bytes));
     out.extend_from_slice(b"}\n");
@@ -138,7 +151,7 @@ fn plain(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
 }
 
 /// Appends the inside of a JSON string (RFC 8259 §7).
-fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
     let (plain, mut rest) = split_plain(text);
     out.extend_from_slice(plain);
     while let Some(first) = rest.first() {
@@ -195,7 +208,7 @@ mod tests {
 
     fn line(entry: &Entry<'_>) -> String {
         let mut out = Vec::new();
-        push_line(&mut out, &mut Stamp::default(), moment(), entry);
+        push_line(&mut out, &mut Stamp::default(), moment(), entry, None);
         String::from_utf8(out).expect("a line is UTF-8")
     }
 

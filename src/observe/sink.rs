@@ -1,6 +1,8 @@
 //! What the access log is written to: a file, standard output or standard error. Made by
 //! [`super::access_log`], driven by [`super::writer`] on its own thread.
 
+use super::rotation::Rotation;
+use crate::config::file::Rotate;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
@@ -9,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// How long a write may wait for a reader that does not read.
-const PATIENCE_MS: libc::c_int = 100;
+pub(super) const PATIENCE_MS: libc::c_int = 100;
 
 /// A pipe that `poll` calls writable takes this much without blocking (`PIPE_BUF`, pipe(7)).
 const PIECE: usize = 4096;
@@ -21,6 +23,14 @@ pub(super) trait Sink: Send {
 
     /// Opens the file anew, after a rotation moved it away. On an error the old one is kept.
     fn reopen(&mut self) -> io::Result<()>;
+
+    /// After an error that says that it is gone, the same bytes are to be offered again: it may come back.
+    fn comes_back(&self) -> bool {
+        false
+    }
+
+    /// What was offered last, and not taken, is not offered again.
+    fn forget(&mut self) {}
 }
 
 /// A file that is appended to.
@@ -29,12 +39,34 @@ pub(super) struct FileSink {
     file: File,
     /// A pipe, a terminal: something that can be full.
     waits: bool,
+    rotation: Option<Rotation>,
 }
 
 impl FileSink {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, rotate: Option<&Rotate>) -> io::Result<Self> {
         let (file, waits) = open(path)?;
-        Ok(FileSink { path: path.to_owned(), file, waits })
+        let rotation = rotate.map(Rotation::new);
+        let mut sink = FileSink { path: path.to_owned(), file, waits, rotation };
+        sink.measure()?;
+        Ok(sink)
+    }
+
+    /// How large the file is that is open now.
+    fn measure(&mut self) -> io::Result<()> {
+        if let Some(rotation) = &mut self.rotation {
+            rotation.begin(self.file.metadata()?.len());
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) {
+        let done = self.rotation.as_ref().map_or(Ok(()), |rotation| rotation.rename(&self.path, &self.file));
+        if let Err(e) = done.and_then(|()| self.reopen()) {
+            super::events::access_log_not_rotated(&self.path, &e);
+            if let Some(rotation) = &mut self.rotation {
+                rotation.put_off();
+            }
+        }
     }
 }
 
@@ -54,12 +86,23 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
 
 impl Sink for FileSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.waits { write_when_ready(&mut self.file, bytes) } else { self.file.write(bytes) }
+        if self.waits {
+            return write_when_ready(&mut self.file, bytes);
+        }
+        if self.rotation.as_ref().is_some_and(|rotation| rotation.room(bytes).is_none()) {
+            self.rotate();
+        }
+        let Some(rotation) = &mut self.rotation else { return self.file.write(bytes) };
+        // another process may have it in hand: then they go to the old file
+        let room = rotation.room(bytes).unwrap_or(bytes.len());
+        let written = self.file.write(bytes.get(..room).unwrap_or(bytes))?;
+        rotation.wrote(bytes.get(..written).unwrap_or(bytes));
+        Ok(written)
     }
 
     fn reopen(&mut self) -> io::Result<()> {
         (self.file, self.waits) = open(&self.path)?;
-        Ok(())
+        self.measure()
     }
 }
 
@@ -119,7 +162,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
         std::fs::write(&path, "before\n").unwrap();
-        let mut sink = FileSink::open(&path).unwrap();
+        let mut sink = FileSink::open(&path, None).unwrap();
         assert_eq!(sink.write(b"one\n").unwrap(), 4);
         std::fs::rename(&path, dir.path().join("access.log.1")).unwrap();
         assert_eq!(sink.write(b"two\n").unwrap(), 4);
@@ -138,6 +181,7 @@ mod tests {
             path: PathBuf::new(),
             file: File::from(std::os::fd::OwnedFd::from(ours)),
             waits: true,
+            rotation: None,
         };
         let full = (0..100_000).find_map(|_| sink.write(&[b'x'; 2 * PIECE]).err()).expect("it fills up");
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);

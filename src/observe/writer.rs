@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// What a shard's buffer may keep of the room a burst needed.
 const KEPT_CAPACITY: usize = 1024 * 1024;
 
+/// How long a sink that will come back is left alone before it is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// How long the rest is offered to a slow sink after the end was announced: less than
 /// [`super::access_log::GOODBYE`], so that the lines that stay behind can be counted.
 const LAST_CALL: Duration = Duration::from_millis(600);
@@ -116,7 +119,7 @@ impl Writer {
         }
     }
 
-    /// Writes all, or says how much was written before an error. A sink that only is slow is
+    /// Writes all, or says how much was written before an error. A sink that only is slow, or comes back, is
     /// waited for: the bounded shards drop lines meanwhile.
     fn offer(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         let mut written = 0;
@@ -126,6 +129,11 @@ impl Writer {
                 Ok(n) => written += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock && !self.out_of_time() => self.report_drops(),
+                Err(e) if self.sink.comes_back() && !self.out_of_time() => {
+                    self.say_failing(&e);
+                    self.report_drops();
+                    std::thread::park_timeout(AGAIN);
+                }
                 Err(e) => return Err((written, e)),
             }
         }
@@ -143,6 +151,7 @@ impl Writer {
     }
 
     fn lose(&mut self, rest: &[u8], why: &io::Error) {
+        self.sink.forget();
         let lines = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
         self.shared.dropped.fetch_add(lines, Ordering::Relaxed);
         if why.kind() == io::ErrorKind::WouldBlock {
@@ -151,6 +160,10 @@ impl Writer {
         }
         // these are spoken for by the failure, not by the slowness
         self.drops_reported += lines;
+        self.say_failing(why);
+    }
+
+    fn say_failing(&mut self, why: &io::Error) {
         if !self.failing && self.failure_said.admit(Instant::now()).is_some() {
             super::events::access_log_failing(&self.shared.name, why);
         }

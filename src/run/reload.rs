@@ -23,6 +23,7 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -330,9 +331,13 @@ impl Reloader {
             tokio::spawn(retire(tracer, || ()));
         }
         if let Some(log) = old_log.filter(|old| !is_same(old, self.running.access_log.as_ref())) {
-            self.running.metrics.process().log_replaced(log.dropped());
+            let (metrics, drops, dropped) = (self.running.metrics.clone(), log.drops(), log.dropped());
+            metrics.process().log_replaced(dropped);
             // its last lines are written when it is dropped, which no request is to wait for
-            tokio::spawn(retire(log, || ()));
+            let the_last = move || {
+                metrics.process().log_replaced(drops.load(Ordering::Relaxed).saturating_sub(dropped));
+            };
+            tokio::spawn(retire(log, the_last));
         }
     }
 

@@ -162,6 +162,9 @@ async fn taken_over(succeeded: &mut watch::Receiver<Option<u32>>) {
 /// Keeps signals waiting from before the first socket is bound until [`Signals`] listens for them, so that one that
 /// comes in between ends the process as it should and not at once. Threads started meanwhile leave them to ours.
 pub fn hold() -> Held {
+    // SAFETY: no handler is installed. A file that has grown to the limit of the process (setrlimit(2)) is an error of
+    // the write to it, not the end of the gate.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     mask(libc::SIG_BLOCK);
     Held
 }

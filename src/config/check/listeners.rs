@@ -46,6 +46,7 @@ impl<'a> Checker<'a> {
             redirect_https: self.redirect(&who, listener),
             limits: listener.limits.clone(),
             underscores: listener.underscores_in_headers,
+            logged: listener.access_log.map(|share| share.0),
             filters: self.chain(&listener.value.filters, &who),
             name,
         }

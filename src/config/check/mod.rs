@@ -1,6 +1,7 @@
 //! From the shape as typed to the resolved [`Plan`]: cross-references, files and meaning. Collects
 //! every problem, not the first. Called by `gate` and `cli`; each room's checks are in a file of its name.
 
+mod access_log;
 mod acme;
 mod admin;
 mod certificate;
@@ -32,7 +33,7 @@ pub(crate) use listeners::overlap;
 use crate::config::decode::decode;
 use crate::config::file::File;
 use crate::config::load::{self, Document};
-use crate::config::plan::{AccessLog, Plan, UpstreamId};
+use crate::config::plan::{Plan, UpstreamId};
 use crate::config::report::{Code, Report, Severity, Sources, Span};
 use crate::config::yaml::Node;
 use crate::filter::{Catalogue, FilterPlan};
@@ -133,6 +134,7 @@ impl<'a> Checker<'a> {
 
     fn plan(mut self) -> Option<Plan> {
         self.process();
+        self.access_log();
         self.dns_settings("dns", self.file.dns.span, &self.file.dns);
         self.named_chains();
         self.authorities();
@@ -155,10 +157,7 @@ impl<'a> Checker<'a> {
             trusted_proxies: self.file.trusted_proxies.iter().map(|c| c.0).collect(),
             proxy_headers: self.file.proxy_headers,
             log_level: self.file.log.level,
-            access_log: AccessLog {
-                format: self.file.log.access.format,
-                to: self.file.log.access.to.clone(),
-            },
+            access_log: self.file.log.access.clone(),
             listeners,
             routes,
             error_pages,

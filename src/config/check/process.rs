@@ -1,7 +1,6 @@
-//! Checks of `server` and `log`: what the process itself needs.
+//! Checks of `server`: what the process itself needs.
 
 use super::Checker;
-use crate::config::file::LogTarget;
 use crate::config::report::{Code, Span};
 use nix::unistd::{Group, User};
 use std::path::Path;
@@ -31,11 +30,8 @@ impl Checker<'_> {
         }
         for (name, path) in [("pid_file", &server.pid_file), ("error_log", &server.error_log)] {
             if let Some(path) = path {
-                self.folder_of(name, path);
+                self.folder_of(name, Span::default(), path);
             }
-        }
-        if let LogTarget::File(path) = &self.file.log.access.to {
-            self.folder_of("log.access.to.file", path);
         }
     }
 
@@ -85,17 +81,17 @@ impl Checker<'_> {
         }
     }
 
-    fn folder_of(&mut self, name: &str, path: &Path) {
+    pub(super) fn folder_of(&mut self, name: &str, span: Span, path: &Path) {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if path.is_dir() {
             let message = format!("{name}: `{}` is a directory\nname a file in it", path.display());
-            self.error(Code::BadFile, Span::default(), &message);
+            self.error(Code::BadFile, span, &message);
         } else if !folder.is_dir() {
             let message = format!(
                 "{name}: there is no directory `{}`\ncreate it, or choose another path",
                 folder.display()
             );
-            self.error(Code::BadFile, Span::default(), &message);
+            self.error(Code::BadFile, span, &message);
         }
     }
 }

@@ -72,6 +72,7 @@ impl<'a> Checker<'a> {
             retry: route.retry.as_deref().map(plan::Retry::from),
             priority_class: route.priority_class,
             sampling: route.tracing.as_ref().map(|tracing| tracing.sampling).unwrap_or_default(),
+            logged: route.access_log.map(|share| share.0),
             name,
         })
     }

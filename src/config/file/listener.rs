@@ -1,7 +1,7 @@
 //! `listeners`: where connections are accepted, with which TLS and limits.
 
 use crate::config::decode::{Located, Raw};
-use crate::config::file::{Tcp, Tls, Udp};
+use crate::config::file::{LogShare, Tcp, Tls, Udp};
 use crate::config::words::{ListenAddress, SocketMode};
 use crate::filter::ip::Ip;
 use crate::units::{Rate, Size, Time};
@@ -57,6 +57,10 @@ pub struct Listener {
     /// Filters for every request that came in here, before the route's own.
     #[serde(default)]
     pub filters: Vec<Raw>,
+    /// Whether what comes in here has a line in the access log, where the route does not say. That of `log.access`
+    /// without it.
+    #[serde(default)]
+    pub access_log: Option<LogShare>,
 }
 
 impl Listener {

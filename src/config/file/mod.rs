@@ -3,6 +3,7 @@
 //!
 //! The doc comments here are the reference of the configuration: they become the JSON Schema.
 
+mod access_log;
 mod acme;
 mod admin;
 mod balance;
@@ -25,6 +26,7 @@ mod udp;
 mod upstream;
 mod upstream_tls;
 
+pub use access_log::*;
 pub use acme::*;
 pub use admin::*;
 pub use balance::*;

@@ -1,7 +1,7 @@
 //! `routes`: the conditions a request must meet, and what is done with it then.
 
 use crate::config::decode::{Located, Raw};
-use crate::config::file::{OneOrMany, PriorityClass, RouteTracing, Table};
+use crate::config::file::{LogShare, OneOrMany, PriorityClass, RouteTracing, Table};
 use crate::config::words::{Cidr, HostPattern, MethodName, RedirectStatus, ResponseStatus};
 use crate::template::Template;
 use crate::units::{Size, Time};
@@ -64,6 +64,9 @@ pub struct Route {
     pub priority_class: PriorityClass,
     /// What of tracing differs from that of the file.
     pub tracing: Option<Box<RouteTracing>>,
+    /// Whether its requests have a line in the access log: `on`, `off`, or a share of them. Those that failed always
+    /// have one. That of the listener, or of `log.access`, without it.
+    pub access_log: Option<LogShare>,
 }
 
 /// What a header, query parameter or cookie must be: a text, or one of `is`, `prefix`, `regex`, `present`.

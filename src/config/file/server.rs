@@ -1,7 +1,7 @@
-//! `server`, `proxy_headers` and `log`: what concerns the whole process.
+//! `server`, `proxy_headers` and `log`: what concerns the whole process. The access log is in `access_log`.
 
 use crate::config::decode::Located;
-use crate::config::file::Later;
+use crate::config::file::{AccessLog, Later};
 use crate::units::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -181,34 +181,4 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
-}
-
-/// A line per request.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AccessLog {
-    /// JSON lines, or the combined format of Apache and nginx.
-    pub format: AccessFormat,
-    /// Where the lines go.
-    pub to: LogTarget,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AccessFormat {
-    #[default]
-    Json,
-    Combined,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LogTarget {
-    #[default]
-    Stdout,
-    Stderr,
-    /// No access log.
-    Off,
-    /// A file, appended to and created when missing.
-    File(PathBuf),
 }

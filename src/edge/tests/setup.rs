@@ -123,6 +123,7 @@ pub fn listener() -> plan::Listener {
         redirect_https: None,
         limits: ListenerLimits::default(),
         underscores: Underscores::default(),
+        logged: None,
         filters: Vec::new(),
     }
 }

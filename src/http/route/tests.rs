@@ -95,6 +95,7 @@ fn plan(drafts: Vec<Draft>) -> Vec<Arc<Route>> {
         retry: None,
         priority_class: crate::config::file::PriorityClass::Normal,
         sampling: Default::default(),
+        logged: None,
     };
     drafts.into_iter().enumerate().map(|d| Arc::new(route(d))).collect()
 }

@@ -6,7 +6,7 @@ use super::way::Way;
 use crate::config::plan;
 use crate::http::{self, Reject};
 use crate::observe::metrics::{self, FlowEnd, Transport};
-use crate::observe::{AccessLog, Entry};
+use crate::observe::{AccessLog, Entry, is_failure};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -60,6 +60,9 @@ pub fn ended<K>(log: &AccessLog, client: SocketAddr, flow: &Flow<K, Session>, en
     let session = &flow.value;
     let way = &session.way;
     let nobody = end == End::ServerUnreachable && way.answer.is_none();
+    if !nobody && !log.samples_flow(session.listener.logged) {
+        return;
+    }
     log.write(&Entry {
         status: if nobody { Reject::BadGateway.status().as_u16() } else { 200 },
         request_bytes: flow.bytes.0,
@@ -75,6 +78,9 @@ pub fn ended<K>(log: &AccessLog, client: SocketAddr, flow: &Flow<K, Session>, en
 
 /// One that did not begin.
 pub fn refused(log: &AccessLog, listener: &plan::Listener, client: IpAddr, way: &Way, reject: Reject) {
+    if !is_failure(reject.status().as_u16(), Some(reject.reason())) && !log.samples_flow(listener.logged) {
+        return;
+    }
     log.write(&Entry {
         status: reject.status().as_u16(),
         error: Some(reject.reason()),

@@ -1,5 +1,7 @@
 use super::*;
+use crate::config::file::AccessFormat;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 /// A reader under the test's control.
 #[derive(Default)]
@@ -85,7 +87,11 @@ const SMALL: Limits = Limits { shard_bytes: 4000, wake_bytes: 1000, pause: Durat
 fn log(limits: Limits) -> (AccessLog, Arc<Pipe>) {
     let pipe = Arc::new(Pipe::default());
     let sink = Box::new(PipeEnd(Arc::clone(&pipe)));
-    (AccessLog::with_sink(AccessFormat::Json, "of the test".to_owned(), sink, limits), pipe)
+    (AccessLog::with_sink(&plan::AccessLog::default(), "of the test".to_owned(), sink, limits), pipe)
+}
+
+fn to_file(path: &Path) -> plan::AccessLog {
+    plan::AccessLog { to: LogTarget::File(PathBuf::from(path)).into(), ..plan::AccessLog::default() }
 }
 
 fn write(log: &AccessLog, thread: usize, number: usize) {
@@ -225,7 +231,7 @@ fn a_sleeping_writer_wakes_for_every_line() {
 fn a_file_is_written_rotated_and_flushed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
-    let plan = plan::AccessLog { format: AccessFormat::Combined, to: LogTarget::File(path.clone()) };
+    let plan = plan::AccessLog { format: AccessFormat::Combined, ..to_file(&path) };
     let log = AccessLog::open(&plan).unwrap().expect("a log");
     assert!(log.flush(), "nothing to write is written");
     let entry = Entry {
@@ -253,7 +259,7 @@ fn a_file_is_written_rotated_and_flushed() {
 
 #[test]
 fn off_is_none() {
-    let plan = plan::AccessLog { format: AccessFormat::Json, to: LogTarget::Off };
+    let plan = plan::AccessLog { to: LogTarget::Off.into(), ..plan::AccessLog::default() };
     assert!(AccessLog::open(&plan).unwrap().is_none());
 }
 
@@ -264,7 +270,7 @@ fn a_file_that_cannot_be_opened_says_which_why_and_what_to_do() {
         (dir.path().join("missing/access.log"), "create its directory first"),
         (dir.path().to_owned(), "name a file in it"),
     ] {
-        let plan = plan::AccessLog { format: AccessFormat::Json, to: LogTarget::File(path.clone()) };
+        let plan = to_file(&path);
         let error = AccessLog::open(&plan).expect_err("cannot be opened").to_string();
         assert!(error.starts_with(&format!("cannot open the access log {}: ", path.display())), "{error}");
         assert!(error.ends_with(fix), "{error}");
@@ -278,6 +284,31 @@ fn a_named_pipe_without_a_reader_is_an_error_not_a_hang() {
     let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
     // SAFETY: a NUL-terminated path, alive during the call.
     assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
-    let plan = plan::AccessLog { format: AccessFormat::Json, to: LogTarget::File(path) };
+    let plan = to_file(&path);
     assert!(AccessLog::open(&plan).is_err());
+}
+
+#[test]
+fn a_share_of_the_requests_is_the_same_at_every_gate() {
+    let sampling = |sample| {
+        let plan = plan::AccessLog { sample, ..plan::AccessLog::default() };
+        AccessLog::with_sink(&plan, String::new(), Box::new(PipeEnd(Arc::default())), SMALL)
+    };
+    let [tenth, other, all] = [Percent::of(10), Percent::of(90), Percent::of(100)].map(sampling);
+    let ids: Vec<String> = (0..20_000).map(|number| format!("{number:032x}")).collect();
+    let count = |log: &AccessLog, share| ids.iter().filter(|id| log.samples(share, id.as_bytes())).count();
+    let found = count(&tenth, None);
+    assert!((1800..2200).contains(&found), "{found}");
+    for id in &ids {
+        let id = id.as_bytes();
+        assert_eq!(tenth.samples(None, id), other.samples(Some(Percent::of(10)), id));
+        assert!(
+            !tenth.samples(None, id) || other.samples(None, id),
+            "more of them have those that less have"
+        );
+    }
+    assert_eq!([count(&all, None), count(&tenth, Some(Percent::of(100)))], [20_000; 2]);
+    assert_eq!(count(&all, Some(Percent::of(0))), 0);
+    let flows = (0..20_000).filter(|_| all.samples_flow(Some(Percent::of(50)))).count();
+    assert!((9_000..11_000).contains(&flows), "{flows}");
 }
