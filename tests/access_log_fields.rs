@@ -20,10 +20,12 @@ fn logging(access: &str, api: &Backend) -> Gate {
     Gate::start(&format!("log: {{ access: {access} }}{REST}"), &[api])
 }
 
-/// The lines so far, once there is one with this in it.
+/// All lines, in which this is: the end of the process comes behind them.
 #[track_caller]
-fn lines(gate: &Gate, last: &str) -> Vec<String> {
-    eventually(last, || gate.stdout().contains(last));
+fn lines(gate: &Gate, with: &str) -> Vec<String> {
+    eventually(with, || gate.stdout().contains(with));
+    gate.terminate();
+    gate.exit();
     gate.stdout().lines().map(str::to_owned).collect()
 }
 
@@ -165,7 +167,7 @@ upstreams: { group: { servers: [$api] } }
     }
     // refused before there was a request: what its listener says
     gate.raw("GET / HTTP/1.1\r\nHost: a b\r\n\r\n");
-    gate.logged_path("/last/told");
+    lines(&gate, "/last/told");
     let expected = [
         "/told/1",
         "/told/1/told",

@@ -53,6 +53,13 @@ fn all_of(dir: &Path, name: &str) -> Vec<PathBuf> {
     files.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(name))).collect()
 }
 
+/// Its last lines are written then.
+#[track_caller]
+fn end(gate: &Gate) {
+    gate.terminate();
+    gate.exit();
+}
+
 fn signal(gate: &Gate, signal: libc::c_int) {
     let id = i32::try_from(gate.id()).unwrap();
     // SAFETY: a signal to a process of this test harms no memory.
@@ -138,8 +145,9 @@ fn a_file_at_the_limit_of_the_process_ends_nothing() {
         client.get("/again");
         read(&path).contains("/again")
     });
-    assert!(json_lines(&read(&path)) > 0);
     eventually("told", || gate.stderr().contains("is written again"));
+    end(&gate);
+    assert!(json_lines(&read(&path)) > 0);
     let old = read(&gate.dir().join("access.old"));
     let whole = old.lines().filter(|line| line.ends_with('}')).count();
     assert!(old.lines().count() - whole <= 1, "at most one is torn: {old}");
@@ -234,8 +242,7 @@ fn a_file_is_begun_anew_by_size_and_no_line_is_lost() {
     let load = Load::start(gate.at("web"), &Request::get("/x"), 2, 250);
     load.wait_for_end();
     let asked = load.finish().len();
-    gate.terminate();
-    gate.exit();
+    end(&gate);
     let files = all_of(gate.dir(), "access.log");
     assert!(files.len() > 3, "{files:?}");
     let mut found = 0;
@@ -265,6 +272,7 @@ fn only_so_many_old_files_are_kept() {
         let now = read(&oldest);
         !now.is_empty() && now != before
     });
+    end(&gate);
     assert_eq!(all_of(gate.dir(), "access.log").len(), 3);
 }
 
@@ -285,8 +293,7 @@ fn settings_change_by_reload_and_no_line_is_lost() {
     }
     let asked = load.finish();
     assert!(asked.iter().all(|outcome| *outcome == Ok(200)));
-    gate.terminate();
-    gate.exit();
+    end(&gate);
     let files = [all_of(gate.dir(), "one.log"), all_of(gate.dir(), "two.log")].concat();
     let found: usize = files.iter().map(|path| json_lines(&read(path))).sum();
     assert_eq!(found, asked.len());

@@ -142,19 +142,25 @@ fn attacked(format: &str) -> (Gate, usize) {
     (gate, sent)
 }
 
-#[test]
-fn json_lines_stay_json_lines() {
-    let (gate, sent) = attacked("json");
+/// The lines of an attack on a log whose lines are objects.
+fn objects(format: &str) -> Vec<serde_json::Value> {
+    let (gate, sent) = attacked(format);
     let log = raw(&gate, "stdout");
     assert_clean(&log, "access log");
+    assert_clean(&raw(&gate, "stderr"), "process log");
     let lines: Vec<_> = log.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
     assert!(lines.len() > sent / 2, "{} lines for {sent} heads", lines.len());
-    for line in lines {
-        let line: serde_json::Value =
-            serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}: {}", line.escape_ascii()));
+    let object = |line: &&[u8]| {
+        serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}: {}", line.escape_ascii()))
+    };
+    lines.iter().map(object).collect()
+}
+
+#[test]
+fn json_lines_stay_json_lines() {
+    for line in objects("json") {
         assert!(line["listener"] == "web" && line["status"].is_u64() && line["x"].is_null(), "{line}");
     }
-    assert_clean(&raw(&gate, "stderr"), "process log");
 }
 
 #[test]
@@ -192,14 +198,7 @@ fn templates_of_json_stay_json() {
     let member = |name: &str| format!("\"{}\":\"{{{name}}}\"", name.replace('.', "_"));
     let all = ["request", "uri", "host", "user_agent", "referer", "header.accept", "sni", "error", "status"];
     let template = format!("{{{{{}}}}}", all.map(member).join(","));
-    let (gate, sent) = attacked(&format!("{{ template: '{template}', escape: json }}"));
-    let log = raw(&gate, "stdout");
-    assert_clean(&log, "access log");
-    let lines: Vec<_> = log.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
-    assert!(lines.len() > sent / 2, "{} lines for {sent} heads", lines.len());
-    for line in lines {
-        let line: serde_json::Value =
-            serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}: {}", line.escape_ascii()));
+    for line in objects(&format!("{{ template: '{template}', escape: json }}")) {
         assert!(line["status"].is_string() && line["x"].is_null(), "{line}");
     }
 }

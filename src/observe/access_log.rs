@@ -24,7 +24,7 @@ use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 use twox_hash::XxHash3_64;
@@ -56,6 +56,8 @@ impl Default for Limits {
 /// most a second, so let the last one be that of `run`, not that of a request.
 pub struct AccessLog {
     shared: Arc<Shared>,
+    /// The one that it has replaced, as long as that is there.
+    before: Mutex<Weak<AccessLog>>,
 }
 
 impl AccessLog {
@@ -108,7 +110,7 @@ impl AccessLog {
             writer: OnceLock::new(),
             unstarted: Mutex::new(Some(sink)),
         };
-        AccessLog { shared: Arc::new(shared) }
+        AccessLog { shared: Arc::new(shared), before: Mutex::default() }
     }
 
     /// Whether a request has a line that did not fail: one of so many as `share` says, or the log where that says nothing.
@@ -159,9 +161,18 @@ impl AccessLog {
         self.shared.dropped.clone()
     }
 
+    /// It takes the place of another one, whose lines are to be written before the process ends as well.
+    pub fn follow(&self, before: &Arc<AccessLog>) {
+        *self.before.lock() = Arc::downgrade(before);
+    }
+
     /// Waits until the lines of every `write` that has returned are with the sink, for 800 ms
-    /// at most. Whether they are.
+    /// at most. Whether they are. Before that, the same for the log that it has replaced.
     pub fn flush(&self) -> bool {
+        let before = self.before.lock().upgrade();
+        if let Some(before) = before {
+            before.flush();
+        }
         if self.shared.writer.get().is_none() {
             return self.shared.is_empty();
         }

@@ -331,6 +331,9 @@ impl Reloader {
             tokio::spawn(retire(tracer, || ()));
         }
         if let Some(log) = old_log.filter(|old| !is_same(old, self.running.access_log.as_ref())) {
+            if let Some(new) = &self.running.access_log {
+                new.follow(&log);
+            }
             let (metrics, drops, dropped) = (self.running.metrics.clone(), log.drops(), log.dropped());
             metrics.process().log_replaced(dropped);
             // its last lines are written when it is dropped, which no request is to wait for
