@@ -4,6 +4,7 @@
 use super::ctx::Ctx;
 use super::journal;
 use super::websocket;
+use crate::observe::is_failure;
 use crate::observe::traces::{Failure, Request, Try};
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_core::{Error, ErrorType, Result};
@@ -140,7 +141,7 @@ pub fn ended(session: &Session, ctx: &mut Ctx, took: Duration, error: Option<&Er
         try_over(session, ctx, began + took);
     }
     let status = session.response_written().map_or(0, |response| response.status.as_u16());
-    let failed = journal::is_failure(status, why) || ctx.call_status().is_some_and(is_failure_of_grpc);
+    let failed = is_failure(status, why) || ctx.call_status().is_some_and(is_failure_of_grpc);
     if let Some(trace) = ctx.trace.take_if(|trace| trace.is_told(failed))
         && let Some(request) = request(session, ctx, (status, failed, why), took)
     {
