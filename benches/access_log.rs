@@ -81,6 +81,7 @@ fn entry() -> Entry<'static> {
         upstream_connect: Some(Duration::from_micros(250)),
         upstream_response: Some(Duration::from_micros(11_042)),
         request_id: Some(b"0123456789abcdef0123456789abcdef"),
+        trace_id: None,
         tls: Some("TLSv1.3"),
         tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
         sni: Some("www.example.com"),

@@ -32,7 +32,8 @@ const SOON: &str = "interval: 20ms";
 /// One worker, so that spans come in the order of the requests on a connection.
 fn config(tracing: &str, rest: &str) -> String {
     format!(
-        "server: {{ threads: 1, upgrade_sock: $dir/control.sock }}
+        "log: {{ access: {{ format: json, to: stdout }} }}
+server: {{ threads: 1, upgrade_sock: $dir/control.sock }}
 admin: {{ address: $admin }}
 tracing: {{ {tracing} }}
 listeners: [{{ name: web, address: $web, protocols: [h1, h2] }}]
@@ -192,6 +193,7 @@ fn a_trace_goes_on_from_whoever_is_believed() {
     let asked = one.only_request();
     assert_eq!(told(&asked), (TRACE.to_owned(), tries[0].id.clone(), "03".to_owned()));
     assert_eq!(asked.header("tracestate").as_deref(), Some("a=1,b=2,c=3"));
+    assert_eq!(gate.logged_path("/")["trace_id"], TRACE);
 }
 
 #[test]
@@ -503,6 +505,7 @@ fn a_reload_turns_it_on_and_elsewhere_and_off() {
     // what clients say is passed on as it came
     client.ask(&Request::get("/off").header("traceparent", "what I like"));
     assert_eq!(one.only_request().header("traceparent").as_deref(), Some("what I like"));
+    assert_eq!(gate.logged_path("/off")["trace_id"], serde_json::Value::Null);
     reload(&mut gate, &to_collector("", ONE_SERVER));
     client.get("/on");
     otel.request("/on");
@@ -542,6 +545,7 @@ fn without_a_collector_traces_are_passed_on_and_nothing_is_told() {
     Client::connect(gate.at("web")).ask(&Request::get("/").header("traceparent", &traceparent("01")));
     let (trace, span, flags) = told(&one.only_request());
     assert!(trace == TRACE && span != PARENT && flags == "01");
+    assert_eq!(gate.logged_path("/")["trace_id"], TRACE);
     assert_eq!(gate.metrics().get("weirgate_trace_spans_total{result=\"dropped\"}"), Some(0.0));
 }
 

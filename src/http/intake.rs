@@ -11,7 +11,7 @@ use super::refusal::Reject;
 use super::request_id::RequestId;
 use super::route::RouteQuery;
 use super::site::Site;
-use super::{forward, forwarded, path, split, tidy, websocket};
+use super::{forward, forwarded, path, split, tidy, trace, websocket};
 use crate::acme::Challenges;
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{Action, Listener, RedirectHttps, Route};
@@ -35,6 +35,7 @@ pub async fn admit(
     let connection = Connection::of(session.digest()).cloned().ok_or(Reject::Internal)?;
     let tidied = tidy::request(session.req_header_mut(), connection.listener.underscores);
     let refused = identify(site, session.req_header(), ctx, connection);
+    trace::begin(site, session.req_header(), ctx);
     if let Some(reject) = tidied.err().or(refused) {
         return Err(reject.into());
     }
@@ -109,10 +110,6 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
             connection,
         },
     });
-    if let Some(tracer) = &site.tracer {
-        let sampling = ctx.route().map(|route| route.sampling).unwrap_or_default();
-        ctx.trace = Some(tracer.begin(&head.headers, who.trusted, sampling));
-    }
     refused
 }
 

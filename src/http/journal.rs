@@ -59,6 +59,7 @@ fn write_entry(
         return;
     }
     let (tls, certificate) = (info.connection.tls.as_ref(), info.connection.certificate());
+    let trace = ctx.trace.as_ref().map(|trace| trace.id().digits());
     let entry = Entry {
         listener: &info.connection.listener.name,
         client: known(info.client.ip()),
@@ -82,6 +83,7 @@ fn write_entry(
         upstream_connect: forward.connect,
         upstream_response: forward.first_byte,
         request_id: Some(info.request_id.as_bytes()),
+        trace_id: trace.as_ref().map(|digits| digits.as_slice()),
         tls: tls.map(|tls| tls.version),
         tls_cipher: tls.map(|tls| tls.cipher),
         sni: tls.and_then(|tls| tls.sni.as_deref()),

@@ -3,6 +3,7 @@
 
 use super::ctx::Ctx;
 use super::journal;
+use super::site::Site;
 use super::websocket;
 use crate::observe::is_failure;
 use crate::observe::traces::{Failure, Request, Try};
@@ -12,6 +13,14 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
+
+/// A request is here, and it is known who asks and which route it takes.
+pub fn begin(site: &Site, head: &RequestHeader, ctx: &mut Ctx) {
+    if let (Some(tracer), Some(request)) = (&site.tracer, &ctx.request) {
+        let sampling = request.info.route.as_ref().map(|route| route.sampling).unwrap_or_default();
+        ctx.trace = Some(tracer.begin(&head.headers, request.headers.trusted, sampling));
+    }
+}
 
 /// Another try begins; the one before is told of, if there is one.
 pub fn try_begins(session: &Session, ctx: &mut Ctx) {

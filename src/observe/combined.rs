@@ -135,6 +135,7 @@ pub(super) mod tests {
             upstream_connect: Some(Duration::from_micros(250)),
             upstream_response: Some(Duration::from_millis(11)),
             request_id: Some(b"0123456789abcdef"),
+            trace_id: None,
             tls: Some("TLSv1.3"),
             tls_cipher: Some("TLS_AES_256_GCM_SHA384"),
             sni: Some("example.com"),

@@ -50,6 +50,8 @@ pub struct Entry<'a> {
     /// From the request's start upstream to the first byte of the server's answer.
     pub upstream_response: Option<Duration>,
     pub request_id: Option<&'a [u8]>,
+    /// That of its trace, where traces are looked at: 32 hexadecimal digits.
+    pub trace_id: Option<&'a [u8]>,
     /// `TLSv1.3`; none on plaintext.
     pub tls: Option<&'a str>,
     /// IANA's name of the cipher suite.

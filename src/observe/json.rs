@@ -21,6 +21,8 @@
 //! With `log.access.headers` there are `request_headers` and `response_headers` too: objects of text, by the names in lower
 //! case, of those headers that were there. Several of one name are joined by a comma and a space (RFC 9110 §5.3).
 //!
+//! Where there is `tracing`, `trace_id` is that of the trace that the request belongs to.
+//!
 //! There is no `null`: what is unknown or did not happen is left out (`attempts` when it is 0).
 //! `time`, `listener`, `status`, `request_bytes`, `response_bytes` and `duration_ms` are always
 //! there. Bytes that are not UTF-8 become U+FFFD, one for each broken sequence, as in
@@ -63,6 +65,7 @@ pub(super) fn push_line(
     millis(out, b",\"upstream_connect_ms\":", entry.upstream_connect);
     millis(out, b",\"upstream_response_ms\":", entry.upstream_response);
     plain(out, b",\"request_id\":\"", entry.request_id);
+    plain(out, b",\"trace_id\":\"", entry.trace_id);
     if entry.tls.is_some() || entry.sni.is_some() {
         of_tls(out, entry);
     }

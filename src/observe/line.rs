@@ -110,6 +110,7 @@ impl Pen<'_> {
             Fact::UpstreamConnectMs => self.millis(entry.upstream_connect),
             Fact::UpstreamResponseMs => self.millis(entry.upstream_response),
             Fact::RequestId => self.text(entry.request_id),
+            Fact::TraceId => self.text(entry.trace_id),
             Fact::Tls => self.name(entry.tls),
             Fact::TlsCipher => self.name(entry.tls_cipher),
             Fact::Sni => self.name(entry.sni),

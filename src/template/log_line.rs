@@ -55,6 +55,7 @@ facts! {
     UpstreamConnectMs "upstream_connect_ms",
     UpstreamResponseMs "upstream_response_ms",
     RequestId "request_id",
+    TraceId "trace_id",
     Tls "tls",
     TlsCipher "tls_cipher",
     Sni "sni",
