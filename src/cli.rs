@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `explain`, `routes`, `diff`, `reload`, `status`, `upgrade`,
+//! The command line: `run`, `check`, `explain`, `routes`, `diff`, `reload`, `status`, `top`, `upgrade`,
 //! `schema`. Each command is a function from arguments to an
 //! exit code: 0 ok, 1 the gate could not run or the answer is no, 64 wrong usage or configuration
 //! (sysexits `EX_USAGE`).
@@ -8,6 +8,7 @@ mod diff;
 mod explain;
 mod routes;
 mod running;
+mod top;
 
 use crate::config;
 use crate::filter::Catalogue;
@@ -61,6 +62,9 @@ enum Command {
     Reload(running::Running),
     /// Show which configuration the running process uses, since when, and what was refused last.
     Status(running::Running),
+    /// Show what the running process does, as it happens: routes, upstreams and servers with their rates, errors and times,
+    /// why a server is not used, and what fails. Servers are drained and weighed by keys.
+    Top(top::Top),
     /// Have the running process replaced by the program as it is on disk now, without losing a connection.
     Upgrade(running::Running),
     /// Print the JSON Schema of the configuration, for editors.
@@ -91,6 +95,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> u8 {
             Command::Diff(arguments) => diff::diff(&arguments),
             Command::Reload(running) => running::reload(&running),
             Command::Status(running) => running::status(&running),
+            Command::Top(arguments) => top::top(&arguments),
             Command::Upgrade(running) => running::upgrade(&running),
             Command::Schema => out(&config::schema_text(&Catalogue::standard())),
         },

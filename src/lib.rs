@@ -10,7 +10,8 @@
 //!
 //! ```text
 //! main.rs      parse args, call cli, exit code
-//! cli/         run | check | explain | routes | diff | reload | status | upgrade | schema
+//! cli/         run | check | explain | routes | diff | reload | status | top | upgrade | schema
+//!   top/                 what the dashboard shows, in a terminal
 //! explain/     what the gate would do with a request, and why: asked, not sent
 //! gate.rs      the gate as a library: Gate::from_file(..).filter::<F>().run()
 //! config/      THE LIFE OF A CONFIGURATION   text -> File (as typed) -> Plan (resolved, immutable)
