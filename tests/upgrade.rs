@@ -6,7 +6,8 @@
 mod harness;
 
 use harness::{
-    Backend, Client, Gate, Load, Program, Reply, Request, eventually, free_address, own_loopback, weirgate,
+    Backend, Client, Gate, Load, Program, Reply, Request, Response, ServerAddress, eventually, free_address,
+    own_loopback, weirgate,
 };
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -89,6 +90,90 @@ fn what_is_known_of_servers_goes_with_it() {
     }
     assert!(sick.requests().is_empty());
     assert_eq!(gate.stderr().matches("is down: status 500").count(), 1, "it was not found out again");
+}
+
+/// Two servers, of which the first has the weight 2, and an admin address.
+fn by_hand(second: &str) -> String {
+    format!(
+        "server: {{ threads: 2, upgrade_sock: $dir/control.sock, grace_period_seconds: 5 }}
+admin: {{ address: $admin }}
+listeners: [{{ name: web, address: $web }}]
+routes: [{{ name: all, path: /, upstream: api }}]
+upstreams:
+  api: {{ servers: [{{ address: $a, weight: 2 }}, {second}, $c], outlier: {{ ejection: 300s }} }}
+"
+    )
+}
+
+const B: &str = "{ address: $b }";
+
+fn change(gate: &Gate, server: &Backend, call: &str, body: &str) -> Response {
+    let path = format!("/v1/upstreams/api/servers/{}/{call}", server.address());
+    let request = Request::post(&path, body).host(&gate.at("admin").to_string());
+    Client::connect(gate.at("admin")).ask(&request.header("Content-Type", "application/json"))
+}
+
+/// The state, the reasons and the weight of a server.
+fn standing(gate: &Gate, server: &Backend) -> (String, Vec<String>, u64) {
+    let request = Request::get("/v1/upstreams/api").host(&gate.at("admin").to_string());
+    let upstream = Client::connect(gate.at("admin")).ask(&request).json();
+    let servers = upstream["servers"].as_array().unwrap();
+    let server = servers.iter().find(|one| one["address"] == server.address().to_string()).unwrap();
+    let why = server["why"].as_array().unwrap().iter();
+    let why = why.map(|why| format!("{} since {}", why["reason"], why["since"])).collect();
+    (server["state"].as_str().unwrap().to_owned(), why, server["weight"].as_u64().unwrap())
+}
+
+#[test]
+fn what_was_done_to_a_server_by_hand_holds_in_the_next_process() {
+    let (a, b, c) = (Backend::start("a"), Backend::start("b"), Backend::start("c"));
+    let mut gate = Gate::start(&by_hand(B), &[&a, &b, &c]);
+    assert_eq!(change(&gate, &a, "weight", "{\"weight\": 7}").status, 200);
+    assert_eq!(change(&gate, &b, "drain", "{}").status, 200);
+    assert_eq!(change(&gate, &c, "eject", "{}").status, 200);
+    let before = [&a, &b, &c].map(|server| standing(&gate, server));
+    assert_eq!(before.clone().map(|(state, _, _)| state), ["up", "draining", "ejected"]);
+    // a reload that says other things of their group
+    let other = by_hand(B).replace("300s", "200s");
+    assert_eq!(gate.reload(&other).code, Some(0));
+    assert_eq!([&a, &b, &c].map(|server| standing(&gate, server)), before);
+    let load = Load::start(gate.at("web"), &Request::get("/x"), 2, 100_000);
+    for _ in 0..2 {
+        let id = gate.upgrade();
+        eventually("the new process answers", || gate.command(&["status"]).stdout.contains(&id.to_string()));
+        assert_eq!([&a, &b, &c].map(|server| standing(&gate, server)), before);
+        load.wait_for(load.answered() + 50);
+        assert!(b.requests().is_empty(), "a server that was drained gets requests");
+        assert!(c.requests().is_empty(), "a server that was ejected gets requests");
+    }
+    assert!(load.finish().iter().all(|answer| *answer == Ok(200)));
+    assert_eq!(change(&gate, &b, "undrain", "{}").json()["state"], "up");
+    eventually("it gets requests again", || gate.get("/x").text() == "b");
+    // what is written of a server later on counts
+    assert_eq!(gate.reload(&by_hand(B).replace("weight: 2", "weight: 3")).code, Some(0));
+    assert_eq!(standing(&gate, &a).2, 3);
+}
+
+#[test]
+fn what_is_done_while_the_next_process_starts_is_not_lost() {
+    let (a, b, c) = (Backend::start("a"), Backend::start("b"), Backend::start("c"));
+    let gate = Gate::start(&by_hand(B), &[&a, &b, &c]);
+    let (mut weight, mut refused, mut taken) = (2, 0, 2);
+    std::thread::scope(|scope| {
+        let upgrade = scope.spawn(|| gate.upgrade());
+        while !upgrade.is_finished() {
+            weight += 1;
+            let answer = change(&gate, &a, "weight", &format!("{{\"weight\": {weight}}}"));
+            match answer.status {
+                200 => taken = weight,
+                409 => refused += 1,
+                _ => panic!("{answer:?}"),
+            }
+        }
+        upgrade.join().unwrap();
+    });
+    assert!(refused > 0, "it is told that it is not done");
+    assert_eq!(standing(&gate, &a).2, taken);
 }
 
 #[test]

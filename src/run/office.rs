@@ -60,7 +60,10 @@ impl Office {
             // an error means that nobody is looking
             known.await.ok();
         }
-        self.registry.forget_handed_over();
+        let groups = self.running.groups.iter();
+        let unknown: Vec<&str> =
+            groups.filter(|group| !group.is_complete()).map(|group| group.name()).collect();
+        self.registry.forget_handed_over(&unknown);
         self.running.metrics.forget_handed_over();
         // nobody may be waiting
         self.known.send(()).ok();

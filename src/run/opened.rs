@@ -12,7 +12,7 @@ use super::server::{EdgeService, server_conf, workers};
 use super::signals::{Ending, Signals};
 use super::snapshot::Groups;
 use super::status::{Loaded, Status};
-use super::upgrade::{Program, Upgrade};
+use super::upgrade::{ByHand, Program, Upgrade};
 use crate::acme::{self, Keepers};
 use crate::admin::Admin;
 use crate::config::plan::Plan;
@@ -104,6 +104,7 @@ impl Opened {
         let (asks, asked) = mpsc::channel(ASKS);
         let (successor, succeeded) = watch::channel(None);
         let (recent, standing) = (Arc::new(Recent::default()), Standing::default());
+        let by_hand = ByHand::default();
         let front = EdgeService {
             edge: edge.clone(),
             live: site.clone(),
@@ -125,6 +126,7 @@ impl Opened {
             edge: edge.clone(),
             site: site.clone(),
             desk: desk.clone(),
+            by_hand: by_hand.clone(),
         };
         let signals = Signals {
             edge: edge.clone(),
@@ -139,7 +141,7 @@ impl Opened {
             upgrade: Upgrade::new(
                 program,
                 (edge.clone(), admin.clone()),
-                registry.clone(),
+                (registry.clone(), by_hand),
                 successor,
                 &plan.server,
             ),

@@ -5,6 +5,7 @@ use super::control::Desk;
 use super::expiry;
 use super::looks;
 use super::reload::Ask;
+use super::upgrade::ByHand;
 use crate::admin::{Change, Process, Readiness, Unchanged, view};
 use crate::edge::Edge;
 use crate::http::Live;
@@ -50,6 +51,7 @@ pub struct Overseer {
     pub edge: Edge,
     pub site: Arc<Live>,
     pub desk: Desk,
+    pub by_hand: ByHand,
 }
 
 #[async_trait]
@@ -101,6 +103,9 @@ impl Process for Overseer {
     }
 
     fn change(&self, upstream: &str, server: &str, change: Change) -> Result<view::Server, Unchanged> {
+        let another =
+            || Unchanged::Refused("another process is taking over: ask again in a moment".to_owned());
+        let _changing = self.by_hand.may_change().ok_or_else(another)?;
         let site = self.site.load();
         let group = site.groups.iter().find(|group| group.name() == upstream);
         let group =

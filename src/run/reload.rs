@@ -176,7 +176,7 @@ impl Reloader {
                     answer.send(self.judge(text).await).ok();
                 }
                 Ask::Upgrade { answer } => {
-                    answer.send(self.upgrade.run().await).ok();
+                    answer.send(self.upgrade.run(&self.running.groups).await).ok();
                 }
             }
         }

@@ -10,11 +10,13 @@ use crate::admin::Admin;
 use crate::config::file;
 use crate::edge::Edge;
 use crate::observe::events;
-use crate::upstream::Registry;
+use crate::upstream::{Group, Registry, state};
+use parking_lot::{Mutex, MutexGuard};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -40,12 +42,39 @@ impl Program {
     }
 }
 
+/// Whether servers may be changed by hand: not from the moment on when another process is told what they are, as that one
+/// would not know of it. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct ByHand(Arc<Mutex<Told>>);
+
+/// Another process was told.
+#[derive(Debug, Default)]
+struct Told(bool);
+
+/// Keeps an upgrade waiting while something is changed.
+pub struct Changing<'a>(
+    #[expect(dead_code, reason = "held for as long as the change takes")] MutexGuard<'a, Told>,
+);
+
+impl ByHand {
+    /// `None`: not now.
+    pub fn may_change(&self) -> Option<Changing<'_>> {
+        let told = self.0.lock();
+        (!told.0).then_some(Changing(told))
+    }
+
+    fn tell(&self, told: bool) {
+        self.0.lock().0 = told;
+    }
+}
+
 /// Does it.
 pub struct Upgrade {
     program: Program,
     edge: Edge,
     admin: Admin,
     registry: Registry,
+    by_hand: ByHand,
     /// Told the process id of the one that has taken over.
     successor: watch::Sender<Option<u32>>,
     /// The file that says which process this is.
@@ -56,22 +85,23 @@ impl Upgrade {
     pub fn new(
         program: Program,
         (edge, admin): (Edge, Admin),
-        registry: Registry,
+        (registry, by_hand): (Registry, ByHand),
         successor: watch::Sender<Option<u32>>,
         server: &file::Server,
     ) -> Upgrade {
-        Upgrade { program, edge, admin, registry, successor, pid_file: server.pid_file.clone() }
+        Upgrade { program, edge, admin, registry, by_hand, successor, pid_file: server.pid_file.clone() }
     }
 
-    /// Returns when the new process serves; its process id.
+    /// Returns when the new process serves; its process id. `groups` are those in use.
     ///
     /// # Errors
     /// In words for the operator. This process goes on as before.
-    pub async fn run(&self) -> Result<u32, String> {
+    pub async fn run(&self, groups: &[Arc<Group>]) -> Result<u32, String> {
         if self.successor.borrow().is_some() {
             return Err("another process has taken over already".into());
         }
-        let began = self.begin().await;
+        self.by_hand.tell(true);
+        let began = self.begin(groups).await;
         match &began {
             Ok(pid) => {
                 events::upgraded(*pid);
@@ -81,6 +111,7 @@ impl Upgrade {
                 self.successor.send_replace(Some(*pid));
             }
             Err(why) => {
+                self.by_hand.tell(false);
                 if let Some(path) = &self.pid_file {
                     // a new one that is a daemon may have put its own there
                     doorplate::write_pid(path).ok();
@@ -99,13 +130,13 @@ impl Upgrade {
         self.successor.send_replace(Some(std::os::unix::process::parent_id()));
     }
 
-    async fn begin(&self) -> Result<u32, String> {
+    async fn begin(&self, groups: &[Arc<Group>]) -> Result<u32, String> {
         let cannot = |why: io::Error| format!("the sockets cannot be handed over: {why}");
         let mut sockets = self.edge.sockets().map_err(cannot)?;
         sockets.extend(self.admin.sockets().map_err(cannot)?);
         let goods = Goods {
             sockets,
-            servers: self.registry.states(),
+            servers: state::states(&self.registry, groups),
             counts: self.registry.metrics().counts(),
             tickets: self.edge.ticket_secrets(),
             closed: Vec::new(),

@@ -5,6 +5,7 @@
 use super::endpoint::{DrainReason, Heed};
 use super::registry::Registry;
 use super::server::{Server, Servers};
+use super::state::{Said, Standing};
 use crate::config::file::InitialHealth;
 use crate::config::plan::{Member, Upstream};
 use crate::observe::events;
@@ -69,7 +70,9 @@ impl Membership {
             slow_start: plan.slow_start.is_some(),
             sticky: plan.sticky.is_some(),
             drain_timeout: plan.drain_timeout,
-            sources: vec![Some(plan.servers.clone())],
+            sources: std::iter::once(Some(plan.servers.clone()))
+                .chain(plan.discover.iter().map(|_| None))
+                .collect(),
             named: Named::default(),
             servers: Servers::default(),
             coming: Vec::new(),
@@ -143,7 +146,15 @@ impl Membership {
         if changed {
             self.merge();
         }
+        if changed && self.live && self.is_complete() {
+            self.registry.forget_handed_over_of(&self.group);
+        }
         changed
+    }
+
+    /// Whether every source has named its servers.
+    pub fn is_complete(&self) -> bool {
+        self.sources.iter().all(Option::is_some)
     }
 
     fn name(&mut self, source: usize, members: Vec<Member>) -> bool {
@@ -204,8 +215,17 @@ impl Membership {
                 log::debug!(target: events::UPSTREAM, "upstream {:?}: {} is named twice", self.group, member.place());
                 continue;
             }
-            let said_before = before.get(&member.address);
+            let said_before = before.get(&member.address).map(Said::from);
+            // before it is made, which takes what another process has told of it
+            let stood = match said_before {
+                Some(_) => None,
+                None => self.registry.standing(&self.group, member.address),
+            };
+            let said_before = said_before.or(stood.map(|stood| stood.said));
             let (server, is_back) = self.member(member, said_before, &mut places, late);
+            if let Some(stood) = stood {
+                self.keep_weight(&server, member, stood);
+            }
             self.heed_drain(&server, member, said_before, is_back);
             next.push(server);
             self.named.insert(member.address, member.clone());
@@ -226,7 +246,7 @@ impl Membership {
     fn member(
         &mut self,
         member: &Member,
-        before: Option<&Member>,
+        before: Option<Said>,
         places: &mut Places,
         late: bool,
     ) -> (Arc<Server>, bool) {
@@ -264,6 +284,14 @@ impl Membership {
         }
     }
 
+    /// A weight given in the process before this one stays until another one is named.
+    fn keep_weight(&mut self, server: &Server, member: &Member, stood: Standing) {
+        if stood.said.weight == member.weight && stood.weighs != member.weight {
+            let revision = self.next_revision();
+            server.set_weight(stood.weighs, revision);
+        }
+    }
+
     /// Whether the group would make the same of this member.
     fn is(&self, server: &Server, member: &Member) -> bool {
         server.tier == member.priority
@@ -273,7 +301,7 @@ impl Membership {
     }
 
     /// Whether a member drains is what was said last, by a source or by somebody while the process runs.
-    fn heed_drain(&mut self, server: &Arc<Server>, member: &Member, before: Option<&Member>, is_back: bool) {
+    fn heed_drain(&mut self, server: &Arc<Server>, member: &Member, before: Option<Said>, is_back: bool) {
         let drain = server.endpoint.drain().filter(|_| !is_back);
         match (drain.map(|drain| drain.why), member.drain) {
             (None, true) if before.is_none_or(|before| !before.drain) => {
@@ -330,6 +358,16 @@ impl Membership {
         let revision = self.next_revision();
         server.set_weight(weight, revision);
         events::weight_changed(&self.group, server.endpoint.name(), weight.get());
+    }
+
+    /// Where those that are named stand.
+    pub fn standings(&self) -> Vec<(SocketAddr, Standing)> {
+        let standing = |server: &Arc<Server>| {
+            let address = server.endpoint.address();
+            let said = Said::from(self.named.get(&address)?);
+            Some((address, Standing { said, weighs: NonZeroU16::new(server.weight())? }))
+        };
+        self.servers.iter().filter_map(standing).collect()
     }
 
     /// Lets go of the servers that are no longer named and done; tells if there were any.

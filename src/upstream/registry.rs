@@ -7,6 +7,7 @@ use super::changes::Changes;
 use super::endpoint::Endpoint;
 use super::location::Location;
 pub use super::state::ServerState;
+use super::state::Standing;
 use super::sticky::Learned;
 use crate::config::file::InitialHealth;
 use crate::config::plan;
@@ -119,8 +120,13 @@ impl Registry {
         self.known(group, |known| known.caps.clone())
     }
 
-    /// What is known of all servers, for a process that takes the place of this one.
-    pub fn states(&self) -> Vec<ServerState> {
+    /// Where a server stood in another process that has not come here yet.
+    pub(super) fn standing(&self, group: &str, address: SocketAddr) -> Option<Standing> {
+        self.groups.lock().get(group)?.handed_over.get(&address)?.standing
+    }
+
+    /// What is known of all servers, but for where they stand: see [`states`](super::state::states).
+    pub(super) fn states(&self) -> Vec<ServerState> {
         let groups = self.groups.lock();
         let of_group = |(group, known): (&String, &Known)| -> Vec<ServerState> {
             known.endpoints.values().map(|endpoint| endpoint.state_of(group)).collect()
@@ -137,9 +143,19 @@ impl Registry {
         }
     }
 
-    /// What was handed over and is not needed, as those servers are not named any more.
-    pub fn forget_handed_over(&self) {
-        self.groups.lock().values_mut().for_each(|known| known.handed_over.clear());
+    /// What was handed over and is not needed, as those servers are not named any more. Groups that do not know their
+    /// servers yet, `but` these, do so when they do.
+    pub fn forget_handed_over(&self, but: &[&str]) {
+        let mut groups = self.groups.lock();
+        let known = groups.iter_mut().filter(|(group, _)| !but.contains(&group.as_str()));
+        known.for_each(|(_, known)| known.handed_over = HashMap::new());
+    }
+
+    /// The same of one group.
+    pub(super) fn forget_handed_over_of(&self, group: &str) {
+        if let Some(known) = self.groups.lock().get_mut(group) {
+            known.handed_over = HashMap::new();
+        }
     }
 
     /// Forgets the servers that nobody uses any more. To be called after a reload, when the

@@ -1,11 +1,16 @@
 //! What of the live state of a server goes to a process that takes the place of this one: whether it is up, why it
-//! is ejected and for how much longer, how long it takes to answer. Requests in flight end with the process
-//! that they came to.
+//! is ejected or drains and for how much longer, what was done to it by hand, how long it takes to answer. Requests in
+//! flight end with the process that they came to.
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Drain, DrainReason, Endpoint};
+use super::group::Group;
 use super::health::Tally;
+use super::registry::Registry;
+use crate::config::plan::Member;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,6 +27,11 @@ pub struct ServerState {
     pub ejected: Option<EjectedState>,
     /// See [`Latency`](super::latency::Latency).
     pub latency: u64,
+    /// A process of an earlier version does not tell this, nor the next.
+    #[serde(default)]
+    pub draining: Option<DrainingState>,
+    #[serde(default)]
+    pub standing: Option<Standing>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +40,51 @@ pub struct EjectedState {
     pub left: Duration,
     /// How many ejections make the next one longer.
     pub times: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrainingState {
+    pub why: DrainReason,
+    pub since: SystemTime,
+    /// For how much longer it keeps the sessions that are its own.
+    pub left: Duration,
+}
+
+/// What the sources of a group said last of a server, and the weight that it has, which is another one where somebody has
+/// given it one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    pub said: Said,
+    pub weighs: NonZeroU16,
+}
+
+/// What the configuration or discovery says of a server that somebody may overrule while the process runs: that holds until
+/// another thing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    pub weight: NonZeroU16,
+    pub drain: bool,
+}
+
+impl From<&Member> for Said {
+    fn from(member: &Member) -> Said {
+        Said { weight: member.weight, drain: member.drain }
+    }
+}
+
+/// What is known of all servers, for a process that takes the place of this one; of those in these groups, which are in use,
+/// also where they stand.
+pub fn states(registry: &Registry, groups: &[Arc<Group>]) -> Vec<ServerState> {
+    let of_group = |group: &Arc<Group>| {
+        (group.name().to_owned(), group.standings().into_iter().collect::<HashMap<_, _>>())
+    };
+    let standings: HashMap<String, HashMap<SocketAddr, Standing>> = groups.iter().map(of_group).collect();
+    let mut states = registry.states();
+    for state in &mut states {
+        let known = standings.get(&state.group).and_then(|group| group.get(&state.address));
+        state.standing = known.copied();
+    }
+    states
 }
 
 impl Endpoint {
@@ -48,6 +103,8 @@ impl Endpoint {
                 times,
             }),
             latency: self.latency().word(),
+            draining: self.drain().and_then(draining),
+            standing: None,
         }
     }
 
@@ -61,7 +118,18 @@ impl Endpoint {
             self.conduct(now).record.resume(now, ejected.why.as_str().into(), ejected.left, ejected.times);
             self.heed_conduct();
         }
+        if let Some(draining) = &state.draining {
+            let until = Instant::now() + draining.left;
+            self.resume_drain(Drain { why: draining.why, since: draining.since, until });
+        }
     }
+}
+
+/// One that is removed comes new, if it comes.
+fn draining(drain: Drain) -> Option<DrainingState> {
+    let Drain { why, since, until } = drain;
+    let left = until.saturating_duration_since(Instant::now());
+    (why != DrainReason::Removed).then_some(DrainingState { why, since, left })
 }
 
 #[cfg(test)]

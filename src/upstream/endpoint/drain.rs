@@ -2,6 +2,7 @@
 //! ended by whoever changes who is in a group.
 
 use super::{DRAINING, Endpoint};
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +16,8 @@ pub struct Drain {
 }
 
 /// Who took a server out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DrainReason {
     /// `drain: true` is written with it.
     Configured,
@@ -47,6 +49,12 @@ impl Endpoint {
         drop(drain);
         self.changes.bump();
         true
+    }
+
+    /// It was on its way out in the process before. For an endpoint that nobody uses yet.
+    pub(in crate::upstream) fn resume_drain(&self, drain: Drain) {
+        *self.drain.lock() = Some(drain);
+        self.state.fetch_or(DRAINING, Ordering::Release);
     }
 
     /// Gives another reason why it drains, if it does.

@@ -9,6 +9,7 @@ use crate::upstream::health::Probe;
 use crate::upstream::membership::{self, Membership};
 use crate::upstream::registry::Registry;
 use crate::upstream::server::Servers;
+use crate::upstream::state::Standing;
 use crate::upstream::sticky::Sticky;
 use crate::upstream::transport::Transport;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -135,6 +136,11 @@ impl Group {
         if membership.adopt(source, members) { self.renew(&mut membership) } else { Ok(()) }
     }
 
+    /// Whether every source of its servers has named them.
+    pub fn is_complete(&self) -> bool {
+        self.membership.lock().is_complete()
+    }
+
     /// Requests are served from now on: servers that come later are new, and have a slow start.
     pub(in crate::upstream) fn begin(&self) {
         self.membership.lock().begin();
@@ -158,6 +164,11 @@ impl Group {
             return Ok(false);
         }
         self.rebuild(&membership).map(|()| true)
+    }
+
+    /// Where its servers stand, for a process that takes the place of this one.
+    pub(in crate::upstream) fn standings(&self) -> Vec<(SocketAddr, Standing)> {
+        self.membership.lock().standings()
     }
 
     /// Brings what is chosen from up to date with the state of the servers. Not for the request

@@ -3,6 +3,7 @@ use crate::config::{file, plan};
 use crate::upstream::endpoint::FULL_WARMTH;
 use crate::upstream::group::tests::plan as plan_of;
 use crate::upstream::health::Thresholds;
+use crate::upstream::state::states;
 use crate::upstream::{Endpoint, Group, Tried};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -181,6 +182,71 @@ fn what_is_said_by_hand_holds_until_the_source_says_otherwise() {
     group.adopt(0, vec![weighing(1, 2), draining(2), member(3)]).unwrap();
     assert_eq!(at(&group, 3).endpoint.drain().unwrap().why, DrainReason::Asked);
     assert!(!group.drain(address(9), true) && !group.set_weight(address(9), NonZeroU16::MIN).unwrap());
+}
+
+/// A registry of a process that takes over from one with this registry and group.
+fn successor(registry: &Registry, group: &Arc<Group>) -> Registry {
+    let told = serde_json::to_string(&states(registry, std::slice::from_ref(group))).unwrap();
+    let new = Registry::new();
+    new.resume(serde_json::from_str(&told).unwrap());
+    new
+}
+
+fn why(group: &Group, port: u16) -> Option<DrainReason> {
+    at(group, port).endpoint.drain().map(|drain| drain.why)
+}
+
+#[test]
+fn what_is_said_by_hand_goes_to_a_process_that_takes_over() {
+    let old = Registry::new();
+    let of = |servers: Vec<Member>, registry: &Registry| {
+        group_of(Upstream { servers, ..plan_of(&[], None) }, registry)
+    };
+    let servers = vec![weighing(1, 3), draining(2), member(3), draining(4), member(5)];
+    let group = of(servers.clone(), &old);
+    assert!(group.set_weight(address(1), NonZeroU16::new(5).unwrap()).unwrap());
+    assert!(group.drain(address(2), false) && group.drain(address(3), true));
+    let since = at(&group, 3).endpoint.drain().unwrap().since;
+
+    let same = of(servers, &successor(&old, &group));
+    assert_eq!(at(&same, 1).weight(), 5);
+    let whys = [2, 3, 4, 5].map(|port| why(&same, port));
+    assert_eq!(whys, [None, Some(DrainReason::Asked), Some(DrainReason::Configured), None]);
+    assert_eq!(at(&same, 3).endpoint.drain().unwrap().since, since);
+    assert_eq!(shares(&same, 70), BTreeMap::from([(1, 50), (2, 10), (5, 10)]));
+    assert!(same.drain(address(3), false));
+    assert!(shares(&same, 80).contains_key(&3));
+
+    // what is written says something else of them now, but of the one that was drained by hand
+    let others = vec![weighing(1, 2), member(2), member(3), member(4), draining(5)];
+    let second = successor(&old, &group);
+    let other = of(others, &second);
+    assert_eq!(at(&other, 1).weight(), 2);
+    let whys = [2, 3, 4, 5].map(|port| why(&other, port));
+    assert_eq!(whys, [None, Some(DrainReason::Asked), None, Some(DrainReason::Configured)]);
+    // and it goes on to the next one
+    let third = of(vec![member(2), member(3)], &successor(&second, &other));
+    assert_eq!(why(&third, 3), Some(DrainReason::Asked));
+}
+
+#[test]
+fn what_was_handed_over_waits_for_sources_that_do_not_answer_yet() {
+    let old = Registry::new();
+    let before = group(&[1, 2], &old);
+    assert!(before.drain(address(2), true));
+    let new = successor(&old, &before);
+    let found = plan::Discovery::File(plan::FileDiscovery {
+        name: "servers".into(),
+        path: "servers".into(),
+        interval: Duration::from_secs(1),
+    });
+    let group = group_of(Upstream { discover: vec![found], ..plan_of(&[], None) }, &new);
+    assert!(!group.is_complete());
+    new.forget_handed_over(&[group.name()]);
+    group.adopt(1, members(&[1, 2])).unwrap();
+    assert!(group.is_complete());
+    assert_eq!(why(&group, 2), Some(DrainReason::Asked));
+    assert!(new.standing(group.name(), address(2)).is_none());
 }
 
 #[test]
