@@ -172,11 +172,13 @@ function facts(list, pairs) {
   }));
 }
 
+const focus = (key) => document.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+
 // What a click or a tab was on stays where it was, as rows are made anew.
 function keepFocus(work) {
   const key = document.activeElement?.dataset?.key;
   work();
-  if (key) document.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+  if (key) focus(key);
 }
 
 function point(node, sort, name) {
@@ -369,7 +371,12 @@ async function look() {
   }
 }
 
-$("server").addEventListener("close", () => { known.server = null; });
+$("server").addEventListener("close", () => {
+  const [group, address] = known.server;
+  known.server = null;
+  // the row that it was opened from was made anew meanwhile
+  focus(`server ${group} ${address}`);
+});
 $("drain").addEventListener("click", () => act($("drain").dataset.call));
 $("eject").addEventListener("click", () => act($("eject").dataset.call));
 $("set-weight").addEventListener("click", () => act("weight", JSON.stringify({ weight: Number($("weight").value) })));
@@ -390,7 +397,9 @@ $("reload").addEventListener("click", () => tell($("said"), async () => {
 }));
 
 addEventListener("pointerdown", () => { known.pressed = true; });
-for (const event of ["pointerup", "pointercancel", "blur"]) addEventListener(event, () => setTimeout(() => { known.pressed = false; }));
+// the key that presses a button when it is released
+addEventListener("keydown", (event) => { if (event.key === " ") known.pressed = true; });
+for (const event of ["pointerup", "pointercancel", "keyup", "blur"]) addEventListener(event, () => setTimeout(() => { known.pressed = false; }));
 
 $("errors").hidden = true;
 (async () => {
