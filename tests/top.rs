@@ -207,6 +207,25 @@ fn it_comes_back_when_the_process_does_and_tells_meanwhile() {
 }
 
 #[test]
+fn a_signal_leaves_the_terminal_as_it_was_whenever_it_comes() {
+    let (a, b, c) = servers();
+    let gate = Gate::start(&config(""), &[&a, &b, &c]);
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // at the first moment in which there is something to be undone, and later
+        for drawn in [false, false, false, true] {
+            let mut terminal = Terminal::start(&mut top(&gate, &[]), WIDE);
+            match drawn {
+                true => terminal.shows("3 of 3 usable"),
+                false => terminal.is_taken(),
+            }
+            terminal.signal(signal);
+            assert_eq!(terminal.exit().code(), Some(0), "signal {signal}");
+            terminal.turns_as_before();
+        }
+    }
+}
+
+#[test]
 fn it_fits_the_terminal_and_does_without_colours() {
     let (a, b, c) = servers();
     let gate = Gate::start(&config(""), &[&a, &b, &c]);

@@ -17,13 +17,13 @@ mod words;
 use super::{FAILED, OK, USAGE, err};
 use crate::Gate;
 use crossterm::event::{self, KeyEventKind};
-use look::{Event, Look, Looker, Wish};
+use look::{Ends, Event, Look, Looker, Teller, Wish};
 use looks::Looks;
 use model::{Deed, Model};
 use ratatui::DefaultTerminal;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use way::Way;
@@ -117,7 +117,8 @@ fn encoded(name: &str) -> String {
     name.bytes().map(byte).collect()
 }
 
-/// Until a key or a signal ends it. The terminal is as it was afterwards, also after a panic.
+/// Until a key or a signal ends it. The terminal is as it was afterwards, also after a panic, of whichever thread: the first
+/// thing that a panic does is to make it so (`ratatui::try_init`).
 fn show(runtime: &Runtime, way: Way) -> Result<(), String> {
     let mut model = Model::new(way.name());
     let mut looker = Looker::new(way);
@@ -126,13 +127,17 @@ fn show(runtime: &Runtime, way: Way) -> Result<(), String> {
     model.look(Ok(first));
     let (events, happening) = mpsc::channel();
     let (wishes, wished) = unbounded_channel();
-    let mut terminal =
-        ratatui::try_init().map_err(|error| format!("the terminal cannot be drawn on: {error}"))?;
+    let drawn = |error: io::Error| format!("the terminal cannot be drawn on: {error}");
+    // a signal before there is anybody to hear it would leave the terminal as it is drawn on
+    let ends = runtime.block_on(async { Ends::new() }).map_err(|error| format!("no signals: {error}"))?;
+    let mut terminal = ratatui::try_init().map_err(drawn)?;
+    let events = Teller::new(events);
+    runtime.spawn(ends.watch(events.clone()));
     runtime.spawn(looker.watch(wished, events.clone()));
     std::thread::spawn(move || read_keys(&events));
     let shown = draw_until_left(&mut terminal, &mut model, &happening, &wishes);
     ratatui::restore();
-    shown.map_err(|error| format!("the terminal cannot be drawn on: {error}"))
+    shown.map_err(drawn)
 }
 
 fn draw_until_left(
@@ -146,6 +151,7 @@ fn draw_until_left(
         terminal.draw(|frame| draw::draw(frame, model, looks))?;
         match happening.recv() {
             Err(_) | Ok(Event::Over) => return Ok(()),
+            Ok(Event::Broken) => return Err(io::Error::other("it broke off")),
             Ok(Event::Resized) => {}
             Ok(Event::Look(look)) => model.look(*look),
             Ok(Event::Done(done)) => model.done(done),
@@ -161,7 +167,7 @@ fn draw_until_left(
 }
 
 /// Tells what is pressed, until nobody listens or the terminal is gone.
-fn read_keys(events: &Sender<Event>) {
+fn read_keys(events: &Teller) {
     loop {
         let event = match event::read() {
             Ok(event::Event::Key(key)) if key.kind != KeyEventKind::Release => Event::Key(key),
@@ -170,7 +176,7 @@ fn read_keys(events: &Sender<Event>) {
             Err(_) => Event::Over,
         };
         let over = matches!(event, Event::Over);
-        if events.send(event).is_err() || over {
+        if !events.tell(event) || over {
             return;
         }
     }

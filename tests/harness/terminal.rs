@@ -145,17 +145,30 @@ impl Terminal {
     }
 
     fn is_as_before(&self) -> bool {
+        let screen = self.screen.lock().unwrap();
+        self.is_by_line() && !screen.screen().alternate_screen() && !screen.screen().hide_cursor()
+    }
+
+    /// Whether what is typed is shown, and told by line.
+    fn is_by_line(&self) -> bool {
         // SAFETY: a structure of numbers, which the call fills.
         let settings = unsafe {
             let mut settings: libc::termios = std::mem::zeroed();
             assert_eq!(libc::tcgetattr(self.ours.as_raw_fd(), &raw mut settings), 0);
             settings
         };
-        let screen = self.screen.lock().unwrap();
         let usual = libc::ICANON | libc::ECHO | libc::ISIG;
         settings.c_lflag & usual == usual
-            && !screen.screen().alternate_screen()
-            && !screen.screen().hide_cursor()
+    }
+
+    /// Waits, without a pause, until keys are told as they are pressed.
+    #[track_caller]
+    pub fn is_taken(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.is_by_line() {
+            assert!(Instant::now() < deadline, "nobody takes the terminal");
+            std::thread::yield_now();
+        }
     }
 
     /// Whether anything on it has a colour.

@@ -4,9 +4,10 @@ use super::answers::{Failure, Failures, Overview, Server};
 use super::counts::{self, Page};
 use super::way::Way;
 use serde::de::DeserializeOwned;
+use std::io;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -41,6 +42,57 @@ pub enum Event {
     Done(Result<(String, Server), String>),
     /// The terminal or the program is at its end.
     Over,
+    /// One of the threads has panicked: it has said why.
+    Broken,
+}
+
+/// Where a thread tells what happens, until it ends; that it has panicked is told as well, so that nobody waits for it.
+#[derive(Debug, Clone)]
+pub struct Teller(Sender<Event>);
+
+impl Teller {
+    pub fn new(events: Sender<Event>) -> Teller {
+        Teller(events)
+    }
+
+    /// Whether somebody listens.
+    pub fn tell(&self, event: Event) -> bool {
+        self.0.send(event).is_ok()
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell(Event::Broken);
+        }
+    }
+}
+
+/// The signals that end it. From the moment on when this is made they no longer end the process as it is.
+pub struct Ends([Signal; 3]);
+
+impl Ends {
+    /// To be called in a runtime.
+    ///
+    /// # Errors
+    /// The system has no room for them.
+    pub fn new() -> io::Result<Ends> {
+        let [end, hangup, interrupt] =
+            [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(signal);
+        Ok(Ends([end?, hangup?, interrupt?]))
+    }
+
+    /// Tells when one of them has come, whatever is being asked meanwhile.
+    pub async fn watch(self, events: Teller) {
+        let Ends([mut end, mut hangup, mut interrupt]) = self;
+        tokio::select! {
+            _ = end.recv() => {}
+            _ = hangup.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        events.tell(Event::Over);
+    }
 }
 
 /// What asks.
@@ -80,15 +132,10 @@ impl Looker {
         Ok((wish.upstream, read(&self.way.post(&wish.path, &wish.body).await?)?))
     }
 
-    /// Tells what it sees until nobody listens, or a signal says that it is over.
-    pub async fn watch(mut self, mut wishes: UnboundedReceiver<Wish>, events: Sender<Event>) {
+    /// Tells what it sees until nobody listens.
+    pub async fn watch(mut self, mut wishes: UnboundedReceiver<Wish>, events: Teller) {
         let mut pulse = interval(PAUSE);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let signals = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(signal);
-        let [Ok(mut end), Ok(mut hangup), Ok(mut interrupt)] = signals else {
-            events.send(Event::Over).ok();
-            return;
-        };
         loop {
             let event = tokio::select! {
                 _ = pulse.tick() => Event::Look(Box::new(self.look().await)),
@@ -99,11 +146,8 @@ impl Looker {
                     }
                     None => return,
                 },
-                _ = end.recv() => Event::Over,
-                _ = hangup.recv() => Event::Over,
-                _ = interrupt.recv() => Event::Over,
             };
-            if events.send(event).is_err() {
+            if !events.tell(event) {
                 return;
             }
         }
@@ -112,4 +156,24 @@ impl Looker {
 
 fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, String> {
     serde_json::from_slice(answer).map_err(|error| format!("its answer is not understood: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_thread_that_panics_is_told_of_and_one_that_ends_is_not() {
+        let (events, happening) = channel();
+        for panics in [false, true] {
+            let teller = Teller::new(events.clone());
+            let thread = std::thread::spawn(move || {
+                assert!(!panics, "on purpose");
+                drop(teller);
+            });
+            assert_eq!(thread.join().is_err(), panics);
+            assert_eq!(matches!(happening.try_recv(), Ok(Event::Broken)), panics);
+        }
+    }
 }

@@ -168,7 +168,8 @@ impl Model {
         let now = self.chosen.as_ref().and_then(|chosen| choices.iter().position(|one| one == chosen));
         let next = match now {
             Some(now) => now.saturating_add_signed(step).min(last),
-            None if step > 0 => 0,
+            None if step == isize::MAX => last,
+            None if step == isize::MIN || step > 0 => 0,
             None => last,
         };
         self.chosen = choices.into_iter().nth(next);
@@ -188,10 +189,20 @@ impl Model {
             (View::Server, code) => return self.on_server(code),
             (View::Failures | View::Refused, KeyCode::Esc | KeyCode::Enter) => self.show(View::Map),
             (View::Failures | View::Refused, code) => {
-                self.above = self.above.saturating_add_signed(step(code).unwrap_or(0));
+                let last = self.lines().saturating_sub(1);
+                self.above = self.above.saturating_add_signed(step(code).unwrap_or(0)).min(last);
             }
         }
         None
+    }
+
+    /// Of the text that is scrolled.
+    fn lines(&self) -> usize {
+        match (self.view, &self.overview.status.last_refused) {
+            (View::Failures, _) => self.failures.len(),
+            (View::Refused, Some(refused)) => refused.why.lines().count(),
+            (View::Map | View::Server | View::Refused, _) => 0,
+        }
     }
 
     fn show(&mut self, view: View) {

@@ -94,6 +94,27 @@ fn keys_choose_what_is_there() {
 }
 
 #[test]
+fn home_and_end_are_the_first_and_the_last_when_nothing_is_chosen() {
+    for (key, chosen) in [("g", Chosen::Route("shop".into())), ("G", Chosen::Upstream("people".into()))] {
+        let mut model = model();
+        press(&mut model, key);
+        assert_eq!(model.chosen, Some(chosen), "{key}");
+    }
+}
+
+#[test]
+fn what_is_scrolled_ends_where_it_ends() {
+    let mut model = model();
+    press(&mut model, "fG");
+    assert_eq!(model.above, 1);
+    press(&mut model, "↓↓↓↑");
+    assert_eq!(model.above, 0, "what was pressed in vain is not to be pressed back");
+    let lines = model.overview.status.last_refused.as_ref().map_or(0, |refused| refused.why.lines().count());
+    press(&mut model, "⎋rG");
+    assert_eq!(model.above + 1, lines);
+}
+
+#[test]
 fn a_server_is_told_what_keys_wish() {
     let mut model = model();
     assert_eq!(press(&mut model, "d"), None, "not from the map");
