@@ -527,6 +527,19 @@ fn a_reload_turns_it_on_and_elsewhere_and_off() {
 }
 
 #[test]
+fn what_clients_say_is_cut_so_that_what_waits_has_a_bound() {
+    let (otel, one) = (Collector::start("otel"), Backend::start("one"));
+    let gate = Gate::start(&to_collector("", ONE_SERVER), &[&otel, &one]);
+    let long = format!("/{}", "a".repeat(5000));
+    let agent = "tester/".repeat(1000);
+    assert_eq!(gate.ask(&Request::get(&long).header("User-Agent", &agent)).status, 200);
+    assert_eq!(one.only_request().target, long, "what is sent on is whole");
+    let (request, tries) = otel.request(&long[..2048]);
+    assert_eq!(request.get("user_agent.original"), &agent[..2048]);
+    assert_eq!(tries[0].get("url.full"), format!("http://{}{}", one.address(), &long[..2048]));
+}
+
+#[test]
 fn a_graceful_end_sends_what_is_left() {
     let (otel, one) = (Collector::start("otel"), Backend::start("one"));
     let config = to_collector("", ONE_SERVER).replace(SOON, "interval: 1h");

@@ -6,7 +6,7 @@ use super::journal;
 use super::site::Site;
 use super::websocket;
 use crate::observe::is_failure;
-use crate::observe::traces::{Failure, Request, Try};
+use crate::observe::traces::{Failure, Request, Try, told};
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -121,7 +121,7 @@ fn try_over(session: &Session, ctx: &mut Ctx, now: Instant) {
         after: started.saturating_duration_since(request.info.started),
         took: current.failed_at.unwrap_or(now).saturating_duration_since(started),
         method: head.method.clone(),
-        path: head.uri.path().into(),
+        path: told(head.uri.path().as_bytes()),
         https: forward.group.as_ref().is_some_and(|group| group.transport().is_tls()),
         server: at.name().into(),
         address: (!at.is_unix()).then(|| at.address()),
@@ -186,17 +186,17 @@ fn request(
     Some(Request {
         method: head.method.clone(),
         https: info.https,
-        host: info.host.as_str().into(),
+        host: told(info.host.as_bytes()),
         port: listener.address.ip().map(|address| address.port()),
-        path: head.uri.path().into(),
+        path: told(head.uri.path().as_bytes()),
         version: version(websocket::spoken(head)),
         route: info.route.clone(),
         listener: listener.name.as_str().into(),
         upstream: forward.group.as_ref().map(|group| group.name().into()),
         client: journal::known(info.client.ip()),
         peer: journal::known(peer.ip()).map(|_| peer),
-        user_agent: head.headers.get(header::USER_AGENT).cloned(),
-        request_id: info.request_id.as_str().into(),
+        user_agent: head.headers.get(header::USER_AGENT).map(|agent| told(agent.as_bytes())),
+        request_id: told(info.request_id.as_str().as_bytes()),
         status,
         grpc_status: ctx.call_status(),
         received: session.body_bytes_read() as u64,

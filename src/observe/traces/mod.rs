@@ -20,7 +20,7 @@ pub mod trace;
 mod w3c;
 
 pub use context::{SpanId, TraceId};
-pub use record::{Failure, Request, Try};
+pub use record::{Failure, Request, Try, told};
 pub use trace::Trace;
 
 use super::Metrics;

@@ -128,9 +128,7 @@ fn request_span(bare: Span, request: Request) -> Span {
     attributes.some("client.address", request.client.map(|client| client.to_string()));
     attributes.some("network.peer.address", request.peer.map(|peer| peer.ip().to_string()));
     attributes.number("network.peer.port", request.peer.map(|peer| peer.port()));
-    let agent =
-        request.user_agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
-    attributes.some("user_agent.original", agent);
+    attributes.some("user_agent.original", request.user_agent);
     attributes.number("http.request.body.size", Some(request.received).filter(|bytes| *bytes > 0));
     attributes.number("http.response.body.size", Some(request.sent).filter(|bytes| *bytes > 0));
     attributes.some("rpc.system", request.grpc_status.map(|_| "grpc"));

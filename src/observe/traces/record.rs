@@ -11,6 +11,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// The longest text of a client that is told, in bytes: what waits is to have a bound in memory, and a message in size.
+const LONGEST: usize = 2048;
+
+/// A text as it is told: a copy of its own, so that the buffer of a whole head does not wait with it; cut where it is too long.
+pub fn told(text: &[u8]) -> Box<str> {
+    let cut = text.get(..LONGEST).unwrap_or(text);
+    // half a character at the end is none
+    let whole = match std::str::from_utf8(cut) {
+        Err(error) if cut.len() < text.len() && error.error_len().is_none() => error.valid_up_to(),
+        Ok(_) | Err(_) => cut.len(),
+    };
+    String::from_utf8_lossy(cut.get(..whole).unwrap_or_default()).into()
+}
+
 /// A request that has ended.
 #[derive(Debug)]
 pub struct Record {
@@ -55,7 +69,7 @@ pub struct Request {
     pub client: Option<IpAddr>,
     /// The other end of the connection.
     pub peer: Option<SocketAddr>,
-    pub user_agent: Option<HeaderValue>,
+    pub user_agent: Option<Box<str>>,
     pub request_id: Box<str>,
     /// 0: the client went before there was an answer.
     pub status: u16,
@@ -108,4 +122,18 @@ pub struct Failure {
     pub kind: Cow<'static, str>,
     /// In words for people.
     pub why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_too_long_is_cut_between_characters() {
+        assert_eq!(&*told(b"/a\xff"), "/a\u{fffd}");
+        assert_eq!(told(&[b'a'; LONGEST]).len(), LONGEST);
+        assert_eq!(told(&[b'a'; LONGEST + 1]).len(), LONGEST);
+        let umlauts = format!("a{}", "\u{e4}".repeat(LONGEST));
+        assert_eq!(*told(umlauts.as_bytes()), umlauts[..LONGEST - 1]);
+    }
 }
