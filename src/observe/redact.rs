@@ -19,7 +19,7 @@ const ALWAYS: [HeaderName; 4] =
 pub(super) struct Redact {
     headers: Box<[HeaderName]>,
     cookies: Box<[Box<str>]>,
-    /// In lower case: one too many is better kept back than one too few.
+    /// In lower case, as far as it is ASCII: one too many is better kept back than one too few.
     query: Box<[Box<str>]>,
     /// Something of it can be in an [`Entry`].
     in_entries: bool,
@@ -28,7 +28,7 @@ pub(super) struct Redact {
 impl Redact {
     pub(super) fn new(plan: &file::Redact) -> Self {
         let headers: Box<[_]> = plan.headers.iter().map(|name| name.0.clone()).collect();
-        let query: Box<[_]> = plan.query.iter().map(|name| name.to_lowercase().into()).collect();
+        let query: Box<[_]> = plan.query.iter().map(|name| name.to_ascii_lowercase().into()).collect();
         let of_entries = [header::HOST, header::USER_AGENT, header::REFERER];
         let in_entries = !query.is_empty() || headers.iter().any(|name| of_entries.contains(name));
         let cookies = plan.cookies.iter().map(|name| name.as_str().into()).collect();
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn named_parameters_are_kept_back_wherever_they_stand() {
-        let redact = redact(&["token", "API key"], &[]);
+        let redact = redact(&["token", "API key", "SCHLÜSSEL"], &[]);
         for (sent, shown) in [
             ("/x?token=s3cret", "/x?token=[redacted]"),
             ("/x?a=1&token=s3cret&b=2", "/x?a=1&token=[redacted]&b=2"),
@@ -162,6 +162,10 @@ mod tests {
             ("/x?%74oke%6E=s3cret", "/x?%74oke%6E=[redacted]"),
             ("/x?TOKEN=s3cret", "/x?TOKEN=[redacted]"),
             ("/x?api+key=s3cret&api%20KEY=s3cret", "/x?api+key=[redacted]&api%20KEY=[redacted]"),
+            (
+                "/x?SCHL%C3%9CSSEL=s3cret&schl%c3%9cssel=s3cret",
+                "/x?SCHL%C3%9CSSEL=[redacted]&schl%c3%9cssel=[redacted]",
+            ),
             ("https://y/#token=s3cret", "https://y/#token=[redacted]"),
             ("https://y/?a#token=s3cret", "https://y/?a#token=[redacted]"),
             ("/x?to=/y?token=s3cret", "/x?to=/y?token=[redacted]"),
