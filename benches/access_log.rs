@@ -3,6 +3,7 @@
 //! buffers have grown: the answer should stay at zero.
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -46,7 +47,14 @@ fn count() {
     ALLOCATIONS.try_with(|n| n.set(n.get() + 1)).ok();
 }
 
-const PLANS: [(&str, &str); 4] = [
+/// Of a header that is a secret, two that are none, a parameter and a cookie.
+macro_rules! many {
+    () => {
+        "{ template: '{client} [{time}] \"{request}\" {status} {response_bytes} {duration_ms} {server} {header.x-api-key} {header.x-tenant} {response_header.content-type} {query.page} {cookie.session}' }"
+    };
+}
+
+const PLANS: [(&str, &str); 6] = [
     ("json", "format: json"),
     ("combined", "format: combined"),
     (
@@ -54,10 +62,37 @@ const PLANS: [(&str, &str); 4] = [
         "format: { template: '{client} [{time}] \"{request}\" {status} {response_bytes} {duration_ms} {server}' }",
     ),
     ("redacted", "redact: { query: [page, token] }"),
+    ("template_headers", concat!("format: ", many!())),
+    (
+        "template_redacted",
+        concat!(
+            "{ format: ",
+            many!(),
+            ", redact: { headers: [x-api-key], query: [page, token], cookies: [session] } }"
+        ),
+    ),
 ];
 
+/// Headers of a request and of its answer.
+fn headers() -> (HeaderMap, HeaderMap) {
+    let map = |all: &[(&'static str, &'static str)]| {
+        let header = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        all.iter().map(header).collect()
+    };
+    let request = [
+        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        ("accept-encoding", "gzip, deflate, br"),
+        ("cookie", "theme=dark; session=0123456789abcdef0123456789abcdef; seen=1"),
+        ("x-api-key", "0123456789abcdef"),
+        ("x-tenant", "acme"),
+    ];
+    (map(&request), map(&[("content-type", "application/json"), ("cache-control", "no-store")]))
+}
+
 /// A request as a browser makes it.
-fn entry() -> Entry<'static> {
+fn entry((request, response): &(HeaderMap, HeaderMap)) -> Entry<'_> {
     Entry {
         listener: "secure",
         client: Some([192, 0, 2, 7].into()),
@@ -93,8 +128,8 @@ fn entry() -> Entry<'static> {
         referer: Some(b"https://www.example.com/customers/42"),
         ended: None,
         error: None,
-        request_headers: None,
-        response_headers: None,
+        request_headers: Some(request),
+        response_headers: Some(response),
     }
 }
 
@@ -112,12 +147,12 @@ fn lines(c: &mut Criterion) {
         // sink, and would measure dropped lines
         c.bench_function(&format!("access_log/{name}"), |b| {
             b.iter_custom(|rounds| {
-                let (mut spent, mut left) = (Duration::ZERO, rounds);
+                let (mut spent, mut left, headers) = (Duration::ZERO, rounds, headers());
                 while left > 0 {
                     let burst = left.min(5000);
                     let start = Instant::now();
                     for _ in 0..burst {
-                        log.write(black_box(&entry()));
+                        log.write(black_box(&entry(&headers)));
                     }
                     spent += start.elapsed();
                     left -= burst;
@@ -138,9 +173,10 @@ fn lines(c: &mut Criterion) {
 fn allocations(_: &mut Criterion) {
     for (name, plan) in PLANS {
         let log = open(plan);
+        let headers = headers();
         let burst = || {
             let before = ALLOCATIONS.get();
-            (0..1000).for_each(|_| log.write(&entry()));
+            (0..1000).for_each(|_| log.write(&entry(&headers)));
             let after = ALLOCATIONS.get();
             log.flush();
             after - before
