@@ -69,11 +69,15 @@ fn assert_shares(counts: &[usize], weights: &[u16]) {
 /// Each count is within this part of its share by weight.
 #[track_caller]
 fn assert_near(counts: &[usize], weights: &[usize], part: usize) {
+    assert!(near(counts, weights, part), "{counts:?} of weights {weights:?}");
+}
+
+fn near(counts: &[usize], weights: &[usize], part: usize) -> bool {
     let (total, sum) = (counts.iter().sum::<usize>(), weights.iter().sum::<usize>());
-    for (count, weight) in counts.iter().zip(weights) {
+    counts.iter().zip(weights).all(|(count, weight)| {
         let share = total * weight / sum;
-        assert!(count.abs_diff(share) <= share / part, "{counts:?} of weights {weights:?}");
-    }
+        count.abs_diff(share) <= share / part
+    })
 }
 
 fn sequence(client: &mut Client, count: usize) -> String {
@@ -192,8 +196,10 @@ fn requests_in_flight_keep_to_the_weights() {
         backend.answers_by(move |_| Reply::ok(label.clone()).after(Duration::from_millis(20)));
     }
     let gate = balanced("least_connections", 2, WEIGHTS, &[&a, &b, &c]);
-    // a busy machine keeps some requests longer than others
-    assert_near(&counts(&gate, 14, 1_400, &[&a, &b, &c]), &[5, 1, 1], 3);
+    // a round in which the machine stands still keeps some requests longer than others
+    eventually("the weights to be kept to", || {
+        near(&counts(&gate, 14, 1_400, &[&a, &b, &c]), &[5, 1, 1], 10)
+    });
     let gate = balanced("power_of_two", 2, WEIGHTS, &[&a, &b, &c]);
     assert_near(&counts(&gate, 14, 1_400, &[&a, &b, &c]), &[5, 1, 1], 3);
 }
@@ -227,7 +233,6 @@ fn least_time_keeps_to_the_weights_in_20_000_requests() {
 #[test]
 fn least_time_avoids_a_server_ten_times_slower_until_it_recovers() {
     let (a, b, c) = (Backend::start("a"), Backend::start("b"), Backend::start("c"));
-    // a machine that stands still for as long as the slow one takes makes all of them look alike
     let quick = |label: &str| Reply::ok(label).after(Duration::from_millis(20));
     a.answers(Reply::ok("a").after(Duration::from_millis(200)));
     b.answers(quick("b"));
@@ -235,9 +240,8 @@ fn least_time_avoids_a_server_ten_times_slower_until_it_recovers() {
     // it is asked again as time goes by, however many requests there are meanwhile: on a busy machine they are few
     let balance = "{ least_time: { decay: 2s } }";
     let gate = balanced(balance, 2, "$a, $b, $c", &[&a, &b, &c]);
-    let slow = counts(&gate, 4, 1_000, &[&a, &b, &c]);
-    // a third would be its share of equals
-    assert!(slow[0] < 150, "{slow:?}");
+    // a machine that stands still for as long as the slow one takes makes all of them look alike: another round then
+    eventually("the slow one to be spared", || counts(&gate, 4, 1_000, &[&a, &b, &c])[0] < 50);
     a.answers(quick("a"));
     eventually("the server that recovered to get its share again", || {
         let now = counts(&gate, 4, 400, &[&a, &b, &c]);

@@ -7,15 +7,15 @@
 mod harness;
 
 use bytes::Bytes;
-use harness::websocket::{h2, runtime, within};
+use harness::websocket::{h2, within};
 use harness::{
-    Backend, Client, Gate, H2Client, RawServer, Reply, Request, ServerAddress, own_loopback, read_head,
+    Backend, Client, Gate, H2Client, RawServer, Reply, Request, ServerAddress, listen, own_loopback,
+    read_head, runtime,
 };
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 fn before(server: &dyn ServerAddress, group: &str) -> Gate {
@@ -119,8 +119,7 @@ struct H2Server {
 impl H2Server {
     fn start() -> H2Server {
         let runtime = runtime();
-        let listener = runtime.block_on(TcpListener::bind((own_loopback(), 0))).expect("an address");
-        let address = listener.local_addr().expect("address");
+        let (listener, address) = listen(&runtime, (own_loopback(), 0));
         let (go, told) = channel::<Bytes>();
         let told = Arc::new(Mutex::new(told));
         runtime.spawn(async move {

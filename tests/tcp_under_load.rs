@@ -185,5 +185,6 @@ upstreams: { db: { servers: [$one, $other], retry: { attempts: 3 }, outlier: { c
     let strays: Vec<_> = after.iter().filter(|(_, at)| at.as_deref() != Some("other")).collect();
     assert!(strays.is_empty() && after.len() > 20, "{} of {}: {strays:?}", strays.len(), after.len());
     // refused, or reset where one was being accepted
-    eventually("it is said", || gate.stderr().contains("is ejected"));
+    let said = "is ejected for 30s: 2 failures in a row, the last: connection re";
+    eventually("it is said", || gate.stderr().contains(said));
 }

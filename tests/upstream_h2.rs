@@ -7,7 +7,7 @@
 mod harness;
 
 use bytes::Bytes;
-use harness::{Authority, Gate, H2Client, Origin, Request, ServerAddress, eventually};
+use harness::{Authority, Gate, H2Client, Origin, Request, ServerAddress, eventually, runtime};
 use std::net::SocketAddr;
 
 /// A gate in front of these servers, with this said of the group. `$dir/ca.crt` is the authority.
@@ -119,7 +119,7 @@ fn grpc_passes_with_its_trailers() {
 
 /// One call, as a gRPC client makes it.
 fn call(to: SocketAddr, path: &str, message: &'static [u8]) -> (u16, Vec<u8>, Option<http::HeaderMap>) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = runtime();
     let calling = async {
         let tcp = tokio::net::TcpStream::connect(to).await.unwrap();
         let (sender, connection) = h2::client::handshake(tcp).await.unwrap();

@@ -3,6 +3,7 @@
 
 use super::PATIENCE;
 use super::net::{ServerAddress, own_loopback};
+use super::runtime::{listen, runtime};
 use bytes::{Buf, BufMut, Bytes};
 use http::uri::PathAndQuery;
 use std::convert::Infallible;
@@ -110,8 +111,7 @@ impl GrpcServer {
         // there may be two in the program, of which neither is chosen
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let runtime = runtime();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("an address");
-        let address = listener.local_addr().expect("address");
+        let (listener, address) = listen(&runtime, address);
         let shared = Arc::new(Shared::default());
         let mut server = Server::builder();
         if let Some((cert, key)) = tls {
@@ -142,11 +142,6 @@ impl ServerAddress for GrpcServer {
     fn address(&self) -> SocketAddr {
         self.address
     }
-}
-
-/// A runtime for one side.
-pub fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime")
 }
 
 /// Runs a story to its end.

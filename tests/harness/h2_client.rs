@@ -2,6 +2,7 @@
 
 use super::PATIENCE;
 use super::http_client::{Request, Response};
+use super::runtime::runtime;
 use super::tls::ClientTls;
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -45,11 +46,7 @@ impl H2Client {
         scheme: &'static str,
         opening: impl Future<Output = Result<SendRequest<Bytes>, Failure>>,
     ) -> Result<Self, Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("runtime");
+        let runtime = runtime();
         let sender = runtime.block_on(async { tokio::time::timeout(PATIENCE, opening).await })??;
         Ok(Self { runtime, sender, scheme })
     }

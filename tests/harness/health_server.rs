@@ -1,5 +1,6 @@
 //! A server that only health checks talk to: gRPC's health service or plain HTTP, over TLS or not.
 
+use super::runtime::{listen, runtime};
 use bytes::Bytes;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -8,7 +9,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 /// `HealthCheckResponse.ServingStatus`.
@@ -52,14 +52,9 @@ impl HealthServer {
     }
 
     fn start(ip: IpAddr, grpc: bool, tls: Option<&(String, String)>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("runtime");
+        let runtime = runtime();
         let shared = Arc::new(Shared { grpc, status: AtomicU8::new(SERVING), probes: Mutex::default() });
-        let listener = runtime.block_on(TcpListener::bind((ip, 0))).expect("an address");
-        let address = listener.local_addr().expect("address");
+        let (listener, address) = listen(&runtime, (ip, 0));
         let acceptor = tls.map(|tls| tokio_rustls::TlsAcceptor::from(config(tls, grpc)));
         let accepting = shared.clone();
         runtime.spawn(async move {

@@ -2,6 +2,7 @@
 //! a request is in the path.
 
 use super::net::{ServerAddress, own_loopback};
+use super::runtime::{listen, runtime};
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -125,13 +126,8 @@ impl OriginBuilder {
     }
 
     pub fn start(self) -> Origin {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("runtime");
-        let listener = runtime.block_on(TcpListener::bind(self.address)).expect("an address");
-        let address = listener.local_addr().expect("address");
+        let runtime = runtime();
+        let (listener, address) = listen(&runtime, self.address);
         let acceptor = self.tls.as_ref().map(|_| TlsAcceptor::from(self.config()));
         let shared = Arc::new(Shared { label: self.label.clone(), h2: self.h2, ..Shared::default() });
         let accepting = shared.clone();

@@ -2,6 +2,7 @@
 
 use super::PATIENCE;
 use super::net::{ServerAddress, own_loopback};
+use super::runtime::{listen, runtime};
 use super::tls::ClientTls;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -15,7 +16,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_tungstenite::tungstenite::handshake::server::ErrorResponse;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -62,8 +63,7 @@ pub struct WebSocketServer {
 impl WebSocketServer {
     pub fn start(label: &str) -> Self {
         let runtime = runtime();
-        let listener = runtime.block_on(TcpListener::bind((own_loopback(), 0))).expect("an address");
-        let address = listener.local_addr().expect("address");
+        let (listener, address) = listen(&runtime, (own_loopback(), 0));
         let (seen, heads) = (Arc::default(), Arc::default());
         let books = (Arc::clone(&seen), Arc::clone(&heads));
         runtime.spawn(async move {
@@ -181,10 +181,6 @@ pub fn pieces(texts: [&'static str; 3]) -> Vec<Frame> {
         piece(texts[1], Data::Continue, false),
         piece(texts[2], Data::Continue, true),
     ]
-}
-
-pub fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime")
 }
 
 /// Runs a conversation, which has an end.

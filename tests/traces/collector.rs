@@ -1,7 +1,7 @@
 //! A collector inside the test process: it takes what is sent over OTLP, by HTTP/1.1 or gRPC, with TLS or without, and
 //! reads it with the messages that the OpenTelemetry project generates.
 
-use crate::harness::{PATIENCE, ServerAddress, eventually, own_loopback};
+use crate::harness::{PATIENCE, ServerAddress, eventually, listen, own_loopback, runtime};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::combinators::BoxBody;
@@ -24,7 +24,6 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
@@ -101,13 +100,8 @@ impl Collector {
         carrier: Carrier,
         pair: Option<(String, String)>,
     ) -> Collector {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("runtime");
-        let listener = runtime.block_on(TcpListener::bind(address)).expect("an address");
-        let address = listener.local_addr().expect("address");
+        let runtime = runtime();
+        let (listener, address) = listen(&runtime, address);
         let acceptor = pair.map(|pair| acceptor(&pair, carrier));
         let shared = Arc::new(Shared::default());
         let accepting = shared.clone();
