@@ -129,14 +129,17 @@ pub fn response_head(session: &mut Session, ctx: &mut Ctx, head: &mut ResponseHe
         // the version is that of our connection, whatever the server's is (RFC 9110 §6.2)
         head.set_version(Version::HTTP_11);
     }
-    if let Some(Matched { info, headers, .. }) = &ctx.request
-        && headers.config.request_id
-    {
-        let mut id = info.request_id.header();
-        // never seen twice: in the table of HPACK it would only push out what is (RFC 7541 §6.2.3)
-        id.set_sensitive(client == Version::HTTP_2);
+    let told = ctx.request.as_ref().filter(|request| request.headers.config.request_id);
+    if told.is_some() || client == Version::HTTP_2 {
         // only a head with 32,768 headers refuses it
-        head::write_response(head, client, |headers| headers.set(&REQUEST_ID, id)).ok();
+        head::write_response(head, client, |headers| {
+            let Some(Matched { info, .. }) = told else { return Ok(()) };
+            let mut id = info.request_id.header();
+            // never seen twice: in the table of HPACK it would only push out what is (RFC 7541 §6.2.3)
+            id.set_sensitive(client == Version::HTTP_2);
+            headers.set(&REQUEST_ID, id)
+        })
+        .ok();
     }
     if let Some((chain, mut exchange)) = ctx.exchange(session)
         && chain.has(Phases::RESPONSE)

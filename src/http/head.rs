@@ -5,6 +5,7 @@
 //! written to directly, with names that were read once.
 
 use super::request_id::X_REQUEST_ID;
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -116,7 +117,8 @@ pub fn write_request(
 }
 
 /// As [`write_request`], for a response to a client of this version. HTTP/2 has no spelling of names
-/// to keep (RFC 9113 §8.2): it is forgotten.
+/// to keep (RFC 9113 §8.2): it is forgotten. Nor does the head keep the buffer that a server's answer was read into,
+/// as its headers may stay for as long as the connection, in the table of HPACK (RFC 7541 §2.3.2).
 pub fn write_response(
     head: &mut ResponseHeader,
     client: Version,
@@ -129,8 +131,21 @@ pub fn write_response(
     let mut parts = http::response::Parts::from(std::mem::replace(head, empty));
     parts.headers.try_reserve(ROOM).ok();
     let written = write(&mut parts.headers);
+    detach(&mut parts.headers);
     *head = ResponseHeader::from(parts);
     written
+}
+
+/// Moves all values to memory that is exactly as large as they are.
+fn detach(headers: &mut HeaderMap) {
+    let mut values = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    for value in headers.values_mut() {
+        values.extend_from_slice(value.as_bytes());
+        if let Ok(mut copy) = HeaderValue::from_maybe_shared(values.split().freeze()) {
+            copy.set_sensitive(value.is_sensitive());
+            *value = copy;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -173,6 +188,24 @@ mod tests {
             assert_eq!(head.has_case(), version != Version::HTTP_2);
             assert_eq!(head.status, 201);
             assert_eq!(head.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        }
+    }
+
+    #[test]
+    fn a_response_over_http_2_keeps_nothing_of_what_it_was_read_into() {
+        let read = bytes::Bytes::from(b"one, two".repeat(512));
+        let is_of_it = |value: &HeaderValue| read.as_ptr_range().contains(&value.as_bytes().as_ptr());
+        for (version, kept) in [(Version::HTTP_11, true), (Version::HTTP_2, false)] {
+            let mut head = ResponseHeader::build(200, None).unwrap();
+            for (name, range) in [("x-a", 0..3), ("x-a", 5..8), ("x-b", 0..0)] {
+                let mut value = HeaderValue::from_maybe_shared(read.slice(range)).unwrap();
+                value.set_sensitive(name == "x-b");
+                head.append_header(name, value).unwrap();
+            }
+            write_response(&mut head, version, |_| Ok(())).unwrap();
+            assert_eq!(head.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["one", "two"]);
+            assert!(head.headers["x-b"].is_empty() && head.headers["x-b"].is_sensitive());
+            assert_eq!(head.headers.get_all("x-a").iter().all(is_of_it), kept, "{version:?}");
         }
     }
 }
