@@ -30,7 +30,7 @@ use weirgate::upstream::{Group, Registry};
 
 /// That of the program: a group of this size is many small pieces of memory.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: weirgate::Allocator = weirgate::Allocator;
 
 const SERVERS: usize = 10_000;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: weirgate::Allocator = weirgate::Allocator;
 
 fn main() -> ExitCode {
     ExitCode::from(weirgate::cli::run(std::env::args_os()))

@@ -19,18 +19,30 @@ pub fn strip(head: &mut ResponseHeader) {
     }
     // one look at each name instead of a search for each of the three, as there is mostly none
     if head.headers.keys().any(concerns_connection) {
-        remove_named(head);
-        head.remove_header(&KEEP_ALIVE);
-        head.remove_header(&PROXY_CONNECTION);
+        remove_hop(head);
     }
+}
+
+fn remove_hop(head: &mut ResponseHeader) {
+    // nearly every server says no more than this
+    if !head.headers.get_all(header::CONNECTION).iter().all(|value| names_nothing(value.as_bytes())) {
+        remove_named(head);
+    }
+    for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
+        if head.headers.contains_key(name) {
+            head.remove_header(name);
+        }
+    }
+}
+
+/// Whether this element of `Connection` names no header that is there, or one that goes anyway.
+fn names_nothing(element: &[u8]) -> bool {
+    element.eq_ignore_ascii_case(b"close") || element.eq_ignore_ascii_case(b"keep-alive")
 }
 
 /// An interim answer has no body that anything could frame (RFC 9112 §6.1, §6.2), and nobody writes its `Connection` anew.
 fn strip_interim(head: &mut ResponseHeader) {
-    remove_named(head);
-    for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
-        head.remove_header(name);
-    }
+    remove_hop(head);
     for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, header::CONTENT_LENGTH] {
         head.remove_header(&name);
     }
@@ -52,8 +64,7 @@ fn remove_named(head: &mut ResponseHeader) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(str::trim)
-        // what nearly every server says names no header that is there, or one that goes anyway
-        .filter(|name| !name.eq_ignore_ascii_case("close") && !name.eq_ignore_ascii_case("keep-alive"))
+        .filter(|name| !names_nothing(name.as_bytes()))
         .filter_map(|name| name.parse().ok())
         .filter(|name| !frames(name))
         .collect();
