@@ -44,15 +44,45 @@ pub fn get(stream: &mut (impl Read + Write), path: &str) -> Result<Vec<u8>> {
     Ok(answer)
 }
 
+/// Sends a whole request on `stream` and reads one answer with a Content-Length, of which nothing is kept: the length of
+/// its body. Anything but a 200 is an error.
+pub fn ask(stream: &mut (impl Read + Write), request: &[u8]) -> Result<usize> {
+    stream.write_all(request).context("write")?;
+    stream.flush().context("write")?;
+    let mut room = vec![0; 16 * 1024];
+    let (mut filled, deadline) = (0, Instant::now() + PATIENCE);
+    let (whole, body) = loop {
+        let read = stream.read(room.get_mut(filled..).unwrap_or_default()).context("read")?;
+        filled += read;
+        match measure(room.get(..filled).unwrap_or_default())? {
+            Some((head, body)) => break (head + body, body),
+            None if read == 0 => bail!("the answer stopped in its head"),
+            None => {}
+        }
+    };
+    while filled < whole {
+        let read = stream.read(&mut room).context("read")?;
+        if read == 0 || Instant::now() > deadline {
+            bail!("the answer stopped after {filled} bytes");
+        }
+        filled += read;
+    }
+    Ok(body)
+}
+
 fn complete(answer: &[u8]) -> Result<bool> {
+    Ok(measure(answer)?.is_some_and(|(head, body)| answer.len() >= head + body))
+}
+
+/// The lengths of an answer's head and body, once the head is there.
+fn measure(answer: &[u8]) -> Result<Option<(usize, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(head) = response.parse(answer)? else { return Ok(false) };
+    let httparse::Status::Complete(head) = response.parse(answer)? else { return Ok(None) };
     if response.code != Some(200) {
         bail!("status {:?}", response.code);
     }
     let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let length = length.context("no Content-Length")?;
-    let length: usize = std::str::from_utf8(length.value)?.parse()?;
-    Ok(answer.len() >= head + length)
+    Ok(Some((head, std::str::from_utf8(length.value)?.parse()?)))
 }

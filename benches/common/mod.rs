@@ -5,6 +5,7 @@
 #![allow(dead_code, clippy::print_stderr)]
 
 pub mod client;
+pub mod clock;
 pub mod machine;
 pub mod origin;
 pub mod process;

@@ -1,5 +1,6 @@
-//! A server to stand behind a proxy: keep-alive HTTP/1.1, requests without a body. It must never be the slowest
-//! part unless it is told to be, so it knows only what the proxies send. Called by the origins of the benchmarks.
+//! A server to stand behind a proxy: keep-alive HTTP/1.1, requests without a body or with a Content-Length. It must
+//! never be the slowest part unless it is told to be, so it knows only what the proxies send. Called by the origins of
+//! the benchmarks.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -14,9 +15,11 @@ use super::process::Running;
 
 /// A request head longer than this ends its connection.
 const MAX_HEAD: usize = 16 * 1024;
+/// So much of a body is read at a time.
+const PIECE: usize = 128 * 1024;
 
 pub trait Answers: Send + Sync + 'static {
-    /// The whole answer to the request with this head.
+    /// The whole answer to the request with this head, given once its body is here.
     fn to(&self, head: &[u8]) -> Cow<'_, [u8]>;
 
     /// How long each answer is waited for.
@@ -50,6 +53,10 @@ async fn serve_one(mut stream: TcpStream, answers: &impl Answers) -> std::io::Re
         let mut start = 0;
         while let Some(head) = buffer.get(start..filled).and_then(first_head) {
             start += head.len();
+            let body = body_length(head);
+            let here = body.min(filled - start);
+            start += here;
+            discard(&mut stream, body - here).await?;
             if !answers.delay().is_zero() {
                 tokio::time::sleep(answers.delay()).await;
             }
@@ -58,6 +65,32 @@ async fn serve_one(mut stream: TcpStream, answers: &impl Answers) -> std::io::Re
         buffer.copy_within(start..filled, 0);
         filled -= start;
     }
+}
+
+/// What a request says that follows its head. GET, which is most of them, has nothing.
+fn body_length(head: &[u8]) -> usize {
+    if head.starts_with(b"GET ") {
+        return 0;
+    }
+    let lines = head.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let mut fields = lines.filter_map(|line| line.split_once(':'));
+    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    length.and_then(|(_, length)| length.trim().parse().ok()).unwrap_or(0)
+}
+
+async fn discard(stream: &mut TcpStream, mut missing: usize) -> std::io::Result<()> {
+    if missing == 0 {
+        return Ok(());
+    }
+    let mut room = vec![0; PIECE];
+    while missing > 0 {
+        let read = stream.read(room.get_mut(..missing.min(PIECE)).unwrap_or_default()).await?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        missing -= read;
+    }
+    Ok(())
 }
 
 /// The bytes up to and including the first empty line.

@@ -62,7 +62,7 @@ impl Running {
     }
 
     /// The child's end if it comes before `limit`; later the child is killed.
-    fn wait(&mut self, limit: Duration) -> Result<()> {
+    pub fn wait(&mut self, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
         loop {
             match self.child.try_wait()? {
@@ -101,6 +101,26 @@ pub fn output(mut command: Command, cores: &Cores, limit: Duration, dir: &Path) 
     let mut running = Running::start(command, cores, Stop::Kill)?;
     running.wait(limit).with_context(|| format!("{shown}: {}", tail(&err)))?;
     fs::read_to_string(&out).context("output of the load")
+}
+
+/// Lets this process, and those it starts, have so many open files.
+pub fn raise_limit(wanted: u64) -> Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls read or write one valid rlimit.
+    let raised = unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            bail!("getrlimit: {}", std::io::Error::last_os_error());
+        }
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
+    };
+    if !raised || limit.rlim_cur < wanted {
+        bail!(
+            "{wanted} open files are needed and {} allowed; see `ulimit -Hn`, or ask for fewer connections",
+            limit.rlim_max
+        );
+    }
+    Ok(())
 }
 
 /// Where a program is installed, daemons' folders included, which a user's PATH leaves out.

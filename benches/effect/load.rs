@@ -1,24 +1,17 @@
 //! The load: requests that come by the clock, whatever becomes of those before, or clients that each ask again
-//! some time after they were answered. Called by `run`.
-//!
-//! By the clock is how many independent users come, and shows what waiting costs: the time of a request counts
-//! from when it should have been sent, so a proxy that is slow to take it is not let off ("coordinated
-//! omission", Gil Tene). Whichever connection is free takes the next request; no request waits behind a slow
-//! one as long as one is.
+//! some time after they were answered. Called by `run`. `common/clock.rs` says why there is the first.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use crate::common::client::{connect, get, wake_on_time};
+use crate::common::clock::{self, Moments, exponential};
 use crate::common::machine::Cores;
 
 /// Connections of the load by the clock: several times what is in flight under the worst of the algorithms.
 pub const CONNECTIONS: u32 = 64;
-/// The load ends so long after its last request was due, whatever is left of it.
-const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
@@ -72,8 +65,7 @@ pub struct Outcome {
 impl Outcome {
     /// The time that `part` of the answers did not exceed, in milliseconds.
     pub fn quantile(&self, part: f64) -> f64 {
-        let rank = (self.answers.len() as f64 * part).ceil() as usize;
-        let answer = self.answers.get(rank.saturating_sub(1)).or(self.answers.last());
+        let answer = clock::quantile(&self.answers, part);
         answer.map_or(f64::NAN, |answer| answer.took.as_secs_f64() * 1e3)
     }
 
@@ -87,7 +79,7 @@ impl Outcome {
 /// When requests are due.
 enum Pace {
     /// At these moments after the start.
-    Clock { moments: Vec<Duration>, taken: AtomicUsize },
+    Clock(Moments),
     /// After a pause, for so long.
     Clients { length: Duration, pause: Duration },
 }
@@ -95,32 +87,16 @@ enum Pace {
 impl Pace {
     /// `seed` makes the same moments for all contenders of a round.
     fn new(load: Load, length: Duration, seed: u64) -> Pace {
-        let rate = match load {
-            Load::Clock { rate } => rate,
-            Load::Clients { pause, .. } => return Pace::Clients { length, pause },
-        };
-        let mut random = fastrand::Rng::with_seed(seed);
-        let gap = Duration::from_secs(1) / rate;
-        let mut at = Duration::ZERO;
-        let moments = std::iter::repeat_with(|| {
-            at += gap.mul_f64(exponential(&mut random));
-            at
-        });
-        Pace::Clock { moments: moments.take_while(|at| *at < length).collect(), taken: AtomicUsize::new(0) }
+        match load {
+            Load::Clock { rate } => Pace::Clock(Moments::random(rate, length, seed)),
+            Load::Clients { pause, .. } => Pace::Clients { length, pause },
+        }
     }
 
     /// Waits until the next request is due: the moment from which it counts. `None` when there is no more.
     fn next(&self, started: Instant, random: &mut fastrand::Rng) -> Option<Instant> {
         match self {
-            Pace::Clock { moments, taken } => {
-                let due = started + *moments.get(taken.fetch_add(1, Ordering::Relaxed))?;
-                let last = started + moments.last().copied().unwrap_or_default();
-                if Instant::now() > last + GRACE {
-                    return None;
-                }
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                Some(due)
-            }
+            Pace::Clock(moments) => moments.next(started),
             Pace::Clients { length, pause } => {
                 if !pause.is_zero() {
                     std::thread::sleep(pause.mul_f64(exponential(random)));
@@ -134,15 +110,10 @@ impl Pace {
     /// How many requests there are to be, if that is known.
     fn planned(&self) -> Option<usize> {
         match self {
-            Pace::Clock { moments, .. } => Some(moments.len()),
+            Pace::Clock(moments) => Some(moments.count()),
             Pace::Clients { .. } => None,
         }
     }
-}
-
-/// A random length between events that do not know of each other, 1 on the average.
-fn exponential(random: &mut fastrand::Rng) -> f64 {
-    -(1.0 - random.f64()).ln()
 }
 
 /// Loads `target` from threads of this process. `seconds` bounds the time in which requests are due.
