@@ -8,11 +8,15 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use crate::chaos;
 use crate::flows;
 use crate::idle;
-use crate::proxies::Kind;
+use crate::kinds::Kind;
+use crate::soak;
 use crate::workloads::Workload;
 
 #[derive(Parser)]
-#[command(name = "compare", about = "CPU per request of weirgate, minimal Pingora, nginx and HAProxy")]
+#[command(
+    name = "compare",
+    about = "CPU per request of weirgate, minimal Pingora, nginx, HAProxy, Envoy and Caddy"
+)]
 pub struct Args {
     /// Given by `cargo bench`; without it (as under `cargo test --benches`) nothing is measured.
     #[arg(long, hide = true, global = true)]
@@ -25,19 +29,19 @@ pub struct Args {
 
 #[derive(ClapArgs, Debug)]
 pub struct Options {
-    /// Shorter and fewer rounds: a look, not a result.
+    /// Fewer workloads, shorter and fewer rounds: a look, not a result.
     #[arg(long)]
     pub quick: bool,
     /// Only these workloads.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub only: Vec<Workload>,
-    /// Only these proxies.
-    #[arg(long, value_enum, value_delimiter = ',')]
+    /// Only these proxies, whatever the workload: weirgate, nginx-log, haproxy-production and so on.
+    #[arg(long, value_parser = Kind::parse, value_delimiter = ',')]
     pub proxies: Vec<Kind>,
     /// How many times each proxy is measured per workload, in turn [default: 7, with --quick 3].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=50))]
     pub rounds: Option<u32>,
-    /// Seconds of load per proxy and round for the workloads that run by the clock [default: 4, quick 2].
+    /// Seconds of load per proxy and round [default: 2, quick 1].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60))]
     pub seconds: Option<u32>,
     /// Measure this weirgate binary instead of the one built with the benchmark.
@@ -57,15 +61,34 @@ impl Options {
     }
 
     pub fn seconds(&self) -> u32 {
-        self.seconds.unwrap_or(if self.quick { 2 } else { 4 })
+        self.seconds.unwrap_or(if self.quick { 1 } else { 2 })
     }
 
     pub fn workloads(&self) -> &[Workload] {
-        if self.only.is_empty() { Workload::ALL } else { &self.only }
+        match (self.only.as_slice(), self.quick) {
+            ([], false) => Workload::ALL,
+            ([], true) => Workload::QUICK,
+            (only, _) => only,
+        }
     }
 
-    pub fn kinds(&self) -> &[Kind] {
-        if self.proxies.is_empty() { Kind::ALL } else { &self.proxies }
+    /// Who is measured under this workload, if there is such a program.
+    pub fn kinds(&self, workload: Workload) -> Vec<Kind> {
+        let wanted = |kind: &Kind| match self.proxies.as_slice() {
+            [] => workload.dresses().contains(&kind.dress),
+            proxies => proxies.contains(kind),
+        };
+        Kind::ALL.into_iter().filter(wanted).collect()
+    }
+
+    /// How often, for a second each, each proxy is loaded at the fixed rate.
+    pub fn passes(&self) -> u32 {
+        if self.quick { 1 } else { 3 }
+    }
+
+    /// All that there is, as long as it should.
+    pub fn is_whole(&self) -> bool {
+        !self.quick && self.only.is_empty() && self.proxies.is_empty()
     }
 }
 
@@ -76,6 +99,8 @@ pub enum Face {
     Chaos(chaos::Options),
     /// The memory of idle connections.
     Idle(idle::Options),
+    /// Whether memory, descriptors or threads grow at the full rate.
+    Soak(soak::Options),
     /// Connections that are passed on whole.
     Flows(flows::Options),
     /// The server behind those.
@@ -105,6 +130,8 @@ pub struct MinimalSettings {
     #[arg(long)]
     pub secure: SocketAddr,
     #[arg(long)]
+    pub h2c: SocketAddr,
+    #[arg(long)]
     pub origin: SocketAddr,
     #[arg(long)]
     pub cert: PathBuf,
@@ -119,8 +146,11 @@ pub struct HandshakeSettings {
     /// The certificate the proxy must show.
     #[arg(long)]
     pub cert: PathBuf,
-    #[arg(long)]
-    pub count: u32,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub seconds: u32,
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub concurrency: u32,
+    /// Come back with the session of the connection before.
+    #[arg(long)]
+    pub resume: bool,
 }

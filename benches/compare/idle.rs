@@ -5,7 +5,6 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +13,17 @@ use clap::{Args, ValueEnum};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::common::client::{PATIENCE, get};
-use crate::common::machine::{Cores, processor, today};
-use crate::common::process::{self, Running, Stop};
-use crate::common::programs::{self, Program, free_addresses};
-use crate::common::{origin, results_dir, table};
-use crate::handshakes::client_config;
+use crate::common::client::{connect, get};
+use crate::common::machine::{processor, today};
+use crate::common::process::{self, Running};
+use crate::common::programs::{self, Program};
+use crate::common::{results_dir, table};
+use crate::configs;
+use crate::kinds::Dress;
+use crate::load::handshakes::{Sessions, client_config};
+use crate::probe;
 use crate::proxies::Site;
-use crate::{probe, proxy_configs};
+use crate::stage::Stage;
 
 /// What a proxy is given to come to rest before its memory is read.
 const REST: Duration = Duration::from_secs(3);
@@ -74,10 +76,8 @@ impl Kind {
 }
 
 pub fn all(options: &Options) -> Result<()> {
-    raise_limit(u64::from(options.count) + SPARE)?;
-    let cores = Cores::allowed()?.split();
-    let dir = tempfile::Builder::new().prefix("weirgate-idle-").tempdir()?;
-    let stage = Stage::set_up(dir, &cores)?;
+    process::raise_limit(u64::from(options.count) + SPARE)?;
+    let stage = Stage::set_up()?;
     let kinds: Vec<_> =
         Kind::ALL.into_iter().filter(|k| options.only.is_empty() || options.only.contains(k)).collect();
     let mut rows = Vec::new();
@@ -88,7 +88,13 @@ pub fn all(options: &Options) -> Result<()> {
         }
         for &kind in &kinds {
             // a process of its own for each, so that no memory is reused
-            let kilobytes = stage.measure(program, kind, options, &cores.0)?;
+            let kilobytes = match start(&stage, program, kind, options) {
+                Ok(started) => measure(&started, kind, options)?,
+                Err(why) => {
+                    println!("{} {} skipped: {why:#}", program.name(), kind.title());
+                    continue;
+                }
+            };
             println!("{} {}: {kilobytes:.1} KB", program.name(), kind.title());
             let target = match program {
                 Program::Weirgate => format!("{:.0}", kind.target()),
@@ -118,107 +124,57 @@ pub fn all(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Lets this process, and those it starts, have so many open files.
-pub fn raise_limit(wanted: u64) -> Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls read or write one valid rlimit.
-    let raised = unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
-            bail!("getrlimit: {}", std::io::Error::last_os_error());
-        }
-        limit.rlim_cur = limit.rlim_max;
-        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
-    };
-    if !raised || limit.rlim_cur < wanted {
-        bail!(
-            "{wanted} open files are needed and {} allowed; see `ulimit -Hn`, or use --count",
-            limit.rlim_max
-        );
-    }
-    Ok(())
+/// One program that answers.
+struct Started {
+    program: Program,
+    site: Site,
+    running: Running,
 }
 
-/// What all of them share.
-struct Stage {
-    dir: tempfile::TempDir,
-    origin: SocketAddr,
-    _origin: Running,
-    cert: PathBuf,
-    key: PathBuf,
-    pair: PathBuf,
+fn start(stage: &Stage, program: Program, kind: Kind, options: &Options) -> Result<Started> {
+    let site = stage.site(&format!("{}-{kind:?}", program.name()))?;
+    std::fs::create_dir_all(&site.dir)?;
+    let command = program.command(&conf(program, &site)?, &site.dir, options.weirgate.as_deref())?;
+    let running = programs::launch(command, &site.dir, &stage.cores.0, || probe::answers(&site))?;
+    Ok(Started { program, site, running })
 }
 
-impl Stage {
-    fn set_up(dir: tempfile::TempDir, cores: &(Cores, Cores)) -> Result<Stage> {
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-        let (cert, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
-        let write = |name: &str, text: &str| -> Result<PathBuf> {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text)?;
-            Ok(path)
-        };
-        let [address] = free_addresses()?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["origin", &address.to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
-        let mut running = Running::start(command, &cores.1, Stop::Kill)?;
-        origin::wait_for(&mut running, address)?;
-        Ok(Stage {
-            cert: write("cert.pem", &cert)?,
-            key: write("key.pem", &key)?,
-            pair: write("pair.pem", &format!("{cert}{key}"))?,
-            origin: address,
-            _origin: running,
-            dir,
-        })
-    }
-
-    /// Kilobytes of resident memory for a connection.
-    fn measure(&self, program: Program, kind: Kind, options: &Options, cores: &Cores) -> Result<f64> {
-        let [plain, secure] = free_addresses()?;
-        let site = Site {
-            dir: self.dir.path().join(format!("{}-{kind:?}", program.name())),
-            plain,
-            secure,
-            origin: self.origin,
-            cert: self.cert.clone(),
-            key: self.key.clone(),
-            pair: self.pair.clone(),
-        };
-        let command = program.command(&conf(program, &site), &site.dir, options.weirgate.as_deref())?;
-        let running = programs::launch(command, &site.dir, cores, || probe::answers(&site))?;
-        let clients = Clients::new(&site, kind)?;
-        // what the first ones make a process allocate for good is not theirs
-        let warm: Vec<_> = (0..100).map(|_| clients.connect()).collect::<Result<_>>()?;
-        drop(warm);
-        std::thread::sleep(REST);
-        let before = process::resident(&running.pids()?)?;
-        let held: Vec<_> = (0..options.count)
-            .map(|n| clients.connect().with_context(|| format!("{}: connection {n}", program.name())))
-            .collect::<Result<_>>()?;
-        std::thread::sleep(REST);
-        let after = process::resident(&running.pids()?)?;
-        drop(held);
-        Ok(after.saturating_sub(before) as f64 / f64::from(options.count) / 1024.0)
-    }
+/// Kilobytes of resident memory for a connection.
+fn measure(started: &Started, kind: Kind, options: &Options) -> Result<f64> {
+    let clients = Clients::new(&started.site, kind)?;
+    // what the first ones make a process allocate for good is not theirs
+    let warm: Vec<_> = (0..100).map(|_| clients.connect()).collect::<Result<_>>()?;
+    drop(warm);
+    std::thread::sleep(REST);
+    let before = process::resident(&started.running.pids()?)?;
+    let held: Vec<_> = (0..options.count)
+        .map(|n| clients.connect().with_context(|| format!("{}: connection {n}", started.program.name())))
+        .collect::<Result<_>>()?;
+    std::thread::sleep(REST);
+    let after = process::resident(&started.running.pids()?)?;
+    drop(held);
+    Ok(after.saturating_sub(before) as f64 / f64::from(options.count) / 1024.0)
 }
 
 /// As for the other comparisons, with room for all connections and time for them to wait.
-fn conf(program: Program, site: &Site) -> String {
-    match program {
-        Program::Weirgate => proxy_configs::weirgate(site, false).replace(
+fn conf(program: Program, site: &Site) -> Result<String> {
+    Ok(match program {
+        Program::Weirgate => configs::weirgate::conf(site, Dress::Bare).replace(
             "    address: \"",
             "    limits: { connections: 30000, idle_timeout: 600s }\n    address: \"",
         ),
-        Program::Nginx => proxy_configs::nginx(site, false)
-            .replace("worker_connections 4096;", "worker_connections 30000;")
+        Program::Nginx => configs::nginx::conf(site, Dress::Bare)
+            .replace(configs::nginx::WORKER_CONNECTIONS, "worker_connections 30000;")
             .replace(
                 "keepalive_requests 100000000;\n    proxy_http",
                 "keepalive_timeout 600s;\n    proxy_http",
             ),
-        Program::Haproxy => proxy_configs::haproxy(site, false)
-            .replace("maxconn 4096", "maxconn 30000")
+        // it wants two descriptors for each of its maxconn, of which half would never be used here, and otherwise
+        // does not start where so many are not allowed
+        Program::Haproxy => configs::haproxy::conf(site, Dress::Bare)?
+            .replace("maxconn 4096", "maxconn 30000\n    no strict-limits")
             .replace("timeout client 60s", "timeout client 600s"),
-    }
+    })
 }
 
 /// Where and how to connect.
@@ -230,7 +186,7 @@ struct Clients {
 
 impl Clients {
     fn new(site: &Site, kind: Kind) -> Result<Clients> {
-        let mut tls = Arc::unwrap_or_clone(client_config(&site.cert)?);
+        let mut tls = Arc::unwrap_or_clone(client_config(&site.cert, Sessions::Forgotten)?);
         let (target, protocol) = match kind {
             Kind::Plaintext => (site.plain, "http/1.1"),
             Kind::Tls => (site.secure, "http/1.1"),
@@ -242,10 +198,7 @@ impl Clients {
 
     /// A connection that has had one request.
     fn connect(&self) -> Result<Box<dyn Held>> {
-        let mut socket = TcpStream::connect_timeout(&self.target, PATIENCE).context("connect")?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        socket.set_nodelay(true)?;
+        let mut socket = connect(self.target)?;
         if self.kind == Kind::Plaintext {
             get(&mut socket, "/")?;
             return Ok(Box::new(socket));

@@ -1,4 +1,4 @@
-//! The yardstick: the smallest proxy Pingora makes. One upstream, keep-alive, plaintext and TLS (h1 and h2),
+//! The yardstick: the smallest proxy Pingora makes. One upstream, keep-alive, plaintext, TLS (h1 and h2) and h2c,
 //! Pingora's own listeners, one worker thread, no filter, no log. Run as `compare minimal-pingora`.
 
 use std::net::SocketAddr;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use async_trait::async_trait;
+use pingora::apps::HttpServerOptions;
 use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
 use pingora::server::Server;
@@ -13,6 +14,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 
 use crate::args::MinimalSettings;
+use crate::configs::UPSTREAM_POOL;
 
 struct OneUpstream(SocketAddr);
 
@@ -32,7 +34,8 @@ pub fn run(settings: MinimalSettings) -> Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow!("a TLS provider is already installed"))?;
-    let conf = ServerConf { threads: 1, ..ServerConf::default() };
+    let conf =
+        ServerConf { threads: 1, upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let conf = Arc::clone(&server.configuration);
@@ -44,5 +47,14 @@ pub fn run(settings: MinimalSettings) -> Result<()> {
     tls.enable_h2();
     proxy.add_tls_with_settings(&settings.secure.to_string(), None, tls);
     server.add_service(proxy);
+    // a service of its own, as it looks at what plaintext connections begin with
+    let mut h2c = http_proxy_service(&conf, OneUpstream(settings.origin));
+    h2c.add_tcp(&settings.h2c.to_string());
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    if let Some(app) = h2c.app_logic_mut() {
+        app.server_options = Some(options);
+    }
+    server.add_service(h2c);
     server.run_forever()
 }

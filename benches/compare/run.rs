@@ -1,23 +1,24 @@
-//! The conductor: starts the origin and the proxies, loads them in turn, collects what they used.
-//! Called by `main`; the tables are made by `report`.
-
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+//! The conductor: starts the proxies, loads them in turn, collects what they used. Called by `main`; the tables are made
+//! by `report`, what is said about them by `targets`.
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::args::Options;
-use crate::common::machine::Cores;
-use crate::common::origin;
-use crate::common::process::{self, Cpu, Running, Stop};
-use crate::common::programs::free_addresses;
-use crate::load::Outcome;
+use crate::common::process::{self, Cpu};
+use crate::kinds::{Kind, Who};
+use crate::load::paced::{self, Latency};
+use crate::load::{Load, Outcome};
 use crate::probe;
-use crate::proxies::{Kind, Proxy, Site};
+use crate::proxies::Proxy;
 use crate::report::{Measured, Report, Table};
+use crate::stage::Stage;
+use crate::syscalls;
 use crate::workloads::Workload;
+
+/// Open files that the load of the most connections needs, with room to spare.
+const OPEN_FILES: u64 = 4_096;
+/// A load at the fixed rate, in seconds.
+const PASS: u32 = 1;
 
 /// One proxy under one load for one round.
 #[derive(Clone, Debug)]
@@ -45,152 +46,196 @@ impl Round {
     }
 }
 
-fn per_request(time: Duration, requests: u64) -> f64 {
+fn per_request(time: std::time::Duration, requests: u64) -> f64 {
     time.as_secs_f64() * 1e6 / requests as f64
 }
 
 pub fn all(options: &Options) -> Result<()> {
+    process::raise_limit(OPEN_FILES)?;
     let stage = Stage::set_up()?;
-    let mut kinds = Vec::new();
-    for &kind in options.kinds() {
-        match kind.missing() {
-            Some(why) => println!("{} skipped: {why}", kind.name()),
-            None => kinds.push(kind),
-        }
-    }
-    let mut report = Report::new(options, &kinds, &stage.cores);
+    let mut conductor = Conductor { stage, options, missing: Vec::new(), strace: true, failed: Vec::new() };
+    conductor.find_programs();
+    let mut report = Report::new(options, &conductor.present(), &conductor.stage.cores);
     print!("{}", report.head());
-    let mut failed = Vec::new();
     for &workload in options.workloads() {
         if let Some(why) = workload.load().program().and_then(|program| process::find(program).err()) {
             println!("{} skipped: {why}", workload.name());
             continue;
         }
-        let table = stage.measure(workload, &kinds, options, &mut failed)?;
+        let table = conductor.measure(workload)?;
         print!("{table}");
         report.add(table);
     }
     print!("{}", report.targets());
     if options.save {
-        println!("saved as {}", report.save(options)?.display());
+        report.save(options)?.into_iter().for_each(|path| println!("saved as {}", path.display()));
     }
-    if failed.is_empty() { Ok(()) } else { bail!("not measured: {}", failed.join(", ")) }
+    match conductor.failed.as_slice() {
+        [] => Ok(()),
+        failed => bail!("not measured: {}", failed.join(", ")),
+    }
 }
 
-/// What all workloads share.
-struct Stage {
-    dir: tempfile::TempDir,
-    cores: (Cores, Cores),
-    origin: SocketAddr,
-    _origin: Running,
-    cert: PathBuf,
-    key: PathBuf,
-    pair: PathBuf,
+struct Conductor<'a> {
+    stage: Stage,
+    options: &'a Options,
+    /// Programs that are not installed.
+    missing: Vec<Who>,
+    /// System calls can be counted.
+    strace: bool,
+    failed: Vec<String>,
 }
 
-impl Stage {
-    fn set_up() -> Result<Stage> {
-        let dir = tempfile::Builder::new().prefix("weirgate-compare-").tempdir()?;
-        let cores = Cores::allowed()?.split();
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-        let (cert, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
-        let write = |name: &str, text: &str| -> Result<PathBuf> {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text)?;
-            Ok(path)
-        };
-        let [origin] = free_addresses()?;
-        Ok(Stage {
-            cert: write("cert.pem", &cert)?,
-            key: write("key.pem", &key)?,
-            pair: write("pair.pem", &format!("{cert}{key}"))?,
-            _origin: start_origin(origin, &cores.1)?,
-            origin,
-            cores,
-            dir,
-        })
+/// One of the proxies of a workload, and what is known of it so far.
+struct Subject {
+    proxy: Proxy,
+    rounds: Vec<Round>,
+    passes: Vec<Latency>,
+}
+
+impl Conductor<'_> {
+    /// Each that is not installed is skipped with one line.
+    fn find_programs(&mut self) {
+        let mut wanted: Vec<Who> = Vec::new();
+        for kind in self.options.workloads().iter().flat_map(|workload| self.options.kinds(*workload)) {
+            if !wanted.contains(&kind.who) {
+                wanted.push(kind.who);
+            }
+        }
+        for who in wanted {
+            if let Some(why) = who.missing() {
+                println!("{} skipped: {why}", who.name());
+                self.missing.push(who);
+            }
+        }
+        if let Err(why) = process::find("strace") {
+            println!("system calls are not counted: {why}");
+            self.strace = false;
+        }
     }
 
-    fn site(&self, workload: Workload, kind: Kind) -> Result<Site> {
-        let [plain, secure] = free_addresses()?;
-        Ok(Site {
-            dir: self.dir.path().join(workload.name()).join(kind.name()),
-            plain,
-            secure,
-            origin: self.origin,
-            cert: self.cert.clone(),
-            key: self.key.clone(),
-            pair: self.pair.clone(),
-        })
+    fn kinds(&self, workload: Workload) -> Vec<Kind> {
+        let kinds = self.options.kinds(workload).into_iter();
+        kinds.filter(|kind| !self.missing.contains(&kind.who)).collect()
+    }
+
+    /// Who takes part in any of the workloads.
+    fn present(&self) -> Vec<Kind> {
+        let all: Vec<Kind> =
+            self.options.workloads().iter().flat_map(|workload| self.kinds(*workload)).collect();
+        Kind::ALL.into_iter().filter(|kind| all.contains(kind)).collect()
     }
 
     /// All proxies run at once, idle but for the one under load, so that the rounds can go A B C D A B C D and
-    /// whatever disturbs the machine disturbs all of them alike.
-    fn measure(
-        &self,
-        workload: Workload,
-        kinds: &[Kind],
-        options: &Options,
-        failed: &mut Vec<String>,
-    ) -> Result<Table> {
-        let mut proxies = Vec::new();
-        for &kind in kinds {
-            match Proxy::start(kind, self.site(workload, kind)?, options, &self.cores.0) {
-                Ok(proxy) => proxies.push((proxy, Vec::new())),
+    /// whatever disturbs the machine disturbs all of them alike. What is timed comes first, at the full rate; then what
+    /// is asked by the clock; then what strace slows down.
+    fn measure(&mut self, workload: Workload) -> Result<Table> {
+        let load = workload.load();
+        let mut subjects = self.start(workload)?;
+        for subject in &mut subjects {
+            self.round(subject, load, 1).with_context(|| format!("{}: warming up", subject.name()))?;
+        }
+        for number in 1..=self.options.rounds() {
+            for subject in &mut subjects {
+                let round = self.round(subject, load, self.options.seconds());
+                let round = round.with_context(|| format!("{} in round {number}", subject.name()))?;
+                subject.rounds.push(round);
+            }
+        }
+        let resident = subjects.iter().map(|subject| process::resident(&subject.proxy.pids()?));
+        let resident = resident.collect::<Result<Vec<_>>>()?;
+        subjects.iter().try_for_each(note_missing_lines)?;
+        let rate = self.pace(&mut subjects, load)?;
+        let mut measured = Vec::new();
+        for (subject, resident) in subjects.into_iter().zip(resident) {
+            let syscalls = self.count_calls(&subject, load);
+            let Subject { proxy, rounds, passes } = subject;
+            measured.push(Measured { kind: proxy.kind, rounds, resident, passes, syscalls });
+        }
+        // hundreds of megabytes of logs
+        std::fs::remove_dir_all(self.stage.dir().join(workload.name())).ok();
+        Ok(Table { workload, rate, measured })
+    }
+
+    fn start(&mut self, workload: Workload) -> Result<Vec<Subject>> {
+        let mut subjects = Vec::new();
+        for kind in self.kinds(workload) {
+            let site = self.stage.site(&format!("{}/{}", workload.name(), kind.name()))?;
+            match Proxy::start(kind, site, self.options.weirgate.as_deref(), &self.stage.cores.0) {
+                Ok(proxy) => subjects.push(Subject { proxy, rounds: Vec::new(), passes: Vec::new() }),
                 Err(error) => {
                     println!("{}: {} left out: {error:#}", workload.name(), kind.name());
-                    failed.push(format!("{} under {}", kind.name(), workload.name()));
+                    self.failed.push(format!("{} under {}", kind.name(), workload.name()));
                 }
             }
         }
-        for (proxy, _) in &mut proxies {
-            self.round(proxy, workload, 1).with_context(|| format!("{}: warming up", proxy.kind.name()))?;
+        if subjects.is_empty() {
+            bail!("{}: nobody to measure", workload.name());
         }
-        for number in 1..=options.rounds() {
-            for (proxy, rounds) in &mut proxies {
-                let round = self.round(proxy, workload, options.seconds());
-                let round = round.with_context(|| format!("{} in round {number}", proxy.kind.name()))?;
-                rounds.push(round);
-            }
-        }
-        let mut measured = Vec::new();
-        for (proxy, rounds) in proxies {
-            let resident = process::resident(&proxy.pids()?)?;
-            note_missing_lines(&proxy, &rounds)?;
-            measured.push(Measured { kind: proxy.kind, rounds, resident });
-        }
-        Ok(Table { workload, measured })
+        Ok(subjects)
     }
 
-    fn round(&self, proxy: &mut Proxy, workload: Workload, seconds: u32) -> Result<Round> {
+    fn round(&self, subject: &mut Subject, load: Load, seconds: u32) -> Result<Round> {
+        let proxy = &mut subject.proxy;
         proxy.check_listeners()?;
         let pids = proxy.pids()?;
         let before = Cpu::of(&pids)?;
-        let outcome = workload.load().run(&proxy.site, seconds, &self.cores.1, self.dir.path())?;
+        let outcome = load.run(&proxy.site, seconds, &self.stage.cores.1, self.stage.dir())?;
         let cpu = Cpu::of(&pids)?.since(before);
         if outcome.requests == 0 {
             bail!("no request was answered");
         }
         Ok(Round { cpu, outcome })
     }
+
+    /// Loads all at one rate, in turn, and returns it.
+    fn pace(&self, subjects: &mut [Subject], load: Load) -> Result<u32> {
+        let slowest = subjects.iter().map(Subject::peak).fold(f64::INFINITY, f64::min);
+        let cores = &self.stage.cores.1;
+        let rate = paced::rate(slowest, cores);
+        for number in 1..=self.options.passes() {
+            for subject in &mut *subjects {
+                let latency = paced::run(load, &subject.proxy.site, rate, PASS, number.into(), cores);
+                subject.passes.push(latency.with_context(|| format!("{} at a fixed rate", subject.name()))?);
+            }
+        }
+        Ok(rate)
+    }
+
+    /// `None` where strace is not there, or may not look.
+    fn count_calls(&mut self, subject: &Subject, load: Load) -> Option<f64> {
+        if !self.strace {
+            return None;
+        }
+        match syscalls::per_request(&subject.proxy, load, &self.stage.cores.1, self.stage.dir()) {
+            Ok(calls) => Some(calls),
+            Err(error) => {
+                println!("{}: system calls are not counted: {error:#}", subject.name());
+                None
+            }
+        }
+    }
 }
 
-/// Work left out looks like speed: a production proxy must have logged what it answered.
-fn note_missing_lines(proxy: &Proxy, rounds: &[Round]) -> Result<()> {
-    if proxy.kind.is_production() {
-        let answered: u64 = rounds.iter().map(|round| round.outcome.requests).sum();
-        let logged = probe::logged(proxy.kind, &proxy.site, answered)?;
+impl Subject {
+    fn name(&self) -> String {
+        self.proxy.kind.name()
+    }
+
+    fn peak(&self) -> f64 {
+        self.rounds.iter().map(Round::per_second).fold(0.0, f64::max)
+    }
+}
+
+/// Work left out looks like speed: a proxy that records must have logged what it answered.
+fn note_missing_lines(subject: &Subject) -> Result<()> {
+    let kind = subject.proxy.kind;
+    if kind.dress.records() {
+        let answered: u64 = subject.rounds.iter().map(|round| round.outcome.requests).sum();
+        let logged = probe::logged(kind, &subject.proxy.site, answered)?;
         if logged < answered {
-            println!("{} logged only {logged} of {answered} requests", proxy.kind.name());
+            println!("{} logged only {logged} of {answered} requests", kind.name());
         }
     }
     Ok(())
-}
-
-fn start_origin(address: SocketAddr, cores: &Cores) -> Result<Running> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["origin", &address.to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut running = Running::start(command, cores, Stop::Kill)?;
-    origin::wait_for(&mut running, address)?;
-    Ok(running)
 }

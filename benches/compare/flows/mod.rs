@@ -21,7 +21,6 @@ use crate::common::machine::Cores;
 use crate::common::origin;
 use crate::common::process::{self, Cpu, Running, Stop};
 use crate::common::programs::{self, free_addresses};
-use crate::idle::raise_limit;
 use load::{Load, Outcome};
 use proxies::{Kind, Site};
 use report::Table;
@@ -74,7 +73,7 @@ struct Proxy {
 }
 
 pub fn all(options: &Options) -> Result<()> {
-    raise_limit(2 * u64::from(options.idle) + SPARE)?;
+    process::raise_limit(2 * u64::from(options.idle) + SPARE)?;
     let cores = Cores::allowed()?.split();
     let dir = tempfile::Builder::new().prefix("weirgate-flows-").tempdir()?;
     let [echo] = free_addresses()?;
