@@ -134,6 +134,17 @@ upstreams: { group: { servers: [$bad, $good], retry: { when: [503] } } }",
 }
 
 #[test]
+fn a_try_has_the_path_that_its_server_was_asked_for() {
+    let (otel, one) = (Collector::start("otel"), Backend::start("one"));
+    let gate = Gate::start(&to_collector("", ONE_SERVER), &[&otel, &one]);
+    assert_eq!(gate.get("/a//b/../c?d").status, 200);
+    let sent = one.only_request().target;
+    let (_, tries) = otel.request("/a//b/../c");
+    assert_eq!(format!("{}?d", tries[0].get("url.full")), format!("http://{}{sent}", one.address()));
+    assert_eq!(sent, "/a/c?d");
+}
+
+#[test]
 fn a_try_that_finds_nobody_says_so() {
     let (otel, gone, one) = (Collector::start("otel"), RefusedAddress::new("gone"), Backend::start("one"));
     let gate = Gate::start(
@@ -392,16 +403,36 @@ fn a_websocket_is_one_span_until_its_end() {
     assert_eq!(told, format!("00-{}-{}-01", span.trace, tries[0].id));
 }
 
-#[test]
-fn both_tries_of_a_hedged_request_have_spans_of_their_own() {
-    let otel = Collector::start("otel");
-    let slow = RawServer::start("slow", |mut stream| {
-        // reads, and never answers
+/// It reads, and never answers.
+fn slow() -> RawServer {
+    RawServer::start("slow", |mut stream| {
         if !read_head(&mut stream).is_empty() {
             let _ = stream.read(&mut [0; 1]);
         }
-    });
-    let quick = Backend::start("quick");
+    })
+}
+
+#[test]
+fn what_a_filter_tells_a_server_stays_in_both_tries_of_a_hedged_request() {
+    let (slow, quick) = (slow(), Backend::start("quick"));
+    let rest = "routes: [{ path: /, upstream: api, filters: [{ headers: { request: { set: { traceparent: mine } } } }] }]
+upstreams: { api: { servers: [$slow, $quick], retry: { hedge: { after: 50ms }, budget: 100% } } }";
+    let gate = Gate::start(&config("propagation: [tracecontext, b3]", rest), &[&slow, &quick]);
+    let mut client = gate.connect();
+    for path in ["/0", "/1"] {
+        assert_eq!(client.get(path).text(), "quick");
+    }
+    let asked = quick.requests();
+    assert_eq!(asked.len(), 2);
+    assert!(asked.iter().all(|asked| asked.header("traceparent").as_deref() == Some("mine")), "{asked:?}");
+    let spans: BTreeSet<_> = asked.iter().map(|asked| asked.header("b3").expect("a b3")).collect();
+    assert_eq!(spans.len(), 2, "{spans:?}");
+}
+
+#[test]
+fn both_tries_of_a_hedged_request_have_spans_of_their_own() {
+    let otel = Collector::start("otel");
+    let (slow, quick) = (slow(), Backend::start("quick"));
     let rest = "routes: [{ path: /, upstream: api }]
 upstreams: { api: { servers: [$slow, $quick], retry: { hedge: { after: 50ms }, budget: 100% } } }";
     let gate = Gate::start(&to_collector("", rest), &[&otel, &slow, &quick]);

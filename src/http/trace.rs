@@ -51,15 +51,21 @@ pub fn tell(ctx: &mut Ctx, head: &mut RequestHeader) -> Result<()> {
     written
 }
 
-/// And that of a second try beside it.
+/// And that of a second try beside it, whose head is a copy of the first's: but for what filters have said instead.
 ///
 /// # Errors
 /// The head has 32,768 headers.
 pub fn tell_second(ctx: &mut Ctx, head: &mut RequestHeader) -> Result<()> {
     let Some(trace) = &mut ctx.trace else { return Ok(()) };
+    let mut overruled = Vec::new();
+    trace.tell(|name, value| {
+        if head.headers.get(&name) != value.as_ref() {
+            overruled.push(name);
+        }
+    });
     let mut written = Ok(());
     trace.tell_second(|name, value| {
-        if written.is_ok() {
+        if written.is_ok() && !overruled.contains(&name) {
             written = set(head, name, value);
         }
     });
@@ -117,11 +123,12 @@ fn try_over(session: &Session, ctx: &mut Ctx, now: Instant) {
     let (Some(endpoint), Some(started)) = (&forward.endpoint, forward.try_started) else { return };
     let (at, head) = (endpoint.endpoint().at(), session.req_header());
     let current = std::mem::take(trace.current());
+    let sent = request.info.normalised_path.as_deref().unwrap_or_else(|| head.uri.path());
     let over = Try {
         after: started.saturating_duration_since(request.info.started),
         took: current.failed_at.unwrap_or(now).saturating_duration_since(started),
         method: head.method.clone(),
-        path: told(head.uri.path().as_bytes()),
+        path: told(sent.as_bytes()),
         https: forward.group.as_ref().is_some_and(|group| group.transport().is_tls()),
         server: at.name().into(),
         address: (!at.is_unix()).then(|| at.address()),
