@@ -38,7 +38,7 @@ pub struct Options {
     /// Only these proxies, whatever the workload: weirgate, nginx-log, haproxy-production and so on.
     #[arg(long, value_parser = Kind::parse, value_delimiter = ',')]
     pub proxies: Vec<Kind>,
-    /// How many times each proxy is measured per workload, in turn [default: 7, with --quick 3].
+    /// How many times each proxy is measured per workload, in turn [default: 6, with --quick 3].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=50))]
     pub rounds: Option<u32>,
     /// Seconds of load per proxy and round [default: 2, quick 1].
@@ -57,7 +57,7 @@ pub struct Options {
 
 impl Options {
     pub fn rounds(&self) -> u32 {
-        self.rounds.unwrap_or(if self.quick { 3 } else { 7 })
+        self.rounds.unwrap_or(if self.quick { 3 } else { 6 })
     }
 
     pub fn seconds(&self) -> u32 {

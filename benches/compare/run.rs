@@ -19,6 +19,8 @@ use crate::workloads::Workload;
 const OPEN_FILES: u64 = 4_096;
 /// A load at the fixed rate, in seconds.
 const PASS: u32 = 1;
+/// From so many connections on a round is twice as long, as each begins with connecting them.
+const MANY: u32 = 1_000;
 
 /// One proxy under one load for one round.
 #[derive(Clone, Debug)]
@@ -135,9 +137,10 @@ impl Conductor<'_> {
         for subject in &mut subjects {
             self.round(subject, load, 1).with_context(|| format!("{}: warming up", subject.name()))?;
         }
+        let seconds = self.options.seconds() * if load.connections < MANY { 1 } else { 2 };
         for number in 1..=self.options.rounds() {
             for subject in &mut subjects {
-                let round = self.round(subject, load, self.options.seconds());
+                let round = self.round(subject, load, seconds);
                 let round = round.with_context(|| format!("{} in round {number}", subject.name()))?;
                 subject.rounds.push(round);
             }
