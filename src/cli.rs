@@ -12,6 +12,7 @@ mod top;
 
 use crate::config;
 use crate::filter::Catalogue;
+use crate::memory;
 use crate::{Error, Gate};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -109,6 +110,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> u8 {
 }
 
 fn serve(config: ConfigFile) -> u8 {
+    memory::in_small_pages();
     match Gate::from_file(config.file).run() {
         Ok(()) => OK,
         Err(error @ Error::Configuration(_)) => {

@@ -63,6 +63,18 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
+/// Memory comes from the system in pages of 4 KB from now on, where it came in pages of 2 MB (transparent huge pages),
+/// which are in memory whole. A gate holds many buffers that have more room than is mostly used, such as the 16 KB for
+/// writing that each connection of HTTP/2 has. See decision 040.
+#[cfg(target_os = "linux")]
+pub fn in_small_pages() {
+    // where it is not to be had, more memory is used
+    nix::sys::prctl::set_thp_disable(true).ok();
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn in_small_pages() {}
+
 /// What this thread has used and nobody uses goes back to the system, and of what threads that have ended have left. It
 /// takes milliseconds. Asked for after work that takes a lot for a moment: reading a configuration and taking one apart.
 ///

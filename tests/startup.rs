@@ -30,6 +30,16 @@ fn a_second_gate_on_the_same_address_does_not_start() {
     }
 }
 
+/// Buffers have more room than is mostly used: in pages of 2 MB all of it would be in memory (decision 040).
+#[test]
+fn memory_comes_in_small_pages() {
+    let gate = Gate::start(SIMPLE, &[]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gate.id())).unwrap();
+    // a kernel without large pages has no such line
+    let line = status.lines().find(|line| line.starts_with("THP_enabled:"));
+    assert!(line.is_none_or(|line| line.ends_with('0')), "{line:?}");
+}
+
 #[test]
 fn one_address_that_cannot_be_had_stops_the_whole_start() {
     let blocker = Backend::start("blocker");
