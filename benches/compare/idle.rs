@@ -23,7 +23,7 @@ use crate::kinds::Dress;
 use crate::load::handshakes::{Sessions, client_config};
 use crate::probe;
 use crate::proxies::Site;
-use crate::stage::Stage;
+use crate::stage::{Key, Stage};
 
 /// What a proxy is given to come to rest before its memory is read.
 const REST: Duration = Duration::from_secs(3);
@@ -132,7 +132,7 @@ struct Started {
 }
 
 fn start(stage: &Stage, program: Program, kind: Kind, options: &Options) -> Result<Started> {
-    let site = stage.site(&format!("{}-{kind:?}", program.name()))?;
+    let site = stage.site(&format!("{}-{kind:?}", program.name()), Key::P256)?;
     std::fs::create_dir_all(&site.dir)?;
     let command = program.command(&conf(program, &site)?, &site.dir, options.weirgate.as_deref())?;
     let running = programs::launch(command, &site.dir, &stage.cores.0, || probe::answers(&site))?;

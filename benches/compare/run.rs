@@ -163,7 +163,7 @@ impl Conductor<'_> {
     fn start(&mut self, workload: Workload) -> Result<Vec<Subject>> {
         let mut subjects = Vec::new();
         for kind in self.kinds(workload) {
-            let site = self.stage.site(&format!("{}/{}", workload.name(), kind.name()))?;
+            let site = self.stage.site(&format!("{}/{}", workload.name(), kind.name()), workload.key())?;
             match Proxy::start(kind, site, self.options.weirgate.as_deref(), &self.stage.cores.0) {
                 Ok(proxy) => subjects.push(Subject { proxy, rounds: Vec::new(), passes: Vec::new() }),
                 Err(error) => {

@@ -14,7 +14,7 @@ use crate::common::{process, results_dir, table};
 use crate::kinds::Kind;
 use crate::probe;
 use crate::proxies::Proxy;
-use crate::stage::Stage;
+use crate::stage::{Key, Stage};
 use crate::workloads::Workload;
 
 /// In turn, until a half minute is over. Each leaves none of its connections behind.
@@ -65,7 +65,7 @@ pub fn all(options: &Options) -> Result<()> {
         bail!("{why}");
     }
     let stage = Stage::set_up()?;
-    let site = stage.site(&options.proxy.name())?;
+    let site = stage.site(&options.proxy.name(), Key::P256)?;
     let mut proxy = Proxy::start(options.proxy, site, options.weirgate.as_deref(), &stage.cores.0)?;
     let looks = soak(&stage, &mut proxy, options)?;
     let text = text(options, &looks);

@@ -19,6 +19,7 @@ fn against_best(workload: Workload, dress: Dress) -> Option<f64> {
         (Dress::Bare, Workload::SmallTlsH2) => Some(1.5),
         (Dress::Bare, Workload::LargeH1 | Workload::Upload100k) => Some(1.0),
         (Dress::Bare, Workload::Handshakes) => Some(0.8),
+        (Dress::Bare, Workload::Resumed | Workload::HandshakesRsa | Workload::ResumedRsa) => Some(0.85),
         (Dress::Bare | Dress::Log | Dress::TwoRoutes | Dress::ManyRoutes, _) => None,
     }
 }
@@ -44,6 +45,8 @@ fn lead_on_envoy(workload: Workload) -> Option<f64> {
         Workload::SmallH1On2000
         | Workload::Handshakes
         | Workload::Resumed
+        | Workload::HandshakesRsa
+        | Workload::ResumedRsa
         | Workload::Body1k
         | Workload::Body10m
         | Workload::Upload1k

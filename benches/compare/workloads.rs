@@ -4,6 +4,7 @@ use clap::ValueEnum;
 
 use crate::kinds::{Dress, ROUTED};
 use crate::load::{Load, Protocol};
+use crate::stage::Key;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
@@ -26,6 +27,10 @@ pub enum Workload {
     Handshakes,
     /// The same, with the session of a connection before.
     Resumed,
+    /// A new TLS connection for each request, with a certificate of RSA.
+    HandshakesRsa,
+    /// The same, with the session of a connection before.
+    ResumedRsa,
     /// 1 KB bodies from the server over keep-alive HTTP/1.1.
     #[value(name = "body-1k")]
     Body1k,
@@ -60,6 +65,8 @@ impl Workload {
         Workload::SmallH2c,
         Workload::Handshakes,
         Workload::Resumed,
+        Workload::HandshakesRsa,
+        Workload::ResumedRsa,
         Workload::Body1k,
         Workload::LargeH1,
         Workload::Body10m,
@@ -99,6 +106,12 @@ impl Workload {
                 "TLS handshakes: full TLS 1.3 X25519 P-256, one request each, 8 at a time"
             }
             Workload::Resumed => "resumed TLS handshakes: TLS 1.3 X25519, one request each, 8 at a time",
+            Workload::HandshakesRsa => {
+                "TLS handshakes, RSA: full TLS 1.3 X25519 RSA-2048, one request each, 8 at a time"
+            }
+            Workload::ResumedRsa => {
+                "resumed TLS handshakes, RSA: TLS 1.3 X25519, one request each, 8 at a time"
+            }
             Workload::Body1k => "1 KB h1: 1 KB bodies, HTTP/1.1 keep-alive, 32 connections",
             Workload::LargeH1 => "100 KB h1: 100 KB bodies, HTTP/1.1 keep-alive, 16 connections",
             Workload::Body10m => "10 MB h1: 10 MB bodies, HTTP/1.1 keep-alive, 4 connections",
@@ -130,11 +143,21 @@ impl Workload {
             | Workload::SmallH1On2000
             | Workload::SmallH2c
             | Workload::Resumed
+            | Workload::HandshakesRsa
+            | Workload::ResumedRsa
             | Workload::Body1k
             | Workload::Body10m
             | Workload::Upload1k
             | Workload::Upload100k
             | Workload::Upload10m => &[Dress::Bare],
+        }
+    }
+
+    /// The kind of key that the proxies show a certificate of.
+    pub fn key(self) -> Key {
+        match self {
+            Workload::HandshakesRsa | Workload::ResumedRsa => Key::Rsa2048,
+            _ => Key::P256,
         }
     }
 
@@ -149,8 +172,12 @@ impl Workload {
             Workload::SmallTlsH1 => Load { protocol: Protocol::TlsH1, ..small },
             Workload::SmallTlsH2 => Load { protocol: Protocol::TlsH2, connections: 8, ..small },
             Workload::SmallH2c => Load { protocol: Protocol::H2c, connections: 8, ..small },
-            Workload::Handshakes => Load { protocol: Protocol::Handshake, connections: 8, ..small },
-            Workload::Resumed => Load { protocol: Protocol::Resumption, connections: 8, ..small },
+            Workload::Handshakes | Workload::HandshakesRsa => {
+                Load { protocol: Protocol::Handshake, connections: 8, ..small }
+            }
+            Workload::Resumed | Workload::ResumedRsa => {
+                Load { protocol: Protocol::Resumption, connections: 8, ..small }
+            }
             Workload::Body1k => down("/1k", KB, 32),
             Workload::LargeH1 => down("/100k", 100 * KB, 16),
             Workload::Body10m => down("/10m", 10 * KB * KB, 4),
