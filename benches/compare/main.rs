@@ -40,7 +40,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// weirgate's own allocator, here for the minimal Pingora proxy: the ratio should show our code, not malloc's.
+/// weirgate's allocator, here for the minimal Pingora proxy as such a program has it: the ratio should show our code, not
+/// malloc's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
