@@ -9,7 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 help:
 	@echo "make demo    five backends, the gate on 127.0.0.1:8080 and :8443, four commands to try"
 	@echo "make build   the release binary, target/release/weirgate"
-	@echo "make release the same, trained on the work it is for (profile-guided optimisation; about 15 minutes)"
+	@echo "make release the same, trained on the work it is for (profile-guided optimisation; about 20 minutes)"
 	@echo "make test    formatting, lints, documentation and every test, as CI runs them"
 	@echo "make bench   micro benchmarks, then weirgate beside nginx and HAProxy on the same work"
 
