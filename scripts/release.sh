@@ -16,6 +16,9 @@ RUSTC=${RUSTC:-rustc}
 requests=${WEIRGATE_TRAINING_REQUESTS:-20000}
 pgo="$PWD/target/pgo"
 
+# where this script looks for what was built, whatever else is configured
+export CARGO_TARGET_DIR="$PWD/target"
+
 say() { echo "weirgate release: $*" >&2; }
 
 host=$("$RUSTC" -vV | sed -n 's/^host: //p')
