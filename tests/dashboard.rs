@@ -35,13 +35,19 @@ fn servers() -> (Backend, Backend, Backend) {
     (Backend::start("a"), Backend::start("b"), Backend::start("c"))
 }
 
+/// The page of this gate, which shows that all servers are up.
+fn topology(gate: &Gate) -> Option<Browser> {
+    let page = Browser::open(&format!("http://{}/", gate.at("admin")))?;
+    eventually("the topology", || page.text("#upstreams").contains("3 of 3 usable"));
+    Some(page)
+}
+
 #[test]
 fn it_loads_without_an_error_and_shows_a_server_that_dies() {
     let (a, b, c) = servers();
     let gate = Gate::start(&config("goods"), &[&a, &b, &c]);
-    let Some(page) = Browser::open(&format!("http://{}/", gate.at("admin"))) else { return };
+    let Some(page) = topology(&gate) else { return };
     eventually("ready", || page.text("#state") == "ready");
-    eventually("the topology", || page.text("#upstreams").contains("3 of 3 usable"));
     assert!(page.text("#listeners").contains("web") && page.text("#routes").contains("shop"));
     gate.get("/");
     assert_eq!(page.errors(), Vec::<Value>::new());
@@ -57,8 +63,7 @@ fn it_loads_without_an_error_and_shows_a_server_that_dies() {
 fn a_click_drains_a_server_for_whoever_has_the_token() {
     let (a, b, c) = servers();
     let gate = Gate::start(&config("goods"), &[&a, &b, &c]);
-    let Some(page) = Browser::open(&format!("http://{}/", gate.at("admin"))) else { return };
-    eventually("the topology", || page.text("#upstreams").contains("3 of 3 usable"));
+    let Some(page) = topology(&gate) else { return };
     page.click(&format!("[data-key='server goods {}']", a.address()));
     page.click("#drain");
     page.enter("#token", TOKEN);
@@ -106,8 +111,7 @@ fn a_refused_reload_is_shown_as_check_prints_it() {
 fn failures_come_in_as_they_happen() {
     let (a, b, c) = servers();
     let gate = Gate::start(&config("goods"), &[&a, &b, &c]);
-    let Some(page) = Browser::open(&format!("http://{}/", gate.at("admin"))) else { return };
-    eventually("the topology", || page.text("#upstreams").contains("3 of 3 usable"));
+    let Some(page) = topology(&gate) else { return };
     b.answers(harness::Reply::status(503));
     for n in 0..40 {
         gate.get(&format!("/order/{n}?card=4711"));

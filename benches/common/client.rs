@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::machine::Cores;
+
 /// One exchange may take this long; more is an error.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -22,6 +24,35 @@ pub fn connect(target: SocketAddr) -> Result<TcpStream> {
 pub fn wake_on_time() {
     // SAFETY: this option takes one plain integer, nanoseconds.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
+}
+
+/// Runs each client on a thread of its own, which is kept to these cores and wakes on time. What they have brought home.
+pub fn together<C: Send, T: Send + Default>(
+    clients: Vec<C>,
+    cores: &Cores,
+    run: impl Fn(C) -> T + Sync,
+) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let run = &run;
+        let start = |client: C| {
+            scope.spawn(move || {
+                cores.pin_thread();
+                wake_on_time();
+                run(client)
+            })
+        };
+        let threads: Vec<_> = clients.into_iter().map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
+    })
+}
+
+/// Reads what is left of an answer over HTTP/2, and lets more come as it does.
+pub async fn drain(mut body: h2::RecvStream) -> Result<()> {
+    while let Some(piece) = body.data().await {
+        let length = piece?.len();
+        body.flow_control().release_capacity(length)?;
+    }
+    Ok(())
 }
 
 /// Sends one GET on `stream` and reads one answer with a Content-Length: head and body. Anything but a 200 is an

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::common::client::{connect, get, wake_on_time};
+use crate::common::client::{connect, get, together};
 use crate::common::clock::{self, Moments, exponential};
 use crate::common::machine::Cores;
 
@@ -124,22 +124,10 @@ pub fn run(load: Load, target: SocketAddr, seconds: u32, seed: u64, cores: &Core
     let pace = Pace::new(load, Duration::from_secs(u64::from(seconds)), seed);
     let started = Instant::now();
     let mut outcome = Outcome::default();
-    std::thread::scope(|scope| {
-        let run = |client: Client| {
-            let pace = &pace;
-            scope.spawn(move || {
-                cores.pin_thread();
-                wake_on_time();
-                client.run(pace, started)
-            })
-        };
-        let clients: Vec<_> = clients.into_iter().map(run).collect();
-        for client in clients {
-            let (answers, errors) = client.join().unwrap_or_default();
-            outcome.answers.extend(answers);
-            outcome.errors += errors;
-        }
-    });
+    for (answers, errors) in together(clients, cores, |client| client.run(&pace, started)) {
+        outcome.answers.extend(answers);
+        outcome.errors += errors;
+    }
     if let Some(planned) = pace.planned() {
         outcome.errors = planned.saturating_sub(outcome.answers.len()) as u64;
     }

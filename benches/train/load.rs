@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::common::client::drain;
 use crate::configs::Places;
 
 /// The whole of one kind of work may take this long.
@@ -243,12 +244,7 @@ async fn exchange(sender: h2::client::SendRequest<Bytes>, ask: Ask) -> Result<()
     if response.status() != 200 {
         bail!("status {}", response.status());
     }
-    let mut body = response.into_body();
-    while let Some(piece) = body.data().await {
-        let length = piece?.len();
-        body.flow_control().release_capacity(length)?;
-    }
-    Ok(())
+    drain(response.into_body()).await
 }
 
 /// As fast as the peer's window allows.

@@ -1,7 +1,7 @@
 //! The page in light and dark, on a phone, and by keyboard alone.
 
 use super::browser::{Browser, ENTER, ESCAPE, TAB};
-use super::{TOKEN, config, servers};
+use super::{TOKEN, config, servers, topology};
 use crate::harness::{Backend, Gate, Reply, Request, ServerAddress, eventually};
 use serde_json::Value;
 
@@ -214,8 +214,7 @@ fn shown_anew(page: &Browser) {
 fn a_server_is_drained_by_keyboard_alone() {
     let (a, b, c) = servers();
     let gate = Gate::start(&config("goods"), &[&a, &b, &c]);
-    let Some(page) = Browser::open(&format!("http://{}/", gate.at("admin"))) else { return };
-    eventually("the topology", || page.text("#upstreams").contains("3 of 3 usable"));
+    let Some(page) = topology(&gate) else { return };
     let is_open = || page.run("return document.querySelector('#server').open") == true;
     let row = format!("server goods {}", b.address());
     tab_to(&page, &row);

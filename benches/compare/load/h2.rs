@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::common::client::PATIENCE;
+use crate::common::client::{PATIENCE, drain};
 
 pub struct Connection {
     /// Nothing happens on the connection while nobody asks.
@@ -65,10 +65,5 @@ async fn exchange(sender: SendRequest<Bytes>, uri: http::Uri) -> Result<()> {
     if response.status() != 200 {
         bail!("status {}", response.status());
     }
-    let mut body = response.into_body();
-    while let Some(piece) = body.data().await {
-        let length = piece?.len();
-        body.flow_control().release_capacity(length)?;
-    }
-    Ok(())
+    drain(response.into_body()).await
 }

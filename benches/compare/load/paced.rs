@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::handshakes::{client_config, connect_over_tls, get_over_tls};
 use super::{Load, Protocol, h2};
-use crate::common::client::{ask, connect, wake_on_time};
+use crate::common::client::{ask, connect, together};
 use crate::common::clock::{Moments, quantile};
 use crate::common::machine::Cores;
 use crate::proxies::Site;
@@ -43,19 +43,7 @@ pub fn run(load: Load, site: &Site, rate: u32, seconds: u32, seed: u64, cores: &
     let _waiting = waiting(load, site, &request)?;
     let moments = Moments::random(rate, Duration::from_secs(u64::from(seconds)), seed);
     let started = Instant::now();
-    let mut took = Vec::with_capacity(moments.count());
-    std::thread::scope(|scope| {
-        let run = |mut client: Client| {
-            let moments = &moments;
-            scope.spawn(move || {
-                cores.pin_thread();
-                wake_on_time();
-                client.run(moments, started)
-            })
-        };
-        let clients: Vec<_> = clients.into_iter().map(run).collect();
-        clients.into_iter().for_each(|client| took.extend(client.join().unwrap_or_default()));
-    });
+    let mut took = together(clients, cores, |mut client| client.run(&moments, started)).concat();
     took.sort_unstable();
     let errors = moments.count().saturating_sub(took.len()) as u64;
     let ms = |part| quantile(&took, part).map(|time: &Duration| time.as_secs_f64() * 1e3);
