@@ -187,6 +187,11 @@ impl Scalar {
 }
 
 fn resolve(text: &str) -> Kind<'_> {
+    // what is not text begins with one of these
+    let first = text.bytes().next().unwrap_or(b'~');
+    if !matches!(first, b'0'..=b'9' | b'+' | b'-' | b'.' | b'~' | b'n' | b'N' | b't' | b'T' | b'f' | b'F') {
+        return Kind::Text(text);
+    }
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
         "true" | "True" | "TRUE" => return Kind::Bool(true),

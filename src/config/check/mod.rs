@@ -37,6 +37,7 @@ use crate::config::plan::{Plan, UpstreamId};
 use crate::config::report::{Code, Report, Severity, Sources, Span};
 use crate::config::yaml::Node;
 use crate::filter::{Catalogue, FilterPlan};
+use ahash::{AHashMap, AHashSet};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -101,8 +102,8 @@ struct Checker<'a> {
     report: &'a mut Report,
     /// The shape had no mistakes, so that what is missing really is missing.
     whole: bool,
-    upstreams: HashMap<&'a str, UpstreamId>,
-    used_upstreams: HashSet<UpstreamId>,
+    upstreams: AHashMap<&'a str, UpstreamId>,
+    used_upstreams: AHashSet<UpstreamId>,
     /// Named filter chains, decoded.
     chains: HashMap<&'a str, Vec<FilterPlan>>,
     used_chains: HashSet<&'a str>,
@@ -125,7 +126,7 @@ impl<'a> Checker<'a> {
             report,
             whole,
             upstreams: ids,
-            used_upstreams: HashSet::new(),
+            used_upstreams: AHashSet::new(),
             chains: HashMap::new(),
             used_chains: HashSet::new(),
             authorities: acme::Authorities::default(),

@@ -33,7 +33,7 @@ impl<'a> Checker<'a> {
     /// `None` when the route has no usable action; that was reported.
     fn route(&mut self, route: &'a Located<Route>, listeners: &[Arc<plan::Listener>]) -> Option<plan::Route> {
         let name = name_of(route);
-        let who = format!("route \"{name}\"");
+        let who = ["route \"", &name, "\""].concat();
         let matcher = self.matcher(&who, route, listeners);
         let action = self.action(&who, route);
         let filters = self.chain(&route.value.filters, &who);
@@ -142,12 +142,13 @@ fn name_of(route: &Route) -> String {
     if let Some(name) = &route.name {
         return name.value.clone();
     }
-    let host = route.host.as_ref().and_then(|h| h.0.first()).map(|h| h.value.to_string()).unwrap_or_default();
-    let path = match (&route.path, &route.exact, &route.regex) {
-        (Some(path), _, _) => path.value.clone(),
-        (None, Some(exact), _) => format!("= {}", exact.value),
-        (None, None, Some(regex)) => format!("~ {}", regex.value),
-        (None, None, None) => "/".to_string(),
-    };
-    format!("{host}{path}")
+    let mut name =
+        route.host.as_ref().and_then(|h| h.0.first()).map(|h| h.value.to_string()).unwrap_or_default();
+    match (&route.path, &route.exact, &route.regex) {
+        (Some(path), _, _) => name.push_str(&path.value),
+        (None, Some(exact), _) => name.extend(["= ", &exact.value]),
+        (None, None, Some(regex)) => name.extend(["~ ", &regex.value]),
+        (None, None, None) => name.push('/'),
+    }
+    name
 }

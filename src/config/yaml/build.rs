@@ -1,6 +1,7 @@
 //! Builds the tree from the parser's events: duplicate keys, anchors, merge keys, limits, `${VAR}`.
 
 mod entries;
+mod input;
 mod trouble;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use ahash::AHashSet;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span as Range, Tag};
 
 use self::entries::Entries;
+use self::input::Text;
 use super::{Data, Entry, Expanded, Key, Node, Scalar};
 use crate::config::env::{Env, expand};
 use crate::config::report::{Code, FileId, Report, Sources, Span};
@@ -38,7 +40,7 @@ pub fn parse(file: FileId, sources: &mut Sources, env: Env<'_>, report: &mut Rep
         root: None,
         documents: 0,
     };
-    let mut parser = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(&text));
+    let mut parser = Parser::new(Text::new(text.strip_prefix('\u{feff}').unwrap_or(&text)));
     while let Some(next) = parser.next_event() {
         match next {
             Ok((event, range)) => builder.event(event, range).then_some(())?,
