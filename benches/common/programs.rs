@@ -82,13 +82,16 @@ pub fn launch(
     Ok(running)
 }
 
+/// How long a program may take to answer first: nginx reads 100,000 routes for half a minute.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn wait_until(running: &mut Running, answers: impl Fn() -> Result<()>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         running.check_alive()?;
         match answers() {
             Ok(()) => return Ok(()),
-            Err(error) if Instant::now() > deadline => bail!("no answer in 10 s: {error:#}"),
+            Err(error) if Instant::now() > deadline => bail!("no answer in {PATIENCE:?}: {error:#}"),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }

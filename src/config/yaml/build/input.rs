@@ -99,7 +99,7 @@ impl Input for Text<'_> {
             // indicators end it (YAML 1.2.2 §7.3.3)
             ':' => {
                 let after = self.peek_nth(1);
-                !is_blank_or_breakz(after) && !(in_flow && is_flow(after))
+                !(is_blank_or_breakz(after) || in_flow && is_flow(after))
             }
             BYTE_ORDER_MARK => false,
             c => !(in_flow && is_flow(c)),
