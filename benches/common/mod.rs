@@ -7,6 +7,7 @@
 pub mod client;
 pub mod clock;
 pub mod machine;
+pub mod many;
 pub mod origin;
 pub mod process;
 pub mod programs;

@@ -221,10 +221,21 @@ fn stat(pid: u32) -> Result<Stat> {
 
 /// Resident memory of the processes together, in bytes; pages they share are counted once per process.
 pub fn resident(pids: &[u32]) -> Result<u64> {
+    memory(pids, "status", "VmRSS:")
+}
+
+/// The same, but a page that several processes share is divided between them (proc_pid_smaps(5)).
+pub fn proportional(pids: &[u32]) -> Result<u64> {
+    memory(pids, "smaps_rollup", "Pss:")
+}
+
+/// The sum of one line of a file of each process under `/proc`.
+fn memory(pids: &[u32], file: &str, name: &str) -> Result<u64> {
     let mut sum = 0;
     for pid in pids {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let line = line.with_context(|| format!("no {name} in {file}"))?;
         sum += line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024;
     }
     Ok(sum)

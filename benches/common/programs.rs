@@ -21,6 +21,8 @@ pub enum Program {
 }
 
 impl Program {
+    pub const ALL: [Program; 3] = [Program::Weirgate, Program::Nginx, Program::Haproxy];
+
     pub fn name(self) -> &'static str {
         match self {
             Program::Weirgate => "weirgate",

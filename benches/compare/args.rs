@@ -7,8 +7,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::chaos;
 use crate::flows;
-use crate::idle;
 use crate::kinds::Kind;
+use crate::memory;
 use crate::soak;
 use crate::workloads::Workload;
 
@@ -97,8 +97,8 @@ impl Options {
 pub enum Face {
     /// What clients notice when one of three servers fails.
     Chaos(chaos::Options),
-    /// The memory of idle connections.
-    Idle(idle::Options),
+    /// The memory of an idle connection, a route and a server.
+    Memory(memory::Options),
     /// Whether memory, descriptors or threads grow at the full rate.
     Soak(soak::Options),
     /// Connections that are passed on whole.

@@ -5,9 +5,9 @@
 //! without a subcommand it is the conductor, `compare origin` is the server behind the proxies,
 //! `compare minimal-pingora` the yardstick, and `compare handshakes` the load of new TLS connections.
 //! `compare chaos` is another conductor: what clients notice when a server fails, with `compare chaos-server` behind
-//! the proxies. `compare idle` is the third: what idle connections cost. `compare soak` is the fourth: what grows while a
-//! proxy has all it can do. `compare flows` is the fifth: connections that are passed on whole, with `compare flow-echo`
-//! and `compare flow-load` on both sides of the proxies.
+//! the proxies. `compare memory` is the third: what an idle connection, a route and a server cost. `compare soak` is the
+//! fourth: what grows while a proxy has all it can do. `compare flows` is the fifth: connections that are passed on
+//! whole, with `compare flow-echo` and `compare flow-load` on both sides of the proxies.
 
 #![allow(clippy::print_stderr)]
 
@@ -20,9 +20,9 @@ mod chart;
 mod common;
 mod configs;
 mod flows;
-mod idle;
 mod kinds;
 mod load;
+mod memory;
 mod minimal;
 mod origin;
 mod others;
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Some(args::Face::Handshakes(settings)) => load::handshakes::run(&settings),
         Some(args::Face::ChaosServer { folder }) => cast::run(&folder).map_err(Into::into),
         Some(args::Face::Chaos(options)) => chaos::all(&options),
-        Some(args::Face::Idle(options)) => idle::all(&options),
+        Some(args::Face::Memory(options)) => memory::all(&options),
         Some(args::Face::Soak(options)) => soak::all(&options),
         Some(args::Face::Flows(options)) => flows::all(&options),
         Some(args::Face::FlowEcho { address }) => flows::echo::run(address),

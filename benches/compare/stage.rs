@@ -1,4 +1,4 @@
-//! What all proxies of a run share: the server behind them, certificates, cores, a folder. Called by `run`, `idle` and
+//! What all proxies of a run share: the server behind them, certificates, cores, a folder. Called by `run`, `memory` and
 //! `soak`.
 
 use std::net::SocketAddr;

@@ -5,8 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::common::many::Size;
 use crate::common::programs::Program;
-use crate::configs::Size;
+
+/// From a few routes to many.
+const SIZES: [Size; 4] =
+    [Size::of(100, 10), Size::of(1000, 1000), Size::of(10_000, 10), Size::of(100_000, 10)];
 
 #[derive(Parser)]
 #[command(name = "reload", about = "Reloads of configurations with many routes")]
@@ -45,14 +49,14 @@ pub struct Options {
 impl Options {
     pub fn sizes(&self) -> impl Iterator<Item = Size> {
         let wanted = |size: &Size| self.routes.is_empty() || self.routes.contains(&size.routes);
-        Size::ALL.into_iter().filter(wanted)
+        SIZES.into_iter().filter(wanted)
     }
 
     pub fn programs(&self) -> impl Iterator<Item = Program> {
         let wanted = |program: &Program| {
             self.programs.is_empty() || self.programs.iter().any(|name| name == program.name())
         };
-        [Program::Weirgate, Program::Nginx, Program::Haproxy].into_iter().filter(wanted)
+        Program::ALL.into_iter().filter(wanted)
     }
 }
 

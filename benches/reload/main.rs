@@ -8,7 +8,6 @@
 mod args;
 #[path = "../common/mod.rs"]
 mod common;
-mod configs;
 mod load;
 mod origin;
 mod report;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::args::Options;
 use crate::common::machine::{self, Cores};
+use crate::common::many::Size;
 use crate::common::programs::{Program, version};
 use crate::common::table::{self, median};
-use crate::configs::Size;
 
 /// One reload: times in milliseconds, but the first.
 pub struct Reload {

@@ -11,10 +11,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::args::Options;
 use crate::common::client::{connect, get};
 use crate::common::machine::{Cores, today};
+use crate::common::many::{self, Places, Size, VERSION};
 use crate::common::process::{self, Running, Stop};
 use crate::common::programs::{self, Program, free_addresses, save};
 use crate::common::{origin, results_dir};
-use crate::configs::{self, Places, Size, VERSION};
 use crate::load::{Load, p99};
 use crate::report::{Measured, Reload, Report};
 
@@ -87,7 +87,7 @@ impl Subject {
     ) -> Result<Subject> {
         std::fs::create_dir_all(&dir)?;
         let [address] = free_addresses()?;
-        let conf = configs::write(program, size, 0, Places { dir: &dir, address, origin })?;
+        let conf = many::write(program, size, 0, Places { dir: &dir, address, origin })?;
         let (mut command, stop) = program.command(&conf, &dir, options.weirgate.as_deref())?;
         if program == Program::Haproxy {
             // a master, which reloads
@@ -117,7 +117,7 @@ impl Subject {
     fn reload(&mut self, options: &Options, cores: &Cores) -> Result<Reload> {
         self.version += 1;
         let places = Places { dir: &self.dir, address: self.address, origin: self.origin };
-        let conf = configs::write(self.program, self.size, self.version, places)?;
+        let conf = many::write(self.program, self.size, self.version, places)?;
         std::fs::write(self.dir.join("proxy.conf"), conf)?;
         let load = Load::start(self.address, &self.size.path(), options.rate, cores)?;
         std::thread::sleep(SETTLED + WINDOW);

@@ -1,4 +1,4 @@
-//! HAProxy. Called by `proxies` and `idle`.
+//! HAProxy. Called by `proxies` and `memory`.
 
 use std::fmt::Write as _;
 

@@ -1,6 +1,6 @@
 //! The configuration files of the proxies, one file each: one upstream; plaintext, TLS and HTTP/2 in plaintext on
 //! listeners of their own; and what each [`Dress`](crate::kinds::Dress) adds. What is the same for every benchmark is in
-//! `common/programs.rs`. Called by `proxies` and `idle`.
+//! `common/programs.rs`. Called by `proxies` and `memory`.
 
 pub mod caddy;
 pub mod envoy;

@@ -1,4 +1,4 @@
-//! nginx. The one of Debian 12 cannot have HTTP/1.1 and HTTP/2 in plaintext on one listener. Called by `proxies` and `idle`.
+//! nginx. The one of Debian 12 cannot have HTTP/1.1 and HTTP/2 in plaintext on one listener. Called by `proxies` and `memory`.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! weirgate. Called by `proxies` and `idle`.
+//! weirgate. Called by `proxies` and `memory`.
 
 use std::fmt::Write as _;
 

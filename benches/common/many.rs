@@ -1,14 +1,14 @@
-//! The same routes in the words of each program: a prefix for each route, groups in turn, and one path at which the
-//! program itself says which configuration it uses. Called by `run`.
+//! Many routes, or many servers, in the words of each program: a prefix for each route, groups in turn, and one path at
+//! which the program itself says which configuration it uses. Called by `reload` and `compare memory`.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use crate::common::programs::{self, Program};
+use super::programs::{self, Program};
 
 /// Where a program says the number of its configuration.
 pub const VERSION: &str = "/version";
@@ -16,21 +16,29 @@ pub const VERSION: &str = "/version";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     pub routes: usize,
-    /// Groups, of one server each.
     pub upstreams: usize,
+    /// Of each group. The first is the origin; nobody listens where the others are.
+    pub servers: usize,
+    /// Each server is asked once in an hour whether it accepts connections.
+    pub checks: bool,
 }
 
 impl Size {
-    pub const ALL: [Size; 4] = [
-        Size { routes: 100, upstreams: 10 },
-        Size { routes: 1000, upstreams: 1000 },
-        Size { routes: 10_000, upstreams: 10 },
-        Size { routes: 100_000, upstreams: 10 },
-    ];
+    /// Groups of one server.
+    pub const fn of(routes: usize, upstreams: usize) -> Size {
+        Size { routes, upstreams, servers: 1, checks: false }
+    }
 
     /// A path that a route in the middle takes.
     pub fn path(self) -> String {
         format!("{}item", prefix(self.routes / 2))
+    }
+
+    /// The servers of a group: the origin, and then 127.0.1.1, 127.0.1.2 and so on, 250 to a network, with its port.
+    fn servers(self, origin: SocketAddr) -> impl Iterator<Item = SocketAddr> {
+        let others = (1..=u8::MAX).flat_map(|c| (1..=250).map(move |d| Ipv4Addr::new(127, 0, c, d)));
+        let others = others.map(move |ip| SocketAddr::from((ip, origin.port())));
+        std::iter::once(origin).chain(others).take(self.servers)
     }
 
     /// The group of a route. One route in a hundred goes to another one with each configuration.
@@ -73,17 +81,24 @@ fn weirgate(size: Size, version: u32, places: Places<'_>) -> Result<String> {
         let path = path.trim_end_matches('/');
         writeln!(text, "  - {{ path: {path}, upstream: u{} }}", size.group(route, version))?;
     }
+    let servers: Vec<_> = size.servers(places.origin).map(|server| format!("\"{server}\"")).collect();
+    let servers = servers.join(", ");
+    let check = if size.checks { ", health_check: { tcp: {}, interval: 1h }" } else { "" };
     text.push_str("upstreams:\n");
     for group in 0..size.upstreams {
-        writeln!(text, "  u{group}: {{ servers: [\"{}\"] }}", places.origin)?;
+        writeln!(text, "  u{group}: {{ servers: [{servers}]{check} }}")?;
     }
     Ok(text)
 }
 
 fn nginx(size: Size, version: u32, places: Places<'_>) -> Result<String> {
+    if size.checks {
+        bail!("it has no health checks of its own");
+    }
+    let servers: String = size.servers(places.origin).map(|server| format!("server {server}; ")).collect();
     let mut http = String::from("access_log off;\n");
     for group in 0..size.upstreams {
-        writeln!(http, "upstream u{group} {{ server {}; keepalive 32; }}", places.origin)?;
+        writeln!(http, "upstream u{group} {{ {servers}keepalive 32; }}")?;
     }
     writeln!(
         http,
@@ -112,8 +127,12 @@ fn haproxy(size: Size, version: u32, places: Places<'_>) -> Result<String> {
         places.address,
         file.display()
     );
+    let check = if size.checks { " check inter 1h" } else { "" };
     for group in 0..size.upstreams {
-        writeln!(sections, "backend u{group}\n    server s {}", places.origin)?;
+        writeln!(sections, "backend u{group}")?;
+        for (number, server) in size.servers(places.origin).enumerate() {
+            writeln!(sections, "    server s{number} {server}{check}")?;
+        }
     }
     Ok(programs::haproxy("", &sections))
 }
