@@ -87,6 +87,38 @@ fn a_click_drains_a_server_for_whoever_has_the_token() {
     assert_eq!(page.errors(), Vec::<Value>::new());
 }
 
+/// Has this done with the `row` of a server and its `details`, all before the page is told of any of it; until it was told
+/// so many `times` that they were closed.
+fn told_afterwards(page: &Browser, row: &str, doing: &str, times: usize) {
+    let script = format!(
+        "const row = document.querySelector(arguments[0]), details = document.querySelector('#server');
+        let left = {times};
+        const told = (done) => details.addEventListener('close', () => {{ if (--left === 0) done(); }});
+        {doing}
+        return new Promise(told);"
+    );
+    page.run_with(&script, &[row]);
+}
+
+#[test]
+fn details_that_are_closed_twice_at_once_or_opened_anew_are_no_error() {
+    let (a, b, c) = servers();
+    let gate = Gate::start(&config("goods"), &[&a, &b, &c]);
+    let Some(page) = topology(&gate) else { return };
+    let row = format!("[data-key='server goods {}']", a.address());
+    let is_back = || page.run_with("return document.activeElement.matches(arguments[0])", &[&row]) == true;
+    told_afterwards(&page, &row, "row.click(); details.close(); row.click(); details.close();", 2);
+    assert_eq!(page.errors(), Vec::<Value>::new());
+    eventually("the focus is back", is_back);
+    told_afterwards(&page, &row, "row.click(); details.close(); row.click();", 1);
+    page.click("#drain");
+    page.click("#no-token");
+    eventually("it is still about that server", || page.text("#server-said").contains("no token was given"));
+    page.click("#close");
+    eventually("the focus is back again", is_back);
+    assert_eq!(page.errors(), Vec::<Value>::new());
+}
+
 #[test]
 fn a_refused_reload_is_shown_as_check_prints_it() {
     let (a, b, c) = servers();

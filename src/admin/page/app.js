@@ -372,6 +372,8 @@ async function look() {
 }
 
 $("server").addEventListener("close", () => {
+  // told late: meanwhile they were opened anew, or that they are closed was told already
+  if ($("server").open || !known.server) return;
   const [group, address] = known.server;
   known.server = null;
   // the row that it was opened from was made anew meanwhile
