@@ -6,13 +6,15 @@
 //! configuration of many routes takes twenty times as much memory as the routes themselves.
 
 mod pieces;
+mod plain;
 
 use crate::config::check::{Checked, FileDigests};
 use crate::config::diff::{Change, diff};
 use crate::config::plan::{self, Plan};
 use crate::config::schema::names_secret;
 use crate::config::secret::{self, DIGEST, HIDDEN, MASK, is_key_material, is_secret_key};
-use pieces::Section;
+use pieces::{BEFORE_NAME, Section};
+use plain::Suspicion;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -90,22 +92,43 @@ impl Comparable {
     }
 
     fn push_routes(&mut self, checked: &Checked, plan: Option<&Plan>, hiding: &Hiding<'_>) {
+        let suspicion = Suspicion::new(hiding.variables.iter().map(|(real, _)| *real), hiding.files);
         let mut names = plan.map(|plan| plan.routes.iter()).into_iter().flatten();
         self.text.push('[');
         let begin = self.text.len();
         for route in &checked.file.routes {
-            let mut value = hiding.hidden(route);
             let name = names.next().map(|route| route.name.as_str());
-            if let (Value::Object(map), Some(name)) = (&mut value, name) {
-                named_if_not(map, name);
-            }
             let from = self.next_piece(begin);
-            self.push_json(&value);
-            let name = pieces::name_of_route(&self.text, from, &value);
+            let json = as_compared(&**route);
+            let name = match suspicion.falls_on(&json) {
+                true => self.push_hidden(hiding.hidden(&**route), name),
+                false => self.push_plain(&json, route.name.as_ref().map(|name| name.value.as_str()), name),
+            };
+            let name = pieces::name_of_route(&self.text, from, &name);
             self.routes.push(name, from..self.text.len());
         }
         self.routes.whole = begin..self.text.len();
         self.text.push(']');
+    }
+
+    /// A route with the name it goes by, where it has none of its own; what comes back is that name in JSON.
+    fn push_hidden(&mut self, mut route: Value, goes_by: Option<&str>) -> String {
+        if let (Value::Object(map), Some(name)) = (&mut route, goes_by) {
+            named_if_not(map, name);
+        }
+        self.push_json(&route);
+        route.get("name").map(Value::to_string).unwrap_or_default()
+    }
+
+    /// The same for one that has nothing to hide.
+    fn push_plain(&mut self, route: &str, given: Option<&str>, goes_by: Option<&str>) -> String {
+        let name = serde_json::to_string(&given.or(goes_by)).unwrap_or_default();
+        let unnamed = route.strip_prefix(BEFORE_NAME).and_then(|rest| rest.strip_prefix("null"));
+        match unnamed {
+            Some(rest) => self.text.extend([BEFORE_NAME, &name, rest]),
+            None => self.text.push_str(route),
+        }
+        name
     }
 
     fn push_upstreams(&mut self, checked: &Checked, hiding: &Hiding<'_>) {
@@ -182,6 +205,12 @@ impl Hiding<'_> {
     }
 }
 
+/// One part as it is, in JSON.
+fn as_compared(part: &impl Serialize) -> String {
+    // types of our own can be written
+    secret::as_compared(|| serde_json::to_string(part)).unwrap_or_default()
+}
+
 fn hidden(shown: &str, value: &str) -> Value {
     json!({ HIDDEN: shown, DIGEST: secret::digest(value.as_bytes()) })
 }
@@ -208,3 +237,6 @@ fn named_if_not(map: &mut Map<String, Value>, name: &str) {
         map.shift_insert(0, "name".into(), name.into());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Which values are never shown: called by the report (source lines), by [`Raw`](super::decode::Raw) and by
 //! whoever prints a resolved configuration.
 
+use regex::Regex;
 use schemars::JsonSchema;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
@@ -84,21 +85,33 @@ pub(super) fn digest(value: &[u8]) -> String {
     hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What keys of secrets end with, in any case, with `-` for `_` or as they are.
+const WORDS: [&str; 10] = [
+    "secret",
+    "secrets",
+    "password",
+    "passwd",
+    "token",
+    "tokens",
+    "api_key",
+    "hmac_key",
+    "private_key",
+    "authorization",
+];
+
+/// What key material is known by, besides its beginning.
+const KEY_MATERIAL: &str = "PRIVATE KEY";
+
+/// Finds something in every JSON text in which [`is_secret_key`] is true of a key, or [`is_key_material`] of a value, and in
+/// some others.
+pub(super) fn suspicion() -> Option<Regex> {
+    let words = WORDS.map(|word| word.replace('_', "[-_]")).join("|");
+    Regex::new(&format!("(?i-u:{words}|{KEY_MATERIAL})")).ok()
+}
+
 /// Whether a key of this name holds a secret: `secret`, `password`, `token` and their kin, also as the last
 /// word of a longer name (`client_secret`, `X-Api-Key`).
 pub fn is_secret_key(key: &str) -> bool {
-    const WORDS: [&str; 10] = [
-        "secret",
-        "secrets",
-        "password",
-        "passwd",
-        "token",
-        "tokens",
-        "api_key",
-        "hmac_key",
-        "private_key",
-        "authorization",
-    ];
     // asked for every key of every configuration, so that it allocates nothing
     let sign = |byte: &u8| if *byte == b'-' { b'_' } else { byte.to_ascii_lowercase() };
     let is_last = |word: &&str| {
@@ -114,7 +127,7 @@ pub fn is_secret_key(key: &str) -> bool {
 
 /// Whether a value is key material whatever its key is called.
 pub fn is_key_material(value: &str) -> bool {
-    value.contains("-----BEGIN") && value.contains("PRIVATE KEY")
+    value.contains("-----BEGIN") && value.contains(KEY_MATERIAL)
 }
 
 /// Replaces the values of secret keys in one line of YAML, keeping the line's length where it can so that a
@@ -204,6 +217,8 @@ mod tests {
             ["secret", "password", "token", "client_secret", "X-Api-Key", "Authorization", "bearer-token"]
         {
             assert!(is_secret_key(key), "{key}");
+            let json = serde_json::to_string(&serde_json::json!({ key: 1 })).unwrap();
+            assert!(suspicion().unwrap().is_match(&json), "{json}");
         }
         for key in ["key", "cert", "tokenizer", "secretary", "header", "name"] {
             assert!(!is_secret_key(key), "{key}");

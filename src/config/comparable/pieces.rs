@@ -28,12 +28,13 @@ impl Section {
     }
 }
 
+/// What a route's text begins with; its name follows.
+pub(super) const BEFORE_NAME: &str = "{\"name\":";
+
 /// Where the name of the route stands that begins here in the text: it is the first key.
-pub(super) fn name_of_route(text: &str, from: usize, route: &Value) -> Range<usize> {
-    const BEFORE: &str = "{\"name\":";
-    let name = route.get("name").map(Value::to_string).unwrap_or_default();
-    let at = from + BEFORE.len();
-    debug_assert_eq!(text.get(at..at + name.len()), Some(name.as_str()));
+pub(super) fn name_of_route(text: &str, from: usize, name: &str) -> Range<usize> {
+    let at = from + BEFORE_NAME.len();
+    debug_assert_eq!(text.get(at..at + name.len()), Some(name));
     at..at + name.len()
 }
 
