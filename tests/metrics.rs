@@ -73,7 +73,8 @@ fn requests_are_counted_by_listener_route_upstream_and_server() {
     let total = page.get("weirgate_route_request_duration_seconds_sum{route=\"api\"}").unwrap();
     let first = page.get("weirgate_route_first_byte_duration_seconds_sum{route=\"api\"}").unwrap();
     assert!(first > 0.0 && total >= first, "{total} {first}");
-    assert_eq!(page.get("weirgate_listener_connections_accepted_total{listener=\"web\"}"), Some(8.0));
+    // the first was the harness's, which has gone again: its worker may come to accept it later than others theirs
+    gate.measures("weirgate_listener_connections_accepted_total{listener=\"web\"}", 8.0);
 }
 
 #[test]
