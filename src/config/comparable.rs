@@ -14,7 +14,8 @@ use crate::config::plan::{self, Plan};
 use crate::config::schema::names_secret;
 use crate::config::secret::{self, DIGEST, HIDDEN, MASK, is_key_material, is_secret_key};
 use pieces::{BEFORE_NAME, Section};
-use plain::Suspicion;
+use plain::suspicion;
+use regex::Regex;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -92,17 +93,19 @@ impl Comparable {
     }
 
     fn push_routes(&mut self, checked: &Checked, plan: Option<&Plan>, hiding: &Hiding<'_>) {
-        let suspicion = Suspicion::new(hiding.variables.iter().map(|(real, _)| *real), hiding.files);
+        let suspicion = hiding.suspicion();
         let mut names = plan.map(|plan| plan.routes.iter()).into_iter().flatten();
         self.text.push('[');
         let begin = self.text.len();
         for route in &checked.file.routes {
             let name = names.next().map(|route| route.name.as_str());
             let from = self.next_piece(begin);
-            let json = as_compared(&**route);
-            let name = match suspicion.falls_on(&json) {
-                true => self.push_hidden(hiding.hidden(&**route), name),
-                false => self.push_plain(&json, route.name.as_ref().map(|name| name.value.as_str()), name),
+            let plain = suspicion.as_ref().and_then(|found| as_it_is(&**route, found));
+            let name = match plain {
+                Some(json) => {
+                    self.push_plain(&json, route.name.as_ref().map(|name| name.value.as_str()), name)
+                }
+                None => self.push_hidden(hiding.hidden(&**route), name),
             };
             let name = pieces::name_of_route(&self.text, from, &name);
             self.routes.push(name, from..self.text.len());
@@ -168,6 +171,11 @@ struct Hiding<'a> {
 }
 
 impl Hiding<'_> {
+    /// What there would be to hide.
+    fn suspicion(&self) -> Option<Regex> {
+        suspicion(self.variables.iter().map(|(real, _)| *real), self.files)
+    }
+
     /// One route or group.
     fn hidden(&self, part: &impl Serialize) -> Value {
         let mut value = secret::as_compared(|| serde_json::to_value(part)).unwrap_or_default();
@@ -205,10 +213,10 @@ impl Hiding<'_> {
     }
 }
 
-/// One part as it is, in JSON.
-fn as_compared(part: &impl Serialize) -> String {
-    // types of our own can be written
-    secret::as_compared(|| serde_json::to_string(part)).unwrap_or_default()
+/// One part as it is, in JSON, if nothing in it has to be hidden.
+fn as_it_is(part: &impl Serialize, suspicion: &Regex) -> Option<String> {
+    let json = secret::as_compared(|| serde_json::to_string(part)).ok()?;
+    (!suspicion.is_match(&json)).then_some(json)
 }
 
 fn hidden(shown: &str, value: &str) -> Value {

@@ -19,6 +19,7 @@ routes:
   - { path: /variable, respond: { body: "it is ${A_SECRET}" } }
   - { path: /shown, respond: { body: "it is ${SHOWN}" } }
   - { path: /file, respond: { body: "page.html" } }
+  - { path: /same-file, respond: { body: "pages//other.html" } }
   - { path: /retry, upstream: h, retry: { attempts: 3, when: [connect, 503] }, access_log: { sample: 12.5% } }
 upstreams:
   g: { servers: [127.0.0.1:3001] }
@@ -38,11 +39,14 @@ fn checked(text: &str) -> Checked {
 fn a_route_is_written_the_same_with_a_tree_and_without() {
     let mut checked = checked(CONFIG);
     checked.files.insert("page.html".into(), "0123".into());
+    checked.files.insert("pages/other.html".into(), "4567".into());
+    // many files are no reason to look for none
+    checked.files.extend((0..100).map(|n| (format!("certs/{n}.crt").into(), String::new())));
     let made = Comparable::of(&checked);
     let variables: Vec<_> = checked.report.concealed().filter(|(_, shown)| names_secret(shown)).collect();
     assert_eq!(variables.len(), 1);
     let hiding = Hiding { variables, files: &checked.files };
-    let suspicion = Suspicion::new(hiding.variables.iter().map(|(real, _)| *real), hiding.files);
+    let suspicion = hiding.suspicion().unwrap();
     let mut plain = Vec::new();
     let mut all = Vec::new();
     for (route, planned) in checked.file.routes.iter().zip(&checked.plan.as_ref().unwrap().routes) {
@@ -50,13 +54,17 @@ fn a_route_is_written_the_same_with_a_tree_and_without() {
             Comparable { text: String::new(), routes: Section::default(), upstreams: Section::default() };
         by_tree.push_hidden(hiding.hidden(&**route), Some(&planned.name));
         all.push(by_tree.text);
-        if !suspicion.falls_on(&as_compared(&**route)) {
+        if as_it_is(&**route, &suspicion).is_some() {
             plain.push(planned.name.as_str());
         }
     }
     let all = all.join(",");
     assert_eq!(made.text[made.routes.whole.clone()], all);
-    assert!(all.contains(r#"{"$file":"page.html","$digest":"0123"}"#), "{all}");
+    for file in
+        [r#"{"$file":"page.html","$digest":"0123"}"#, r#"{"$file":"pages//other.html","$digest":"4567"}"#]
+    {
+        assert!(all.contains(file), "{file} in {all}");
+    }
     assert_eq!(
         plain,
         ["/plain", "é \"name\"", "*.example.com~ /x\\d+", "/shown", "/retry"],
