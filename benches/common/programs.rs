@@ -13,6 +13,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use super::machine::Cores;
 use super::process::{self, Running, Stop};
 
+/// How long a program may take to answer first. nginx takes more than ten seconds to read 100,000 routes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     Weirgate,
@@ -83,9 +86,6 @@ pub fn launch(
     wait_until(&mut running, answers).map_err(|error| anyhow!("{error:#}: {}", process::tail(&errors)))?;
     Ok(running)
 }
-
-/// How long a program may take to answer first: nginx reads 100,000 routes for half a minute.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn wait_until(running: &mut Running, answers: impl Fn() -> Result<()>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;

@@ -12,6 +12,7 @@ const NICENESS: libc::c_int = 10;
 /// (0.7 to 3 ms, by the number of cores). Linux 6.12 and later take the core from it as soon as somebody wakes who asks for
 /// less (sched_setattr(2), `sched_runtime` of `SCHED_OTHER`); else a request would wait until its turn is over. Not much
 /// more: a worker that never sleeps is not woken either, and may have to wait for that long.
+#[cfg(target_os = "linux")]
 const TURN: u64 = 4_000_000;
 
 /// Does it on a thread of its own, which ends with it, as a priority can be lowered, but not raised again.
@@ -34,13 +35,22 @@ pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
 fn stand_back() {
     // SAFETY: takes and returns plain integers.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
+    take_turns();
+}
+
+#[cfg(target_os = "linux")]
+fn take_turns() {
     let Some(mut wanted) = scheduling() else { return };
     wanted.sched_runtime = TURN;
     // SAFETY: the structure says its size, and is only read.
     unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wanted, 0) };
 }
 
+#[cfg(not(target_os = "linux"))]
+fn take_turns() {}
+
 /// How the kernel treats this thread.
+#[cfg(target_os = "linux")]
 fn scheduling() -> Option<libc::sched_attr> {
     // SAFETY: plain integers, of which zeros are values.
     let mut now: libc::sched_attr = unsafe { std::mem::zeroed() };
@@ -61,6 +71,11 @@ mod tests {
         let before = mine();
         assert_eq!(aside(mine).await, Ok(NICENESS.max(before)));
         assert_eq!(mine(), before);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_is_done_aside_asks_for_a_longer_turn_and_nothing_else_does() {
         // before 6.12 nobody has a turn of their own, and nothing is said of it
         let turn = || scheduling().map(|now| now.sched_runtime).unwrap_or_default();
         let usual = turn();

@@ -38,7 +38,6 @@ use crate::config::report::{Code, Report, Severity, Sources, Span};
 use crate::config::yaml::Node;
 use crate::filter::{Catalogue, FilterPlan};
 use ahash::{AHashMap, AHashSet};
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// A configuration that was read and checked.
@@ -105,8 +104,8 @@ struct Checker<'a> {
     upstreams: AHashMap<&'a str, UpstreamId>,
     used_upstreams: AHashSet<UpstreamId>,
     /// Named filter chains, decoded.
-    chains: HashMap<&'a str, Vec<FilterPlan>>,
-    used_chains: HashSet<&'a str>,
+    chains: AHashMap<&'a str, Vec<FilterPlan>>,
+    used_chains: AHashSet<&'a str>,
     authorities: acme::Authorities<'a>,
 }
 
@@ -127,8 +126,8 @@ impl<'a> Checker<'a> {
             whole,
             upstreams: ids,
             used_upstreams: AHashSet::new(),
-            chains: HashMap::new(),
-            used_chains: HashSet::new(),
+            chains: AHashMap::new(),
+            used_chains: AHashSet::new(),
             authorities: acme::Authorities::default(),
         }
     }
