@@ -14,8 +14,7 @@ use crate::config::plan::{self, Plan};
 use crate::config::schema::names_secret;
 use crate::config::secret::{self, DIGEST, HIDDEN, MASK, is_key_material, is_secret_key};
 use pieces::{BEFORE_NAME, Section};
-use plain::suspicion;
-use regex::Regex;
+use plain::Plain;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -46,32 +45,45 @@ impl Comparable {
 
     /// As [`Comparable::of`], when the plan is somewhere else by now.
     pub fn new(checked: &Checked, plan: Option<&Plan>) -> Comparable {
+        Comparable::empty(0).filled(checked, plan)
+    }
+
+    /// As [`Comparable::new`], with as much room at once as `before` would need.
+    pub fn after(before: &Comparable, checked: &Checked, plan: Option<&Plan>) -> Comparable {
+        // a little more, so that a few more routes do not move all of it
+        Comparable::empty(before.text.len() + before.text.len() / 16).filled(checked, plan)
+    }
+
+    fn empty(room: usize) -> Comparable {
+        let text = String::with_capacity(room);
+        Comparable { text, routes: Section::default(), upstreams: Section::default() }
+    }
+
+    fn filled(mut self, checked: &Checked, plan: Option<&Plan>) -> Comparable {
         let variables: Vec<_> = checked.report.concealed().filter(|(_, shown)| names_secret(shown)).collect();
         let hiding = Hiding { variables, files: &checked.files };
-        let mut made =
-            Comparable { text: String::new(), routes: Section::default(), upstreams: Section::default() };
         let rest = secret::as_compared(|| serde_json::to_value(&checked.file));
-        let Ok(Value::Object(rest)) = rest else { return made };
-        made.text.push('{');
+        let Ok(Value::Object(rest)) = rest else { return self };
+        self.text.push('{');
         for (number, (key, mut value)) in rest.into_iter().enumerate() {
-            made.text.push_str(if number > 0 { "," } else { "" });
-            made.push_json(&key);
-            made.text.push(':');
+            self.text.push_str(if number > 0 { "," } else { "" });
+            self.push_json(&key);
+            self.text.push(':');
             match key.as_str() {
-                "routes" => made.push_routes(checked, plan, &hiding),
-                "upstreams" => made.push_upstreams(checked, &hiding),
+                "routes" => self.push_routes(checked, plan, &hiding),
+                "upstreams" => self.push_upstreams(checked, &hiding),
                 _ => {
                     hiding.hide(&mut value, is_secret_key(&key));
                     if let (Some(plan), "listeners") = (plan, key.as_str()) {
                         fill_in(&mut value, &plan.listeners);
                     }
-                    made.push_json(&value);
+                    self.push_json(&value);
                 }
             }
         }
-        made.text.push('}');
-        made.text.shrink_to_fit();
-        made
+        self.text.push('}');
+        self.text.shrink_to_fit();
+        self
     }
 
     /// JSON, the same for the same configuration, whatever its spelling.
@@ -93,17 +105,17 @@ impl Comparable {
     }
 
     fn push_routes(&mut self, checked: &Checked, plan: Option<&Plan>, hiding: &Hiding<'_>) {
-        let suspicion = hiding.suspicion();
+        let mut plain = hiding.plain();
         let mut names = plan.map(|plan| plan.routes.iter()).into_iter().flatten();
         self.text.push('[');
         let begin = self.text.len();
+        self.routes.expect(checked.file.routes.len());
         for route in &checked.file.routes {
             let name = names.next().map(|route| route.name.as_str());
             let from = self.next_piece(begin);
-            let plain = suspicion.as_ref().and_then(|found| as_it_is(&**route, found));
-            let name = match plain {
+            let name = match plain.json(&**route) {
                 Some(json) => {
-                    self.push_plain(&json, route.name.as_ref().map(|name| name.value.as_str()), name)
+                    self.push_plain(json, route.name.as_ref().map(|name| name.value.as_str()), name)
                 }
                 None => self.push_hidden(hiding.hidden(&**route), name),
             };
@@ -171,9 +183,9 @@ struct Hiding<'a> {
 }
 
 impl Hiding<'_> {
-    /// What there would be to hide.
-    fn suspicion(&self) -> Option<Regex> {
-        suspicion(self.variables.iter().map(|(real, _)| *real), self.files)
+    /// Who writes what has nothing of it.
+    fn plain(&self) -> Plain {
+        Plain::hiding(self.variables.iter().map(|(real, _)| *real), self.files)
     }
 
     /// One route or group.
@@ -211,12 +223,6 @@ impl Hiding<'_> {
             }
         }
     }
-}
-
-/// One part as it is, in JSON, if nothing in it has to be hidden.
-fn as_it_is(part: &impl Serialize, suspicion: &Regex) -> Option<String> {
-    let json = secret::as_compared(|| serde_json::to_string(part)).ok()?;
-    (!suspicion.is_match(&json)).then_some(json)
 }
 
 fn hidden(shown: &str, value: &str) -> Value {

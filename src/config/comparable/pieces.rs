@@ -23,6 +23,11 @@ struct Piece {
 }
 
 impl Section {
+    /// So many will be pushed.
+    pub fn expect(&mut self, count: usize) {
+        self.pieces.reserve_exact(count);
+    }
+
     pub fn push(&mut self, name: Range<usize>, whole: Range<usize>) {
         self.pieces.push(Piece { name, whole });
     }

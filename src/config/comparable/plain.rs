@@ -1,16 +1,50 @@
 //! Which routes have nothing to hide, by their text: they are written as they are, without a tree of each. Called by
 //! `comparable`.
 
+mod fields;
+
 use crate::config::check::FileDigests;
 use crate::config::secret;
-use regex::Regex;
+use fields::Fields;
+use regex::bytes::Regex;
+use serde::Serialize;
 
-/// Finds something in every JSON text in which there is something to hide (these values of variables, the names of these
-/// files, what `secret` knows), and in some others. `None` when there is too much to look for.
-pub(super) fn suspicion<'a>(
-    variables: impl Iterator<Item = &'a str>,
-    files: &'a FileDigests,
-) -> Option<Regex> {
+/// Writes routes one after the other, each as it is if nothing in it looks like something to hide.
+pub(super) struct Plain {
+    /// `None` when there is too much to look for.
+    suspicion: Option<Regex>,
+    /// The last route in which there was nothing.
+    clean: Fields,
+    /// Room for the next one.
+    next: Fields,
+}
+
+impl Plain {
+    /// What there is to hide are values of these variables, the contents of these files, and what `secret` knows.
+    pub fn hiding<'a>(variables: impl Iterator<Item = &'a str>, files: &'a FileDigests) -> Plain {
+        let suspicion = suspicion(variables, files);
+        Plain { suspicion, clean: Fields::default(), next: Fields::default() }
+    }
+
+    /// In JSON; `None` when there may be something to hide in it.
+    ///
+    /// Nothing is hidden but a whole text, or what stands below a key, and both are within one field. Routes are much
+    /// alike, so that most fields were looked through for the route before.
+    pub fn json(&mut self, route: &impl Serialize) -> Option<&str> {
+        let Plain { suspicion, clean, next } = self;
+        let suspicion = suspicion.as_ref()?;
+        next.take(route)?;
+        let is_clean = |(at, field)| clean.get(at) == Some(field) || !suspicion.is_match(field);
+        if !next.iter().enumerate().all(is_clean) {
+            return None;
+        }
+        std::mem::swap(clean, next);
+        clean.text()
+    }
+}
+
+/// Finds something in every JSON text in which there is something to hide, and in some others.
+fn suspicion<'a>(variables: impl Iterator<Item = &'a str>, files: &'a FileDigests) -> Option<Regex> {
     // one file may be written in several ways (`a//b`), but not its last name
     let files = files.keys().filter_map(|path| path.file_name().unwrap_or(path.as_os_str()).to_str());
     let texts = variables.chain(files).filter(|text| !text.is_empty()).map(within_json);
