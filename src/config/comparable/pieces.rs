@@ -2,8 +2,8 @@
 //! before they are compared, where that changes nothing of the answer.
 
 use super::Comparable;
+use ahash::{AHashMap, AHashSet};
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 /// The routes, or the groups, in the text.
@@ -107,7 +107,7 @@ pub(super) fn differing_routes(old: &Comparable, new: &Comparable) -> (Vec<usize
         kept.1.clone_from(&kept.0);
     }
     // which of several of one name is which depends on all of them
-    let names: HashSet<&str> =
+    let names: AHashSet<&str> =
         kept.0.iter().map(|at| old.name(*at)).chain(kept.1.iter().map(|at| new.name(*at))).collect();
     let alone = |texts: &Texts<'_>, kept: &[usize]| {
         let all = (0..texts.len()).filter(|at| names.contains(texts.name(*at))).count();
@@ -132,6 +132,6 @@ pub(super) fn differing_groups(old: &Comparable, new: &Comparable) -> (Vec<usize
     (differ(&old, &new), differ(&new, &old))
 }
 
-fn by_name<'a>(texts: &Texts<'a>) -> HashMap<&'a str, usize> {
+fn by_name<'a>(texts: &Texts<'a>) -> AHashMap<&'a str, usize> {
     (0..texts.len()).map(|number| (texts.name(number), number)).collect()
 }
