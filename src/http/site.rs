@@ -43,20 +43,20 @@ struct ListenerChains {
 }
 
 impl Site {
-    /// Compiles the plan; the groups come from the registry that outlives it. On listeners that have `departed`
-    /// there may be requests still, which are to pass their filters.
+    /// Compiles the plan; the groups come from the registry that outlives it, and the router is that of its routes. On
+    /// listeners that have `departed` there may be requests still, which are to pass their filters.
     pub fn build(
         plan: &plan::Plan,
         departed: &[Arc<plan::Listener>],
         groups: Vec<Arc<Group>>,
-        access_log: Option<Arc<AccessLog>>,
+        router: Router,
     ) -> Site {
         Site {
-            router: Router::build(&plan.routes),
+            router,
             groups,
             trusted_proxies: plan.trusted_proxies.clone(),
             proxy_headers: plan.proxy_headers,
-            access_log,
+            access_log: None,
             tracer: None,
             error_pages: Some(plan.error_pages.clone()).filter(|pages| !pages.is_empty()),
             chains: Chains::build(plan, departed),
@@ -64,10 +64,26 @@ impl Site {
         }
     }
 
-    /// With the counts of its routes, which outlive it.
+    /// With the counts of its routes, which outlive it. Those of the site `before` are known without looking for them.
     #[must_use]
-    pub fn counting(self, routes: &[Arc<plan::Route>], metrics: &Metrics) -> Site {
-        Site { counted: routes.iter().map(|route| metrics.route(&route.name)).collect(), ..self }
+    pub fn counting(self, metrics: &Metrics, before: Option<&Site>) -> Site {
+        let counted = |(place, route): (usize, &Arc<plan::Route>)| {
+            let known = before.and_then(|before| before.counted_as(place, &route.name));
+            known.unwrap_or_else(|| metrics.route(&route.name))
+        };
+        Site { counted: self.router.routes().iter().enumerate().map(counted).collect(), ..self }
+    }
+
+    /// What is counted of the route at this place, if this is its name.
+    fn counted_as(&self, place: usize, name: &str) -> Option<Arc<metrics::Route>> {
+        let route = self.router.route(place).filter(|route| route.name == name);
+        route.and_then(|_| self.counted(place)).cloned()
+    }
+
+    /// With the log of its requests.
+    #[must_use]
+    pub fn logging(self, access_log: Option<Arc<AccessLog>>) -> Site {
+        Site { access_log, ..self }
     }
 
     /// With what is done about traces.

@@ -2,6 +2,7 @@
 //! made of it, taking apart what was replaced. Called by `reload`.
 
 use crate::memory;
+use std::sync::mpsc;
 use tokio::sync::oneshot;
 
 /// How much such work stands back behind requests, where both want the same core (nice(2)): it gets a tenth as
@@ -15,20 +16,50 @@ const NICENESS: libc::c_int = 10;
 #[cfg(target_os = "linux")]
 const TURN: u64 = 4_000_000;
 
-/// Does it on a thread of its own, which ends with it, as a priority can be lowered, but not raised again.
+/// A thread for work that is done one piece after the other. It ends when this is dropped, as a priority can be lowered,
+/// but not raised again. What a piece has freed the next one uses: memory goes back to the system at the end only.
+pub struct Aside(mpsc::Sender<Piece>);
+
+type Piece = Box<dyn FnOnce() + Send>;
+
+impl Aside {
+    /// # Errors
+    /// In words for the operator: there is no thread to be had.
+    pub fn begin() -> Result<Aside, String> {
+        let (ask, pieces) = mpsc::channel::<Piece>();
+        let thread = std::thread::Builder::new().name("reload".into()).spawn(move || {
+            stand_back();
+            pieces.into_iter().for_each(|work| work());
+            memory::give_back();
+        });
+        thread.map_err(|why| format!("no thread for the reload: {why}"))?;
+        Ok(Aside(ask))
+    }
+
+    /// Does it when what was asked for before is done.
+    ///
+    /// # Errors
+    /// In words for the operator: it, or what was before it, broke off.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let (done, result) = oneshot::channel();
+        // nobody may be waiting
+        let piece = Box::new(move || drop(done.send(work())));
+        self.0.send(piece).map_err(|_| BROKEN_OFF)?;
+        result.await.map_err(|_| BROKEN_OFF.to_owned())
+    }
+}
+
+const BROKEN_OFF: &str = "the reload broke off";
+
+/// Does one piece.
 ///
 /// # Errors
-/// In words for the operator: it broke off.
+/// As [`Aside::run`].
 pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    let (done, result) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("reload".into()).spawn(move || {
-        stand_back();
-        // nobody may be waiting
-        done.send(work()).ok();
-        memory::give_back();
-    });
-    thread.map_err(|why| format!("no thread for the reload: {why}"))?;
-    result.await.map_err(|_| "the reload broke off".to_owned())
+    Aside::begin()?.run(work).await
 }
 
 /// Of this thread alone. Where that is refused it goes on as it is.
@@ -84,8 +115,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn pieces_are_done_on_one_thread() {
+        let aside = Aside::begin().unwrap();
+        let thread = || std::thread::current().id();
+        let first = aside.run(thread).await;
+        assert_eq!(aside.run(thread).await, first);
+        assert_ne!(Ok(thread()), first);
+    }
+
+    #[tokio::test]
     async fn work_that_breaks_is_told_of() {
         let broken: Result<(), String> = aside(|| assert_eq!(1, 2)).await;
         assert!(broken.is_err());
+        let aside = Aside::begin().unwrap();
+        assert_eq!(aside.run(|| 1).await, Ok(1));
+        assert!(aside.run(|| assert_eq!(1, 2)).await.is_err());
+        assert!(aside.run(|| 1).await.is_err(), "what comes after it is not done");
     }
 }

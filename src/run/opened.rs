@@ -70,7 +70,7 @@ impl Opened {
         let access_log = AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new);
         let tracer = plan.tracing.as_ref().map(|plan| Tracer::open(plan, &metrics)).transpose()?;
         let groups = Groups::build(&plan, &[], &registry)?;
-        let site = groups.site(&plan, &[], access_log.clone()).tracing(tracer.clone());
+        let site = groups.site(&plan, &[], None).logging(access_log.clone()).tracing(tracer.clone());
         let flows = groups.flows(&plan, &[], None, &registry)?.logging(access_log.clone());
         let doorplate = Doorplate::put_up(&plan.server, takeover)?;
         groups.take_over();

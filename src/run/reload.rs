@@ -1,7 +1,7 @@
 //! A new configuration takes the place of the one in use: read, checked, built whole beside it, and swapped; or
 //! refused, and nothing has changed. Asked by signals, by the watch over its files and through the control socket.
 
-use super::aside::aside;
+use super::aside::{Aside, aside};
 use super::background::{Background, Care};
 use super::files::Files;
 use super::frozen;
@@ -224,7 +224,8 @@ impl Reloader {
     async fn replace(&mut self, by: &str) -> Answer {
         let (began, begun) = (SystemTime::now(), Instant::now());
         let (source, running, ids) = (self.source.clone(), self.running.plan.clone(), self.ids.clone());
-        let Read { checked, plan, ids } = aside(move || Read::from(&source, &running, ids)).await?;
+        let aside = Aside::begin()?;
+        let Read { checked, plan, ids } = aside.run(move || Read::from(&source, &running, ids)).await?;
         self.ids = ids;
         let warnings: Vec<String> = checked.warnings().collect();
         let Some(plan) = plan else {
@@ -240,13 +241,13 @@ impl Reloader {
             events::reload_same(by);
             return Ok(Applied { warnings, ..Applied::default() });
         }
-        let built = self.build(plan).await?;
+        let built = self.build(plan, &aside).await?;
         self.commit(built);
         let took = begun.elapsed();
         for warning in &warnings {
             log::warn!("{warning}");
         }
-        let changes = self.tell(by, took, checked).await?;
+        let changes = self.tell(by, took, checked, &aside).await?;
         Ok(Applied { changes, warnings })
     }
 
@@ -255,7 +256,7 @@ impl Reloader {
     }
 
     /// Everything that can fail.
-    async fn build(&mut self, plan: Arc<Plan>) -> Result<Built, String> {
+    async fn build(&mut self, plan: Arc<Plan>, aside: &Aside) -> Result<Built, String> {
         let access_log = match plan.access_log == self.running.plan.access_log {
             true => self.running.access_log.clone(),
             false => AccessLog::open(&plan.access_log).map_err(|e| e.to_string())?.map(Arc::new),
@@ -271,14 +272,14 @@ impl Reloader {
         let departed = self.departed_from(&plan);
         let (before, registry, new) = (self.running.groups.clone(), self.registry.clone(), plan.clone());
         let (log, known) = (access_log.clone(), self.running.flows.load_full());
-        let traces = tracer.clone();
-        let (groups, site, flows) = aside(move || {
+        let (traces, site) = (tracer.clone(), self.running.site.load_full());
+        let work = move || {
             let groups = Groups::build(&new, &before, &registry)?;
             let flows = groups.flows(&new, &departed, Some(&known), &registry)?.logging(log.clone());
-            let site = groups.site(&new, &departed, log).tracing(traces);
+            let site = groups.site(&new, &departed, Some(&site)).logging(log).tracing(traces);
             Ok::<_, String>((groups, site, flows))
-        })
-        .await??;
+        };
+        let (groups, site, flows) = aside.run(work).await??;
         let cares = self.discover(&groups).await;
         Ok(Built { plan, groups, cares, listeners, admin, access_log, tracer, site, flows })
     }
@@ -352,16 +353,22 @@ impl Reloader {
     }
 
     /// Says what has changed, in the words of the configuration.
-    async fn tell(&self, by: &str, took: Duration, checked: Checked) -> Result<Vec<Change>, String> {
+    async fn tell(
+        &self,
+        by: &str,
+        took: Duration,
+        checked: Checked,
+        aside: &Aside,
+    ) -> Result<Vec<Change>, String> {
         let before = self.status.loaded();
         let file = self.source.path();
         let plan = self.running.plan.clone();
-        let (loaded, changes) = aside(move || {
-            let comparable = config::Comparable::new(&checked, Some(&plan));
+        let work = move || {
+            let comparable = config::Comparable::after(&before.comparable, &checked, Some(&plan));
             let changes = before.comparable.changes(&comparable);
             (Loaded::new(file, comparable), changes)
-        })
-        .await?;
+        };
+        let (loaded, changes) = aside.run(work).await?;
         events::reloaded(by, took, &loaded.hash, &changes);
         self.status.replace(loaded);
         Ok(changes)

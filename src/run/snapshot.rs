@@ -3,8 +3,9 @@
 
 use crate::config::plan::{self, Plan};
 use crate::http::Site;
+use crate::http::route::Router;
 use crate::l4;
-use crate::observe::{AccessLog, Metrics};
+use crate::observe::Metrics;
 use crate::upstream::{Group, Registry};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -63,12 +64,12 @@ impl Groups {
         l4::Site::build(plan, departed, (&self.all, registry), before)
     }
 
-    pub fn site(
-        &self,
-        plan: &Plan,
-        departed: &[Arc<plan::Listener>],
-        access_log: Option<Arc<AccessLog>>,
-    ) -> Site {
-        Site::build(plan, departed, self.all.clone(), access_log).counting(&plan.routes, &self.metrics)
+    /// What of `before` is the same is used on.
+    pub fn site(&self, plan: &Plan, departed: &[Arc<plan::Listener>], before: Option<&Site>) -> Site {
+        let router = match before {
+            Some(before) => before.router.followed_by(&plan.routes),
+            None => Router::build(&plan.routes),
+        };
+        Site::build(plan, departed, self.all.clone(), router).counting(&self.metrics, before)
     }
 }

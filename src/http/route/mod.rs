@@ -79,13 +79,30 @@ pub struct RouteQuery<'a> {
 #[derive(Debug)]
 pub struct Router {
     routes: Box<[Arc<Route>]>,
-    hosts: Hosts,
+    hosts: Arc<Hosts>,
 }
 
 impl Router {
     /// `routes` in file order.
     pub fn build(routes: &[Arc<Route>]) -> Router {
-        Router { routes: routes.into(), hosts: Hosts::build(routes) }
+        Router { routes: routes.into(), hosts: Arc::new(Hosts::build(routes)) }
+    }
+
+    /// As [`Router::build`], for routes that follow those of this router: where the conditions are all as they were, the index
+    /// is the same.
+    #[must_use]
+    pub fn followed_by(&self, routes: &[Arc<Route>]) -> Router {
+        let alike =
+            |(old, new): (&Arc<Route>, &Arc<Route>)| Arc::ptr_eq(old, new) || old.matcher == new.matcher;
+        match routes.len() == self.routes.len() && self.routes.iter().zip(routes).all(alike) {
+            true => Router { routes: routes.into(), hosts: self.hosts.clone() },
+            false => Router::build(routes),
+        }
+    }
+
+    /// As they were given to [`Router::build`].
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
     }
 
     /// The route that a request takes; `None` is answered with 404. Allocates nothing, but where a

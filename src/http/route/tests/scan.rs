@@ -89,3 +89,34 @@ fn the_index_finds_what_a_scan_finds() {
     }
     assert!(found > 1000, "only {found} requests had a route");
 }
+
+#[test]
+fn a_router_that_follows_another_finds_the_same_and_shares_its_index_only_where_conditions_are_the_same() {
+    let drafts = || vec![prefix("/a"), exact("/b").host("b.test"), any()];
+    let with = |place: usize, draft: Draft| {
+        let mut drafts = drafts();
+        drafts[place] = draft;
+        plan(drafts)
+    };
+    let first = Router::build(&plan(drafts()));
+    let mut shorter = plan(drafts());
+    shorter.pop();
+    for (routes, shared) in [
+        (plan(drafts()), true),
+        (with(0, Draft(prefix("/a").0, respond())), true),
+        (with(0, prefix("/c")), false),
+        (with(1, exact("/b").host("c.test")), false),
+        (with(1, prefix("/b").host("b.test")), false),
+        (shorter, false),
+        (Vec::new(), false),
+    ] {
+        let (followed, built) = (first.followed_by(&routes), Router::build(&routes));
+        assert_eq!(Arc::ptr_eq(&followed.hosts, &first.hosts), shared, "{routes:?}");
+        assert_eq!(followed.routes(), routes, "the actions are those of now");
+        for (host, path) in [("b.test", "/b"), ("c.test", "/b/x"), ("", "/a/x"), ("", "/c"), ("", "/")] {
+            let ask = Ask::path(path).host(host);
+            let position = |router: &Router| router.position(&ask.request());
+            assert_eq!(position(&followed), position(&built), "{host} {path} of {routes:?}");
+        }
+    }
+}
