@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::Arc;
 use weirgate::config::plan::{
-    Action, ListenerId, Matcher, PathMatch, Pattern, Route, RouteTimeouts, UpstreamId, ValueMatch,
+    Action, ListenerId, Matcher, PathMatch, Pattern, Route, UpstreamId, ValueMatch,
 };
 use weirgate::config::words::HostPattern;
 use weirgate::http::path;
@@ -23,7 +23,7 @@ fn route(name: String, matcher: Matcher) -> Arc<Route> {
         action: Action::Upstream(UpstreamId(0)),
         error_pages: Vec::new(),
         filters: Vec::new(),
-        timeouts: RouteTimeouts::default(),
+        timeouts: None,
         max_body_bytes: None,
         retry: None,
         priority_class: weirgate::config::file::PriorityClass::Normal,

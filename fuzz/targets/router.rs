@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use weirgate::config::file::PriorityClass;
 use weirgate::config::plan::{
-    Action, ListenerId, Matcher, PathMatch, Pattern, Route, RouteTimeouts, UpstreamId, ValueMatch,
+    Action, ListenerId, Matcher, PathMatch, Pattern, Route, UpstreamId, ValueMatch,
 };
 use weirgate::config::words::HostPattern;
 use weirgate::http::route::{RouteQuery, Router, precedence};
@@ -114,7 +114,7 @@ fn route(dice: &mut Dice<'_>, at: usize) -> Route {
         action: Action::Upstream(UpstreamId(0)),
         filters: Vec::new(),
         error_pages: Vec::new(),
-        timeouts: RouteTimeouts::default(),
+        timeouts: None,
         max_body_bytes: None,
         retry: None,
         priority_class: PriorityClass::Normal,

@@ -156,6 +156,7 @@ pub struct RedirectHttps {
 /// A rule: conditions and one action.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
+    // as in the file: what few have is boxed
     /// The name given, or what it matches.
     pub name: String,
     pub matcher: Matcher,
@@ -163,11 +164,12 @@ pub struct Route {
     pub filters: Vec<FilterPlan>,
     /// The first that fits is shown.
     pub error_pages: Vec<Arc<ErrorPage>>,
-    pub timeouts: RouteTimeouts,
+    /// `None`: those of the group.
+    pub timeouts: Option<Box<RouteTimeouts>>,
     /// `None`: that of the listener.
     pub max_body_bytes: Option<u64>,
     /// `None`: that of the group.
-    pub retry: Option<Retry>,
+    pub retry: Option<Box<Retry>>,
     pub priority_class: PriorityClass,
     /// What differs from that of the file.
     pub sampling: RouteSampling,

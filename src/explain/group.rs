@@ -109,8 +109,8 @@ impl Group {
             tls: tls.as_ref().map(Tls::new),
             send_proxy: *send_proxy,
             host: host.clone(),
-            timeouts: Timeouts::new(timeouts.with(route.timeouts), tls.is_some()),
-            retry: Retries::new(route.retry.unwrap_or(*retry), method),
+            timeouts: Timeouts::new(timeouts.with(route.timeouts.as_deref()), tls.is_some()),
+            retry: Retries::new(*route.retry.as_deref().unwrap_or(retry), method),
         }
     }
 }

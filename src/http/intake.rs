@@ -259,7 +259,7 @@ fn forward_to(
     id: crate::config::plan::UpstreamId,
 ) -> Result<(), Reject> {
     let group = site.group(id).ok_or(Reject::Internal)?;
-    ctx.forward.retry = Some(route.retry.unwrap_or(group.plan().retry));
+    ctx.forward.retry = Some(*route.retry.as_deref().unwrap_or(&group.plan().retry));
     ctx.forward.group = Some(group.clone());
     Ok(())
 }

@@ -39,7 +39,7 @@ pub struct Route {
     /// The client's address or network; behind `trusted_proxies`, the address they report.
     pub client: Vec<Located<Cidr>>,
     /// The certificate that the client has shown to a listener with `client_auth`.
-    pub client_certificate: Option<Located<CertificateMatch>>,
+    pub client_certificate: Option<Box<Located<CertificateMatch>>>,
 
     /// Action: pass the request to this group.
     pub upstream: Option<Located<String>>,

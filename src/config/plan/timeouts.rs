@@ -21,7 +21,7 @@ pub struct UpstreamTimeouts {
 }
 
 /// `None`: that of the group.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RouteTimeouts {
     pub connect: Option<Duration>,
     pub tls: Option<Duration>,
@@ -39,7 +39,8 @@ impl UpstreamTimeouts {
     }
 
     /// These, but for what the route says.
-    pub fn with(&self, route: RouteTimeouts) -> UpstreamTimeouts {
+    pub fn with(&self, route: Option<&RouteTimeouts>) -> UpstreamTimeouts {
+        let Some(route) = route else { return *self };
         UpstreamTimeouts {
             connect: route.connect.unwrap_or(self.connect),
             tls: route.tls.or(self.tls),
@@ -68,9 +69,13 @@ impl From<&file::Timeouts> for UpstreamTimeouts {
     }
 }
 
-impl From<&file::RouteTimeouts> for RouteTimeouts {
-    fn from(file: &file::RouteTimeouts) -> Self {
-        RouteTimeouts {
+impl RouteTimeouts {
+    /// `None` where nothing is said, as in most routes.
+    pub fn boxed(file: &file::RouteTimeouts) -> Option<Box<RouteTimeouts>> {
+        if *file == file::RouteTimeouts::default() {
+            return None;
+        }
+        Some(Box::new(RouteTimeouts {
             connect: file.connect.map(|time| time.0),
             tls: file.tls.map(|time| time.0),
             response: file.response.map(|time| time.0),
@@ -78,6 +83,6 @@ impl From<&file::RouteTimeouts> for RouteTimeouts {
             one_try: file.one_try.map(|time| time.0),
             request: file.request.map(|time| time.0),
             tunnel: file.tunnel.map(|time| time.0),
-        }
+        }))
     }
 }

@@ -38,8 +38,8 @@ impl Allowed {
     /// By the route of this request, and by the group that it goes to.
     pub fn by(ctx: &Ctx, group: &Group) -> Allowed {
         let now = Instant::now();
-        let route_timeouts = ctx.route().map(|r| r.timeouts).unwrap_or_default();
-        let timeouts = group.plan().timeouts.with(route_timeouts);
+        let of_route = ctx.route().and_then(|route| route.timeouts.as_deref());
+        let timeouts = group.plan().timeouts.with(of_route);
         Allowed {
             now,
             head_by: timeouts.one_try.map(|all| (now + all, all)),

@@ -7,7 +7,7 @@ mod scan;
 
 use super::*;
 use crate::config::plan::{
-    Action, CertificatePart, Matcher, PathMatch, Pattern, Respond, RouteTimeouts, UpstreamId, ValueMatch,
+    Action, CertificatePart, Matcher, PathMatch, Pattern, Respond, UpstreamId, ValueMatch,
 };
 use crate::template::Template;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -90,7 +90,7 @@ fn plan(drafts: Vec<Draft>) -> Vec<Arc<Route>> {
         action: draft.1,
         error_pages: Vec::new(),
         filters: Vec::new(),
-        timeouts: RouteTimeouts::default(),
+        timeouts: None,
         max_body_bytes: None,
         retry: None,
         priority_class: crate::config::file::PriorityClass::Normal,
