@@ -97,12 +97,16 @@ pub fn normalise(path: &[u8]) -> Result<Cow<'_, str>, BadPath> {
 /// As [`normalise`]; and [`BadPath::Parameters`] for a path with `;`, which could never match
 /// because parameters are taken off before matching.
 pub fn configured(path: &str) -> Result<String, BadPath> {
-    let normal = normalise(path.as_bytes())?;
+    let normal = match normalise(path.as_bytes())? {
+        // there is no semicolon in a normal path
+        Cow::Borrowed(normal) => return Ok(normal.to_owned()),
+        Cow::Owned(normal) => normal,
+    };
     let semicolon = |w: &[u8]| w.eq_ignore_ascii_case(b"%3b");
     if path.contains(';') || path.as_bytes().windows(3).any(semicolon) {
         return Err(BadPath::Parameters);
     }
-    Ok(normal.into_owned())
+    Ok(normal)
 }
 
 /// Which spelling of a path is sent to the server.

@@ -27,30 +27,11 @@ const LONG_KEY: usize = 32;
 /// Parses the text of `file` (already in `sources`) into a tree. Problems go to `report`; `None` when there
 /// is no document or the text is not YAML.
 pub fn parse(file: FileId, sources: &mut Sources, env: Env<'_>, report: &mut Report) -> Option<Node> {
-    let text = sources.text(file).to_owned();
-    let mut builder = Builder {
-        file,
-        sources,
-        env,
-        report,
-        open: Vec::new(),
-        anchors: HashMap::new(),
-        names: AHashSet::new(),
-        aliased: 0,
-        root: None,
-        documents: 0,
-    };
-    let mut parser = Parser::new(Text::new(text.strip_prefix('\u{feff}').unwrap_or(&text)));
-    while let Some(next) = parser.next_event() {
-        match next {
-            Ok((event, range)) => builder.event(event, range).then_some(())?,
-            Err(error) => {
-                builder.syntax_error(&error);
-                return None;
-            }
-        }
+    let (root, secret_lines) = Builder::new(file, sources, env, report).tree();
+    for (from, to) in secret_lines {
+        sources.hide_lines(file, from, to);
     }
-    builder.root
+    root
 }
 
 /// A collection whose end has not come yet.
@@ -84,23 +65,63 @@ struct Measured {
 
 struct Builder<'a> {
     file: FileId,
-    sources: &'a mut Sources,
+    sources: &'a Sources,
     env: Env<'a>,
     report: &'a mut Report,
     open: Vec<Open>,
     anchors: HashMap<usize, Measured>,
     /// Keys so far: most come again and again.
     names: AHashSet<Arc<str>>,
+    /// Of mappings that are complete, for others.
+    room: Vec<Vec<Entry>>,
     aliased: usize,
     root: Option<Node>,
     documents: usize,
+    /// The first and the last of lines that are never shown.
+    secret_lines: Vec<(u32, u32)>,
 }
 
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(file: FileId, sources: &'a Sources, env: Env<'a>, report: &'a mut Report) -> Self {
+        Builder {
+            file,
+            sources,
+            env,
+            report,
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            names: AHashSet::new(),
+            room: Vec::new(),
+            aliased: 0,
+            root: None,
+            documents: 0,
+            secret_lines: Vec::new(),
+        }
+    }
+
+    /// The tree, unless there is none, and the lines of secrets, in any case.
+    fn tree(mut self) -> (Option<Node>, Vec<(u32, u32)>) {
+        let text = self.sources.text(self.file);
+        let mut parser = Parser::new(Text::new(text.strip_prefix('\u{feff}').unwrap_or(text)));
+        while let Some(next) = parser.next_event() {
+            let goes_on = match next {
+                Ok((event, range)) => self.event(event, range),
+                Err(error) => {
+                    self.syntax_error(&error);
+                    false
+                }
+            };
+            if !goes_on {
+                return (None, self.secret_lines);
+            }
+        }
+        (self.root, self.secret_lines)
+    }
+
     /// Takes one event; `false` ends the parse, with the reason reported.
     fn event(&mut self, event: Event<'_>, range: Range) -> bool {
         match event {
@@ -114,7 +135,8 @@ impl Builder<'_> {
                 self.open(OpenKind::Sequence(Vec::new()), anchor, tag.as_deref(), range)
             }
             Event::MappingStart(anchor, tag) => {
-                let kind = OpenKind::Mapping { entries: Entries::default(), key: None, merged: Vec::new() };
+                let entries = Entries::within(self.room.pop().unwrap_or_default());
+                let kind = OpenKind::Mapping { entries, key: None, merged: Vec::new() };
                 self.open(kind, anchor, tag.as_deref(), range)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
@@ -239,7 +261,7 @@ impl Builder<'_> {
         if let Some(key) = key.filter(|key| is_secret_key(&key.name)) {
             // a block scalar ends where the next line begins
             let last = range.end.line().saturating_sub(usize::from(range.end.col() == 0));
-            self.sources.hide_lines(self.file, key.span.line.saturating_add(1), count(last));
+            self.secret_lines.push((key.span.line.saturating_add(1), count(last)));
         }
     }
 
@@ -310,7 +332,10 @@ impl Builder<'_> {
                 for source in merged {
                     self.merge(&mut entries, &source);
                 }
-                Node::mapping(open.span, entries.all)
+                // there may be a hundred thousand: each as large as it has to be
+                let exact = entries.all.drain(..).collect();
+                self.room.push(entries.all);
+                Node::mapping(open.span, exact)
             }
         };
         self.finish(Measured { node, nodes: open.nodes, depth: open.depth }, open.anchor)

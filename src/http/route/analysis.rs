@@ -6,7 +6,7 @@ use super::conditions::{implied, overlap, relaxed, selects};
 use super::index::{order, parents, prefixes};
 use crate::config::plan::{Action, Matcher, PathMatch, Route};
 use crate::config::words::HostPattern;
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +33,9 @@ type Groups<'a> = AHashMap<(Host<'a>, Path<'a>), Vec<usize>>;
 /// Found are routes for the same hosts and the same path whose conditions follow from those of the
 /// hidden one, and patterns that stand wholly below a prefix.
 pub fn hidden(routes: &[Arc<Route>]) -> Vec<(usize, usize)> {
+    if apart(routes) {
+        return Vec::new();
+    }
     let groups = group(routes);
     let find = |position: usize, route: &Route| {
         let path = path_of(&route.matcher);
@@ -41,6 +44,15 @@ pub fn hidden(routes: &[Arc<Route>]) -> Vec<(usize, usize)> {
         hiders.all(|hider| hider.is_some()).then_some((position, first))
     };
     routes.iter().enumerate().filter_map(|(position, route)| find(position, route)).collect()
+}
+
+/// Whether no two are for the same host and path, and none has a pattern: so it is with most, and then none hides another.
+fn apart(routes: &[Arc<Route>]) -> bool {
+    let mut seen = AHashSet::with_capacity(routes.len());
+    routes.iter().all(|route| {
+        let path = path_of(&route.matcher);
+        !matches!(path, Path::Regex(_)) && hosts_of(&route.matcher).all(|host| seen.insert((host, path)))
+    })
 }
 
 /// The route that takes all requests of this one on one of its hosts.

@@ -63,16 +63,16 @@ impl Checker<'_> {
 
     fn path_match(&mut self, who: &str, route: &Located<Route>) -> PathMatch {
         let given = [("path", &route.path), ("exact", &route.exact), ("regex", &route.regex)];
-        let named: Vec<_> = given.iter().filter(|(_, v)| v.is_some()).map(|(k, _)| *k).collect();
-        if named.len() > 1 {
+        let named = given.iter().filter(|(_, v)| v.is_some()).map(|(k, _)| *k);
+        if named.clone().count() > 1 {
+            let named: Vec<_> = named.collect();
             let message = format!("{who} has {}\nkeep one of them", named.join(" and "));
             self.error(Code::Conflict, route.span, &message);
         }
         if let Some(path) = &route.path {
-            return match self.normal_path(who, path).trim_end_matches('/') {
-                "" => PathMatch::Any,
-                prefix => PathMatch::Prefix(prefix.to_string()),
-            };
+            let mut prefix = self.normal_path(who, path);
+            prefix.truncate(prefix.trim_end_matches('/').len());
+            return if prefix.is_empty() { PathMatch::Any } else { PathMatch::Prefix(prefix) };
         }
         if let Some(exact) = &route.exact {
             return PathMatch::Exact(self.normal_path(who, exact));
@@ -88,6 +88,10 @@ impl Checker<'_> {
             self.error(Code::InvalidValue, written.span, &bad("it does not begin with /"));
             return written.value.clone();
         }
+        let configured = match path::configured(&written.value) {
+            Ok(path) if path == written.value => return path,
+            other => other,
+        };
         if let Some(c) = written.chars().find(|c| matches!(c, '?' | '#')) {
             let message = format!(
                 "`{}` of {who} holds `{c}`, which no path has\nuse `query:` for query parameters",
@@ -95,8 +99,7 @@ impl Checker<'_> {
             );
             self.error(Code::InvalidValue, written.span, &message);
         }
-        match path::configured(&written.value) {
-            Ok(path) if path == written.value => path,
+        match configured {
             Ok(path) => {
                 let message = format!(
                     "`{}` of {who} never matches: requests are matched by their normalised path\nwrite {path}",
