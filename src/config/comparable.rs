@@ -5,6 +5,7 @@
 //! It is kept as text, and made and compared route by route and group by group: as a tree, a
 //! configuration of many routes takes twenty times as much memory as the routes themselves.
 
+mod brief;
 mod pieces;
 mod plain;
 
@@ -31,7 +32,7 @@ pub(super) const FILE: &str = "$file";
 /// It holds no secret, and may be sent to another process of the same user; do not publish it.
 #[derive(Debug, Clone)]
 pub struct Comparable {
-    /// JSON on one line.
+    /// JSON on one line. Of routes, what is not as in every route.
     text: String,
     routes: Section,
     upstreams: Section,
@@ -86,15 +87,14 @@ impl Comparable {
         self
     }
 
-    /// JSON, the same for the same configuration, whatever its spelling.
+    /// JSON, the same for the same configuration, whatever its spelling. Routes have in it what they say, and no defaults.
     pub fn text(&self) -> &str {
         &self.text
     }
 
     /// As a tree, which is large.
     pub fn to_value(&self) -> Value {
-        // it was written by ourselves
-        serde_json::from_str(&self.text).unwrap_or_default()
+        tree(&self.text)
     }
 
     /// What is different in `new`, as [`diff`](super::diff()) tells it.
@@ -105,7 +105,7 @@ impl Comparable {
     }
 
     fn push_routes(&mut self, checked: &Checked, plan: Option<&Plan>, hiding: &Hiding<'_>) {
-        let mut plain = hiding.plain();
+        let (mut plain, usual) = (hiding.plain(), brief::usual());
         let mut names = plan.map(|plan| plan.routes.iter()).into_iter().flatten();
         self.text.push('[');
         let begin = self.text.len();
@@ -117,7 +117,11 @@ impl Comparable {
                 Some(json) => {
                     self.push_plain(json, route.name.as_ref().map(|name| name.value.as_str()), name)
                 }
-                None => self.push_hidden(hiding.hidden(&**route), name),
+                None => {
+                    let mut hidden = hiding.hidden(&**route);
+                    brief::shorten(&mut hidden, &usual);
+                    self.push_hidden(hidden, name)
+                }
             };
             let name = pieces::name_of_route(&self.text, from, &name);
             self.routes.push(name, from..self.text.len());
@@ -174,6 +178,13 @@ impl Comparable {
         // text and trees of our own can be written
         self.text.push_str(&serde_json::to_string(value).unwrap_or_default());
     }
+}
+
+/// What was written by ourselves, with what was left out.
+fn tree(text: &str) -> Value {
+    let mut tree = serde_json::from_str(text).unwrap_or_default();
+    brief::complete(&mut tree);
+    tree
 }
 
 struct Hiding<'a> {

@@ -87,8 +87,7 @@ impl Comparable {
             &join(&self.upstreams, groups),
             part(all_groups.end..self.text.len()),
         ];
-        // it was written by ourselves
-        serde_json::from_str(&text.concat()).unwrap_or_default()
+        super::tree(&text.concat())
     }
 }
 

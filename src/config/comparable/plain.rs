@@ -4,34 +4,40 @@
 mod fields;
 
 use crate::config::check::FileDigests;
+use crate::config::file::Route;
 use crate::config::secret;
 use fields::Fields;
 use regex::bytes::Regex;
-use serde::Serialize;
 
 /// Writes routes one after the other, each as it is if nothing in it looks like something to hide.
 pub(super) struct Plain {
     /// `None` when there is too much to look for.
     suspicion: Option<Regex>,
-    /// The last route in which there was nothing.
+    /// A route that says nothing.
+    usual: Fields,
+    /// The last route in which there was nothing to hide.
     clean: Fields,
     /// Room for the next one.
     next: Fields,
+    /// And for what it says.
+    brief: Vec<u8>,
 }
 
 impl Plain {
     /// What there is to hide are values of these variables, the contents of these files, and what `secret` knows.
     pub fn hiding<'a>(variables: impl Iterator<Item = &'a str>, files: &'a FileDigests) -> Plain {
+        let mut usual = Fields::default();
+        usual.take(&Route::default());
         let suspicion = suspicion(variables, files);
-        Plain { suspicion, clean: Fields::default(), next: Fields::default() }
+        Plain { suspicion, usual, clean: Fields::default(), next: Fields::default(), brief: Vec::new() }
     }
 
-    /// In JSON; `None` when there may be something to hide in it.
+    /// In JSON, without what is as usual, but for its name; `None` when there may be something to hide in it.
     ///
     /// Nothing is hidden but a whole text, or what stands below a key, and both are within one field. Routes are much
     /// alike, so that most fields were looked through for the route before.
-    pub fn json(&mut self, route: &impl Serialize) -> Option<&str> {
-        let Plain { suspicion, clean, next } = self;
+    pub fn json(&mut self, route: &Route) -> Option<&str> {
+        let Plain { suspicion, usual, clean, next, brief } = self;
         let suspicion = suspicion.as_ref()?;
         next.take(route)?;
         let is_clean = |(at, field)| clean.get(at) == Some(field) || !suspicion.is_match(field);
@@ -39,7 +45,11 @@ impl Plain {
             return None;
         }
         std::mem::swap(clean, next);
-        clean.text()
+        brief.clear();
+        let said = |(at, field): &(usize, &[u8])| *at == 0 || usual.get(*at) != Some(*field);
+        clean.iter().enumerate().filter(said).for_each(|(_, field)| brief.extend_from_slice(field));
+        brief.push(b'}');
+        std::str::from_utf8(brief).ok()
     }
 }
 

@@ -48,7 +48,9 @@ fn by_trees(checked: &Checked) -> Vec<String> {
     let routes = checked.file.routes.iter().zip(&checked.plan.as_ref().unwrap().routes);
     let by_tree = |(route, planned): (&Located<Route>, &Arc<plan::Route>)| {
         let mut made = Comparable::empty(0);
-        made.push_hidden(hiding.hidden(&**route), Some(&planned.name));
+        let mut hidden = hiding.hidden(&**route);
+        brief::shorten(&mut hidden, &brief::usual());
+        made.push_hidden(hidden, Some(&planned.name));
         made.text
     };
     routes.map(by_tree).collect()
@@ -127,6 +129,26 @@ fn routes(random: &mut fastrand::Rng, secret: &str, file: &str) -> String {
         all += &format!("  - {{ {name}path: /p{number}, query: {query}, respond: {{ body: {body} }} }}\n");
     }
     all
+}
+
+#[test]
+fn a_route_is_written_with_what_it_says_and_read_with_all_that_holds() {
+    let checked = checked(CONFIG, &|_| Some("a secret of mine".to_owned()));
+    let made = Comparable::of(&checked);
+    let whole = made.to_value();
+    let routes = whole.get("routes").and_then(Value::as_array).unwrap();
+    assert_eq!(routes.len(), checked.file.routes.len());
+    let hiding = hiding(&checked);
+    for ((route, planned), read) in
+        checked.file.routes.iter().zip(&checked.plan.as_ref().unwrap().routes).zip(routes)
+    {
+        let mut expected = hiding.hidden(&**route);
+        named_if_not(expected.as_object_mut().unwrap(), &planned.name);
+        // the order is the same, too
+        assert_eq!(read.to_string(), expected.to_string());
+    }
+    let first = r#"{"name":"/plain","path":"/plain","upstream":"g"}"#;
+    assert!(routes_of(&made).starts_with(first), "{}", routes_of(&made));
 }
 
 #[test]
