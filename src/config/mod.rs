@@ -22,7 +22,7 @@ pub mod yaml;
 
 mod env;
 
-pub use check::{Checked, check_file, check_text};
+pub use check::{Checked, check_file, check_file_after, check_text};
 pub use comparable::Comparable;
 pub use diff::{Change, What, diff};
 pub use schema::{print, resolved, schema_text};

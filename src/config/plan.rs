@@ -30,6 +30,7 @@ pub use passive::{Breaker, Breakers, FailureShare, Outlier, Slowness};
 pub use passthrough::{Passthrough, Unopened};
 pub use sticky::{Learn, LearnFrom, Sticky, StickyCookie};
 pub use succession::ListenerIds;
+pub(in crate::config) use succession::like;
 pub use timeouts::{RouteTimeouts, UpstreamTimeouts};
 pub use tls::{
     Certificate, CertificateFiles, CertificateSource, ClientAuth, Ocsp, PrivateKey, TicketKey, Tickets, Tls,

@@ -47,7 +47,12 @@ impl Source {
     }
 
     pub fn check(&self) -> Checked {
-        self.at_root(|| config::check_file(&self.file, &self.catalogue))
+        self.check_after(&[])
+    }
+
+    /// Of these routes, those that are the same are taken.
+    fn check_after(&self, before: &[Arc<plan::Route>]) -> Checked {
+        self.at_root(|| config::check_file_after(&self.file, &self.catalogue, before))
     }
 
     /// As if this were the text of its file.
@@ -151,7 +156,7 @@ struct Read {
 
 impl Read {
     fn from(source: &Source, running: &Arc<Plan>, mut ids: ListenerIds) -> Read {
-        let mut checked = source.check();
+        let mut checked = source.check_after(&running.routes);
         let plan = checked.plan.take().map(|mut plan| {
             plan.succeed(running, &mut ids);
             if plan == **running { running.clone() } else { Arc::new(plan) }

@@ -33,12 +33,13 @@ pub(crate) use listeners::overlap;
 use crate::config::decode::decode;
 use crate::config::file::File;
 use crate::config::load::{self, Document};
-use crate::config::plan::{Plan, UpstreamId};
+use crate::config::plan::{self, Plan, UpstreamId};
 use crate::config::report::{Code, Report, Severity, Sources, Span};
 use crate::config::yaml::Node;
 use crate::filter::{Catalogue, FilterPlan};
 use ahash::{AHashMap, AHashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A configuration that was read and checked.
 pub struct Checked {
@@ -64,9 +65,15 @@ impl Checked {
 
 /// Reads and checks a file; variables come from the environment of the process.
 pub fn check_file(path: &Path, catalogue: &Catalogue) -> Checked {
+    check_file_after(path, catalogue, &[])
+}
+
+/// As [`check_file`]. Routes of the plan that are like the one at its place in `before` may be that one: no memory is asked for
+/// to hold the same again.
+pub fn check_file_after(path: &Path, catalogue: &Catalogue, before: &[Arc<plan::Route>]) -> Checked {
     let mut report = Report::new();
     let document = load::load(path, &|name| std::env::var(name).ok(), &mut report);
-    check_document(document, catalogue, report)
+    check_after(document, catalogue, report, before)
 }
 
 /// As [`check_file`], with the text of the file given.
@@ -78,13 +85,22 @@ pub fn check_text(path: &Path, text: &str, catalogue: &Catalogue) -> Checked {
 }
 
 /// Checks what was read.
-pub fn check_document(mut document: Document, catalogue: &Catalogue, mut report: Report) -> Checked {
+pub fn check_document(document: Document, catalogue: &Catalogue, report: Report) -> Checked {
+    check_after(document, catalogue, report, &[])
+}
+
+fn check_after(
+    mut document: Document,
+    catalogue: &Catalogue,
+    mut report: Report,
+    before: &[Arc<plan::Route>],
+) -> Checked {
     let file: File = decode(&document, &document.root, &mut report);
     // filters keep what they need of the tree; the rest makes room for the plan
     document.root = Node::null(Span::default());
     // what was cut out because of a mistake must not look unused or missing below
     let whole = !report.has_errors();
-    let checker = Checker::new(&document, &file, catalogue, &mut report, whole);
+    let checker = Checker { before, ..Checker::new(&document, &file, catalogue, &mut report, whole) };
     let (plan, files) = files::noting(|| checker.plan());
     let read = document.files.into_iter().chain(document.directories).collect();
     let mut sources = document.sources;
@@ -107,6 +123,8 @@ struct Checker<'a> {
     chains: AHashMap<&'a str, Vec<FilterPlan>>,
     used_chains: AHashSet<&'a str>,
     authorities: acme::Authorities<'a>,
+    /// The routes in use, of which those that are the same are taken.
+    before: &'a [Arc<plan::Route>],
 }
 
 impl<'a> Checker<'a> {
@@ -129,6 +147,7 @@ impl<'a> Checker<'a> {
             chains: AHashMap::new(),
             used_chains: AHashSet::new(),
             authorities: acme::Authorities::default(),
+            before: &[],
         }
     }
 

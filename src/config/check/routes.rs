@@ -19,9 +19,9 @@ impl<'a> Checker<'a> {
         self.route_names();
         let mut routes = Vec::with_capacity(file.routes.len());
         let mut spans = Vec::with_capacity(file.routes.len());
-        for route in &file.routes {
+        for (place, route) in file.routes.iter().enumerate() {
             if let Some(planned) = self.route(route, listeners) {
-                routes.push(Arc::new(planned));
+                routes.push(self.shared(planned, place));
                 spans.push(route.span);
             }
         }
@@ -75,6 +75,16 @@ impl<'a> Checker<'a> {
             logged: route.access_log.map(|share| share.0),
             name,
         })
+    }
+
+    /// The one in use, if it is the same. What has filters, or is for some listeners, is compared when these are known
+    /// ([`Plan::succeed`](plan::Plan::succeed)).
+    fn shared(&self, planned: plan::Route, place: usize) -> Arc<plan::Route> {
+        let known = match planned.filters.is_empty() && planned.matcher.listeners.is_empty() {
+            true => plan::like(self.before, (place, self.file.routes.len()), &planned).cloned(),
+            false => None,
+        };
+        known.unwrap_or_else(|| Arc::new(planned))
     }
 
     fn route_names(&mut self) {

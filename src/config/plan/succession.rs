@@ -38,12 +38,11 @@ impl Plan {
     /// A route that is like the one at its place is that one, counted from the top or from the bottom: a reload that
     /// changes little allocates little.
     fn keep_routes(&mut self, before: &Plan) {
-        let (count, known) = (self.routes.len(), before.routes.len());
+        let count = self.routes.len();
         for (place, route) in self.routes.iter_mut().enumerate() {
-            let from_below = (place + known).checked_sub(count);
-            let candidates = [Some(place), from_below].into_iter().flatten();
-            let same = candidates.filter_map(|at| before.routes.get(at)).find(|other| *other == route);
-            if let Some(same) = same {
+            if let Some(same) = like(&before.routes, (place, count), route)
+                && !Arc::ptr_eq(same, route)
+            {
                 *route = same.clone();
             }
         }
@@ -82,6 +81,18 @@ impl Plan {
     }
 }
 
+/// The one of these that is like the route at this place of so many, counted from the top or from the bottom.
+pub fn like<'a>(
+    before: &'a [Arc<Route>],
+    (place, count): (usize, usize),
+    route: &Route,
+) -> Option<&'a Arc<Route>> {
+    let from_below = (place + before.len()).checked_sub(count);
+    let candidates = [Some(place), from_below].into_iter().flatten();
+    let is_like = |other: &&Arc<Route>| std::ptr::eq(Arc::as_ptr(other), route) || other.as_ref() == route;
+    candidates.filter_map(|at| before.get(at)).find(is_like)
+}
+
 fn with_filters(routes: &[Arc<Route>]) -> impl Iterator<Item = &Arc<Route>> {
     routes.iter().filter(|route| !route.filters.is_empty())
 }
@@ -99,7 +110,7 @@ fn keep(filters: &mut [FilterPlan], before: &[FilterPlan]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::check::check_document;
+    use crate::config::check::{check_document, check_file_after};
     use crate::config::load::load_str;
     use crate::config::report::Report;
     use crate::filter::Catalogue;
@@ -134,6 +145,45 @@ upstreams: { api: { servers: [127.0.0.1:3001] } }
         assert!(after == before);
         assert!(is_same(&after.routes[0].filters[1], &before.routes[0].filters[1]));
         assert!(is_same(&after.listeners[0].filters[0], &before.listeners[0].filters[0]));
+    }
+
+    #[test]
+    fn routes_that_are_the_same_are_taken_while_they_are_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("test.yaml");
+        let check = |text: &str, before: &[Arc<Route>]| {
+            std::fs::write(&file, text).unwrap();
+            check_file_after(&file, &Catalogue::standard(), before).plan.unwrap()
+        };
+        let more = "routes:
+  - { name: c, path: /c, upstream: api, timeouts: { response: 3s } }
+  - { name: d, path: /d, upstream: api, retry: { attempts: 4 } }";
+        let text = BEFORE.replace("routes:", more);
+        let before = plan(&text);
+        let (c, d) = (more.lines().nth(1).unwrap(), more.lines().nth(2).unwrap());
+        for (text, same) in [
+            (text.clone(), [true, true]),
+            (text.replace("/c, upstream", "/e, upstream"), [false, true]),
+            (text.replace("attempts: 4", "attempts: 5"), [true, false]),
+            // by their places from the top, and from the bottom
+            (text.replace(d, &format!("{d}\n  - {{ path: /x, upstream: api }}")), [true, true]),
+            (text.replace(c, &format!("  - {{ path: /x, upstream: api }}\n{c}")), [true, true]),
+        ] {
+            let mut after = check(&text, &before.routes);
+            assert!(after == plan(&text), "the same as without those before: {text}");
+            let is_taken = |name| {
+                let [old, new] =
+                    [&before, &after].map(|plan| plan.routes.iter().find(|route| route.name == name));
+                old.zip(new).is_some_and(|(old, new)| Arc::ptr_eq(old, new))
+            };
+            assert_eq!(["c", "d"].map(is_taken), same, "{text}");
+            // their filters and listeners are not known yet
+            assert_eq!(["a", "b"].map(is_taken), [false, false], "{text}");
+            after.succeed(&before, &mut ListenerIds::of(&before));
+            let kept =
+                after.routes.iter().filter(|route| before.routes.iter().any(|old| Arc::ptr_eq(old, route)));
+            assert_eq!(kept.count(), 2 + same.iter().filter(|same| **same).count(), "{text}");
+        }
     }
 
     #[test]
