@@ -113,7 +113,7 @@ impl Comparable {
         for route in &checked.file.routes {
             let name = names.next().map(|route| route.name.as_str());
             let from = self.next_piece(begin);
-            let name = match plain.json(&**route) {
+            let name = match plain.json(route) {
                 Some(json) => {
                     self.push_plain(json, route.name.as_ref().map(|name| name.value.as_str()), name)
                 }

@@ -11,7 +11,7 @@ use regex::bytes::Regex;
 
 /// Writes routes one after the other, each as it is if nothing in it looks like something to hide.
 pub(super) struct Plain {
-    /// `None` when there is too much to look for.
+    /// Finds nothing in `usual`. `None` when there is too much to look for.
     suspicion: Option<Regex>,
     /// A route that says nothing.
     usual: Fields,
@@ -28,8 +28,10 @@ impl Plain {
     pub fn hiding<'a>(variables: impl Iterator<Item = &'a str>, files: &'a FileDigests) -> Plain {
         let mut usual = Fields::default();
         usual.take(&Route::default());
-        let suspicion = suspicion(variables, files);
-        Plain { suspicion, usual, clean: Fields::default(), next: Fields::default(), brief: Vec::new() }
+        // what is found in every route tells nothing of one
+        let suspicion = suspicion(variables, files)
+            .filter(|suspicion| usual.iter().all(|field| !suspicion.is_match(field)));
+        Plain { suspicion, clean: usual.clone(), usual, next: Fields::default(), brief: Vec::new() }
     }
 
     /// In JSON, without what is as usual, but for its name; `None` when there may be something to hide in it.
@@ -40,15 +42,19 @@ impl Plain {
         let Plain { suspicion, usual, clean, next, brief } = self;
         let suspicion = suspicion.as_ref()?;
         next.take(route)?;
-        let is_clean = |(at, field)| clean.get(at) == Some(field) || !suspicion.is_match(field);
-        if !next.iter().enumerate().all(is_clean) {
-            return None;
-        }
-        std::mem::swap(clean, next);
         brief.clear();
-        let said = |(at, field): &(usize, &[u8])| *at == 0 || usual.get(*at) != Some(*field);
-        clean.iter().enumerate().filter(said).for_each(|(_, field)| brief.extend_from_slice(field));
+        for (place, ((field, usual), clean)) in next.iter().zip(usual.iter()).zip(clean.iter()).enumerate() {
+            // the name is first
+            if place > 0 && field == usual {
+                continue;
+            }
+            if field != clean && suspicion.is_match(field) {
+                return None;
+            }
+            brief.extend_from_slice(field);
+        }
         brief.push(b'}');
+        std::mem::swap(clean, next);
         std::str::from_utf8(brief).ok()
     }
 }

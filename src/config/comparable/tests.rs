@@ -75,7 +75,7 @@ fn a_route_is_written_the_same_with_a_tree_and_without() {
     let mut plain = hiding(&checked).plain();
     let routes = checked.file.routes.iter().zip(&checked.plan.as_ref().unwrap().routes);
     let plain: Vec<_> = routes
-        .filter(|(route, _)| plain.json(&***route).is_some())
+        .filter(|(route, _)| plain.json(route).is_some())
         .map(|(_, planned)| planned.name.as_str())
         .collect();
     for file in
