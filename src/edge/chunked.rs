@@ -47,23 +47,38 @@ impl Chunked {
     /// How many of `bytes` belong to the body; fewer than all only at its end.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
         let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
-            if self.state == State::Done {
-                break;
+        loop {
+            at += self.skip(bytes.get(at..).unwrap_or_default())?;
+            match self.data(bytes.len() - at) {
+                0 => return Ok(at),
+                here => at += here,
             }
-            if self.state == State::Data {
-                let here = u64::try_from(bytes.len() - at).unwrap_or(u64::MAX).min(self.left);
-                self.left -= here;
-                at += here as usize;
-                if self.left == 0 {
-                    self.state = State::DataCr;
-                }
-                continue;
-            }
+        }
+    }
+
+    /// How many of `bytes` come before data or the end.
+    pub fn skip(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at)
+            && !matches!(self.state, State::Data | State::Done)
+        {
             self.state = self.step(byte)?;
             at += 1;
         }
         Ok(at)
+    }
+
+    /// How many of the next `len` bytes are data.
+    pub fn data(&mut self, len: usize) -> usize {
+        if self.state != State::Data {
+            return 0;
+        }
+        let here = u64::try_from(len).unwrap_or(u64::MAX).min(self.left);
+        self.left -= here;
+        if self.left == 0 {
+            self.state = State::DataCr;
+        }
+        here as usize
     }
 
     fn step(&mut self, byte: u8) -> Result<State, &'static str> {

@@ -1,11 +1,11 @@
-//! Our stream: Pingora's IO over a socket, plaintext or TLS. `http1` and `http2` wait on it and
-//! lend it to Pingora for each request.
+//! Our stream over a socket, plaintext or TLS. `http1` waits on it and lends it to each request, `http2` has it read by the
+//! h2 crate, as Pingora's IO.
 //!
 //! - `reading`, `gate`: what of the bytes that arrive is for whom, and how long they may take.
 //! - `writing`: what is joined, and how long the client may take to read it.
 //! - `io_parts`: what Pingora asks for besides.
 //!
-//! It gives Pingora the bytes of the current request and no others (what a client sends ahead is
+//! It gives a request its own bytes and no others (what a client sends ahead is
 //! held back for the next one, whose head is checked like every head), joins small writes to one,
 //! and closes a connection whose client has stopped reading.
 
@@ -23,7 +23,7 @@ use crate::http::Connection;
 use bytes::{Buf, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
-use pingora_core::protocols::{SocketDigest, TimingDigest};
+use pingora_core::protocols::{Digest, SocketDigest, TimingDigest};
 use pingora_http::ResponseHeader;
 use std::io;
 use std::pin::Pin;
@@ -68,21 +68,14 @@ pub struct Conn {
     tunnel: Option<Box<Tunnel>>,
     /// Everything has been sent, and our side is closed.
     said_goodbye: bool,
-    digests: Digests,
+    facts: Arc<Connection>,
+    /// What Pingora asks about it.
+    digest: Digest,
     slot: Option<Slot>,
 }
 
-/// What Pingora asks about a connection.
-struct Digests {
-    facts: Arc<Connection>,
-    proxy: Arc<ProxyDigest>,
-    socket: Arc<SocketDigest>,
-    ssl: Option<Arc<SslDigest>>,
-    timing: TimingDigest,
-}
-
 impl Conn {
-    /// `facts` ride in the digest of every session on this connection.
+    /// `facts` ride in the digest of every request on this connection.
     pub fn new(io: Transport, facts: Connection, slot: Slot) -> Result<Box<Conn>, String> {
         let id = io.id();
         let facts = Arc::new(facts);
@@ -91,17 +84,17 @@ impl Conn {
         let _ = socket.peer_addr.set(Some(facts.peer.into()));
         let _ = socket.local_addr.set(Some(facts.local.into()));
         let response = ResponseHeader::build(200, Some(0)).map_err(|e| e.to_string())?;
-        let digests = Digests {
-            proxy: Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(facts.clone())))),
-            socket: Arc::new(socket),
-            ssl: facts
+        let timing = TimingDigest { established_ts: SystemTime::now(), ..TimingDigest::default() };
+        let digest = Digest {
+            ssl_digest: facts
                 .tls
                 .as_ref()
                 .map(|tls| Arc::new(SslDigest::new(tls.cipher, tls.version, None, None, Vec::new()))),
-            timing: TimingDigest { established_ts: SystemTime::now(), ..TimingDigest::default() },
-            facts,
+            timing_digest: vec![Some(timing)],
+            proxy_digest: Some(Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(facts.clone()))))),
+            socket_digest: Some(Arc::new(socket)),
         };
-        let limits = &digests.facts.listener.limits;
+        let limits = &facts.listener.limits;
         Ok(Box::new(Conn {
             io,
             id,
@@ -119,13 +112,24 @@ impl Conn {
             frames: None,
             tunnel: None,
             said_goodbye: false,
-            digests,
+            digest,
             slot: Some(slot),
+            facts,
         }))
     }
 
     pub fn facts(&self) -> &Arc<Connection> {
-        &self.digests.facts
+        &self.facts
+    }
+
+    /// What Pingora asks about it.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// As [`Self::digest`], to be changed.
+    pub fn digest_mut(&mut self) -> &mut Digest {
+        &mut self.digest
     }
 
     /// Reads for the next head: lets everything pass, and takes what is there already.
@@ -136,17 +140,15 @@ impl Conn {
     }
 
     /// Leaves in `read` what belongs to the request with this head, and holds back what follows.
-    /// From now on only the rest of its body can be read. After an `Upgrade` everything belongs
-    /// to it, as the next bytes may be of another protocol.
+    /// From now on only the rest of its body can be read.
     pub fn begin_body(&mut self, read: &mut BytesMut, head: &Head) -> Result<(), &'static str> {
         self.gate = match head.framing {
-            _ if head.upgrade => Gate::Open,
             Framing::None => Gate::Shut,
             Framing::Length(length) => Gate::Length(length),
             Framing::Chunked => Gate::Chunked(Chunked::default()),
         };
-        let limits = &self.digests.facts.listener.limits;
-        self.receiving = (head.framing != Framing::None && !head.upgrade)
+        let limits = &self.facts.listener.limits;
+        self.receiving = (head.framing != Framing::None)
             .then(|| Box::new((Pace::new(limits.body_timeout.0, limits.min_body_rate.0), Timer::default())));
         self.tunnel = match head.upgrade {
             true => Tunnel::asked_for(read.get(..head.end).unwrap_or_default()).map(Box::new),
@@ -164,15 +166,21 @@ impl Conn {
         Ok(())
     }
 
+    /// The request is over and the server has switched to another protocol: everything that follows is of that.
+    pub fn switch(&mut self) {
+        self.gate = Gate::Open;
+    }
+
     /// Puts bytes back to be read by whoever speaks the protocol they begin.
     pub fn unread(&mut self, bytes: BytesMut) {
         self.gate = Gate::Open;
         self.held = bytes;
     }
 
-    /// Whether the body of the current request has been read to its end.
-    pub fn body_done(&self) -> bool {
-        matches!(self.gate, Gate::Shut | Gate::Open)
+    /// Whether another request may follow: the current one has been read to its end, and all that was written
+    /// was taken.
+    pub fn is_reusable(&self) -> bool {
+        matches!(self.gate, Gate::Shut) && !self.broken && self.write_buffer.is_empty()
     }
 
     /// Prepares for HTTP/2: frames are watched, and writes are joined by the h2 crate already.

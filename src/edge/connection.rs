@@ -223,7 +223,7 @@ fn facts(
         ListenAddress::Unix(_) => NOWHERE,
     };
     let facts = Connection::new(listening.plan.clone(), peer, local, tls).ending_by(slot.ending().clone());
-    facts.counting(listening.counted.clone()).announced(announced)
+    facts.on(io.id()).counting(listening.counted.clone()).announced(announced)
 }
 
 /// An IPv4 client of an IPv6 socket under its own address.

@@ -9,7 +9,8 @@ use crate::http::{Reject, valid_authority};
 
 mod request_line;
 
-use request_line::{RequestLine, method_of, position, request_line};
+pub(super) use request_line::position;
+use request_line::{RequestLine, method_of, request_line};
 
 /// Limits of a listener on the heads of its requests.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,8 @@ pub struct Head {
     /// Where the body begins.
     pub end: usize,
     pub framing: Framing,
+    /// How many headers it has.
+    pub headers: usize,
     /// It asks for a WebSocket (RFC 6455 §4.1): what follows may be another protocol. No other is switched to.
     pub upgrade: bool,
     /// The client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
@@ -255,12 +258,12 @@ impl Scanner {
         // with a body it would be unclear where the other protocol begins
         let upgrade =
             self.upgrade == Some(true) && request.get && request.http_11 && framing == Framing::None;
-        Ok(Head { start: self.start, end, framing, upgrade, expects_continue })
+        Ok(Head { start: self.start, end, framing, headers: self.headers, upgrade, expects_continue })
     }
 }
 
 /// Without optional whitespace (RFC 9110 §5.6.3) around.
-fn trim(mut bytes: &[u8]) -> &[u8] {
+pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
     }

@@ -1,26 +1,38 @@
 //! HTTP/1 on a connection: wait for a head, check it, lend the connection to Pingora for the
 //! request, take it back. Called by `edge::connection`.
 //!
+//! - `request` makes of the bytes of a head what Pingora knows as one;
+//! - `exchange` is what Pingora sees of the request: `incoming` its body, `outgoing` the answer.
+//!
 //! While a connection waits, nothing of Pingora's is in memory.
 
 use crate::edge::conn::Conn;
 use crate::edge::connection::Stop;
 use crate::edge::frames::PREFACE;
-use crate::edge::head::{Framing, Head, Scanner};
+use crate::edge::head::{Head, Scanner};
 use crate::edge::timer::Timer;
 use crate::edge::worker::Shared;
 use crate::edge::{App, Listening};
 use crate::http::{Refusal, Reject};
 use bytes::BytesMut;
-use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
+use pingora_core::apps::ReusedHttpStream;
 use pingora_core::protocols::http::ServerSession;
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::num::NonZeroU32;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+
+mod exchange;
+mod incoming;
+mod outgoing;
+mod request;
+
+use exchange::{Exchange, Home};
+use incoming::Incoming;
 
 /// A read for a head; longer heads take several.
 const READ: usize = 8 * 1024;
@@ -39,32 +51,31 @@ pub async fn serve<A: App>(
     stop: &mut Stop<'_>,
 ) -> Option<Box<Conn>> {
     let mut timer = Timer::default();
-    let mut settings = None;
+    let home = Arc::new(Home::default());
     let mut fresh = true;
     let mut left = listening.plan.limits.requests_per_connection.map(NonZeroU32::get);
     loop {
         let mut waiting = Waiting::new(&mut conn, listening, fresh);
         match poll_fn(|cx| waiting.poll(cx, &mut conn, &mut timer, stop)).await {
             Next::Request(head) => {
-                let mut read = waiting.read;
-                if let Err(why) = conn.begin_body(&mut read, &head) {
-                    let refused = (Reject::BadRequest(why), read, Instant::now());
-                    Box::pin(refuse(shared, conn, refused)).await;
-                    return None;
-                }
                 left = left.map(|left| left.saturating_sub(1));
                 if left == Some(0) {
                     conn.facts().ends_now();
                 }
-                let request = Arrived { read, head, settings: settings.take() };
-                let reused = process(shared, listening, conn, request).await?;
-                let (stream, persistent) = reused.consume();
-                conn = stream.into_any().downcast::<Conn>().ok()?;
-                settings = persistent;
-                fresh = false;
-                if !conn.body_done() {
+                match begin(conn, waiting.read, &head, &home) {
+                    Ok(exchange) => process(shared, listening, exchange).await,
+                    Err((conn, refused)) => {
+                        Box::pin(refuse(shared, conn, refused)).await;
+                        return None;
+                    }
+                };
+                let back = home.take()?;
+                conn = back.conn;
+                if !back.keep {
+                    let _ = Box::pin(conn.shutdown()).await;
                     return None;
                 }
+                fresh = false;
             }
             Next::Http2 => {
                 conn.unread(waiting.read);
@@ -84,13 +95,30 @@ pub async fn serve<A: App>(
     }
 }
 
-/// A request whose head is sound.
-struct Arrived {
-    /// The head, and what came with it of the body.
-    read: BytesMut,
-    head: Head,
-    /// What the application keeps from one request of the connection to the next.
-    settings: Option<HttpPersistentSettings>,
+/// Why a request is not begun, its bytes, and when it came.
+type Refused = (Reject, BytesMut, Instant);
+
+/// What Pingora is to see of the request with this head, which begins what was read.
+///
+/// # Errors
+/// It is malformed after all.
+fn begin(
+    mut conn: Box<Conn>,
+    mut read: BytesMut,
+    head: &Head,
+    home: &Arc<Home>,
+) -> Result<Box<Exchange>, (Box<Conn>, Refused)> {
+    let body = match conn.begin_body(&mut read, head) {
+        // most have no body, and a buffer that is not split costs less
+        Ok(()) if read.len() == head.end - head.start => BytesMut::new(),
+        Ok(()) => read.split_off(head.end - head.start),
+        Err(why) => return Err((conn, (Reject::BadRequest(why), read, Instant::now()))),
+    };
+    let raw = read.freeze();
+    match request::parse(&raw, head) {
+        Ok(parsed) => Ok(Exchange::new(conn, home.clone(), parsed, raw, Incoming::new(head.framing, body))),
+        Err(reject) => Err((conn, (reject, BytesMut::from(&raw[..]), Instant::now()))),
+    }
 }
 
 /// Hands a request to the application. Not async, so that the session lives in Pingora's future
@@ -98,28 +126,14 @@ struct Arrived {
 fn process<'a, A: App>(
     shared: &'a Shared<A>,
     listening: &'a Listening,
-    conn: Box<Conn>,
-    request: Arrived,
+    exchange: Box<Exchange>,
 ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>> {
-    let limits = &listening.plan.limits;
-    let Arrived { read, head, settings } = request;
-    // a WebSocket may be silent for as long as it likes; a body may not
-    let body_timeout = (head.framing != Framing::None || !head.upgrade).then_some(limits.body_timeout.0);
-    let mut session = ServerSession::new_http1(conn);
-    if let Some(settings) = settings {
-        settings.apply_to_session(&mut session);
-    }
-    session.set_pipelined_prefix(read);
-    session.set_keepalive(Some(limits.idle_timeout.0.as_secs().max(1)));
-    session.set_read_timeout(body_timeout);
-    session.set_write_timeout(Some(limits.send_timeout.0));
-    session.set_total_drain_timeout(body_timeout);
-    shared.app.process_new_http(session, listening.era.retired())
+    shared.app.process_new_http(ServerSession::new_custom(exchange), listening.era.retired())
 }
 
 /// Answers a head that will not be served, and closes the connection so that the client can read
 /// the answer.
-async fn refuse<A: App>(shared: &Shared<A>, mut conn: Box<Conn>, refused: (Reject, BytesMut, Instant)) {
+async fn refuse<A: App>(shared: &Shared<A>, mut conn: Box<Conn>, refused: Refused) {
     let (reject, read, started) = refused;
     let refusal = Refusal { reject, connection: conn.facts(), head: &read, started };
     let answer = shared.refuser.refuse(refusal);
@@ -240,3 +254,6 @@ impl<'a> Waiting<'a> {
         timer.poll(cx, deadline)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,9 @@
 //! - [`serve`] is a worker, which is told what to accept on;
 //! - `accept` takes connections off a socket, as many as [`open`] allows, and `clients` each client, in as fast a succession as `rates` does;
 //! - `connection` is the story of one: `announcement` is what a proxy says of it, [`tls`] opens it, unless `passing` finds that it is to stay unopened ([`hello`]); `l4` passes it on whole, or `http1` reads its heads (`head` judges
-//!   them) or `http2` its streams (`frames` watches them, `http2::websocket` is one that is more than a request); with the others of its `era` it is
+//!   them, `http1::exchange` is a request) or `http2` its streams (`frames` watches them, `http2::websocket` is one that is more than a request); with the others of its `era` it is
 //!   retired when its listener changes or goes;
-//! - `link` is its socket, `transport` that with or without TLS, `conn` is the stream that Pingora reads the request from and writes the answer to (`tunnel`
+//! - `link` is its socket, `transport` that with or without TLS, `conn` is the stream that requests are read from and answers written to (`tunnel`
 //!   measures the frames of a WebSocket, so that it can be closed properly; `pace` is its patience
 //!   with slow clients);
 //! - `datagrams` opens the sockets of listeners that take datagrams, which `l4::udp` passes on, and says who may begin a

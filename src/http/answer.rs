@@ -1,6 +1,7 @@
 //! The way out: answers of the gate's own, and what is done to every response head and body.
 
 use super::call;
+use super::connection::Connection;
 use super::ctx::{Ctx, Matched};
 use super::error_page;
 use super::head::{self, REQUEST_ID};
@@ -62,7 +63,7 @@ pub async fn send(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<
 pub async fn refuse(session: &mut Session, ctx: &mut Ctx, reject: Reject) -> Result<()> {
     ctx.reject = Some(reject);
     if reject.closes() {
-        session.set_keepalive(None);
+        last(session);
     }
     if ctx.call().is_some() {
         return call::refuse(session, ctx, reject).await;
@@ -74,6 +75,14 @@ pub async fn refuse(session: &mut Session, ctx: &mut Ctx, reject: Reject) -> Res
         reply.headers.push((Bytes::from_static(b"Retry-After"), HeaderValue::from(seconds)));
     }
     send(session, ctx, reply).await
+}
+
+/// No request follows this one, on a connection that has one at a time.
+fn last(session: &Session) {
+    let alone = websocket::spoken(session.req_header()) != Version::HTTP_2;
+    if let Some(connection) = Connection::of(session.digest()).filter(|_| alone) {
+        connection.ends_now();
+    }
 }
 
 /// The reply when nothing else is configured.
@@ -106,24 +115,12 @@ fn retry_after(ctx: &Ctx, reject: Reject) -> Option<u64> {
 /// What every response head passes, a server's or our own: the request id, then the filters.
 pub fn response_head(session: &mut Session, ctx: &mut Ctx, head: &mut ResponseHeader) {
     if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
-        if session.req_header().version == Version::HTTP_10 {
-            // it would be taken for the answer (RFC 9110 §15.2)
-            session.as_mut().set_ignore_info_resp(true);
-        }
         return;
     }
-    if session.req_header().version == Version::HTTP_10
-        && head.remove_header(&header::TRANSFER_ENCODING).is_some()
-    {
-        // HTTP/1.0 has no chunks: the body ends with the connection (RFC 9112 §6.1)
-        session.set_keepalive(None);
-    }
     let client = session.req_header().version;
-    if client != Version::HTTP_2
-        && head.status != StatusCode::SWITCHING_PROTOCOLS
-        && ctx.request.as_ref().is_some_and(|request| request.info.connection.is_ending())
-    {
-        session.set_keepalive(None);
+    if client == Version::HTTP_10 {
+        // HTTP/1.0 has no chunks: the body ends with the connection (RFC 9112 §6.1)
+        head.remove_header(&header::TRANSFER_ENCODING);
     }
     if client != Version::HTTP_2 {
         // the version is that of our connection, whatever the server's is (RFC 9110 §6.2)
@@ -243,7 +240,7 @@ pub async fn failed(session: &mut Session, ctx: &mut Ctx, error: &Error) -> Fail
         return closed;
     }
     // the request body may be half read: the connection is not used again
-    session.set_keepalive(None);
+    last(session);
     if refuse(session, ctx, reject).await.is_err() {
         ctx.error = Some("client closed");
     }

@@ -1,5 +1,5 @@
 //! Facts about the connection a request came on. Made by `edge` once per connection, carried in
-//! Pingora's `ProxyDigest`, which HTTP/1 and HTTP/2 sessions both expose.
+//! Pingora's `ProxyDigest`, which sessions of HTTP/1 and HTTP/2 both expose.
 
 use super::ClientCertificate;
 use super::forwarded::Peer;
@@ -8,6 +8,7 @@ use crate::observe::metrics;
 use crate::proxy_protocol::Announced;
 use pingora_core::protocols::Digest;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +25,8 @@ pub struct Connection {
     pub local: SocketAddr,
     /// `None` on plaintext.
     pub tls: Option<TlsFacts>,
+    /// Its file descriptor, as long as it is open.
+    pub socket: Option<RawFd>,
     /// The proxy that has announced the client by the PROXY protocol.
     pub proxy: Option<SocketAddr>,
     /// What is counted of its listener, where somebody asks.
@@ -64,6 +67,7 @@ impl Connection {
             peer,
             local,
             tls,
+            socket: None,
             proxy: None,
             counted: None,
             announced: None,
@@ -77,6 +81,12 @@ impl Connection {
     #[must_use]
     pub fn ending_by(self, ending: Arc<AtomicBool>) -> Self {
         Connection { ending, ..self }
+    }
+
+    /// With its file descriptor.
+    #[must_use]
+    pub fn on(self, socket: RawFd) -> Self {
+        Connection { socket: Some(socket), ..self }
     }
 
     /// With what is counted of its listener.

@@ -2,6 +2,7 @@
 //! is there, and the time for waiting is not over. Called by `forward` and `retry` in place of the
 //! plain choice of a server; whose turn it is is for `upstream::caps`.
 
+use super::connection::Connection;
 use super::ctx::Ctx;
 use super::forward::nobody_left;
 use super::refusal::{Phase, Reject};
@@ -141,7 +142,7 @@ pub(super) async fn gone(session: &mut Session) -> Box<Error> {
             Ok(_) => std::future::pending().await,
         };
     }
-    let Some(fd) = http.stream().map(|stream| stream.id()) else {
+    let Some(fd) = socket(http) else {
         return std::future::pending().await;
     };
     while !hung_up(fd) {
@@ -163,9 +164,13 @@ pub(super) fn has_gone(session: &mut Session) -> Option<Box<Error>> {
             let mut context = Context::from_waker(Waker::noop());
             std::pin::pin!(reset).poll(&mut context).is_ready()
         }
-        None => http.stream().is_some_and(|stream| hung_up(stream.id())),
+        None => socket(http).is_some_and(hung_up),
     };
     left.then(closed)
+}
+
+fn socket(http: &ServerSession) -> Option<RawFd> {
+    Connection::of(http.digest())?.socket
 }
 
 /// Whether the other side has closed this connection, or its half of it.

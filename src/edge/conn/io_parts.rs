@@ -87,7 +87,7 @@ impl AsyncWrite for Conn {
 impl Shutdown for Conn {
     async fn shutdown(&mut self) {
         if let Err(e) = AsyncWriteExt::shutdown(self).await {
-            log::debug!("{}: closing: {e}", self.digests.facts.peer);
+            log::debug!("{}: closing: {e}", self.facts.peer);
         }
     }
 }
@@ -100,7 +100,7 @@ impl UniqueID for Conn {
 
 impl Ssl for Conn {
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.digests.ssl.clone()
+        self.digest.ssl_digest.clone()
     }
 
     fn selected_alpn_proto(&self) -> Option<ALPN> {
@@ -111,19 +111,19 @@ impl Ssl for Conn {
 
 impl GetTimingDigest for Conn {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        vec![Some(self.digests.timing.clone())]
+        self.digest.timing_digest.clone()
     }
 }
 
 impl GetProxyDigest for Conn {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        Some(self.digests.proxy.clone())
+        self.digest.proxy_digest.clone()
     }
 }
 
 impl GetSocketDigest for Conn {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(self.digests.socket.clone())
+        self.digest.socket_digest.clone()
     }
 }
 
@@ -131,6 +131,6 @@ impl Peek for Conn {}
 
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conn").field("peer", &self.digests.facts.peer).field("gate", &self.gate).finish()
+        f.debug_struct("Conn").field("peer", &self.facts.peer).field("gate", &self.gate).finish()
     }
 }

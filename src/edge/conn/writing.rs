@@ -6,12 +6,42 @@ use crate::edge::transport::Transport;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// Writes up to this are joined; a response head with a short body goes out as one packet.
 pub(super) const WRITE_BUFFER: usize = 4096;
 
 impl Conn {
+    /// Has `write` put a head in front of what is sent next.
+    pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.owes_continue = false;
+        let mut buffer = std::mem::take(&mut self.write_buffer);
+        if buffer.capacity() == 0 {
+            buffer.reserve(WRITE_BUFFER / 2);
+        }
+        let before = buffer.len();
+        write(&mut buffer);
+        let head = buffer.get(before..).unwrap_or_default();
+        self.passed(&[IoSlice::new(head)], head.len());
+        self.write_buffer = buffer;
+    }
+
+    /// Sends all of this; what is little waits for what follows, or for the flush.
+    ///
+    /// # Errors
+    /// The client takes nothing any more.
+    pub async fn send_all(&mut self, mut all: &mut [IoSlice<'_>]) -> io::Result<()> {
+        IoSlice::advance_slices(&mut all, 0);
+        while !all.is_empty() {
+            let sent = self.write_vectored(all).await?;
+            if sent == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            IoSlice::advance_slices(&mut all, sent);
+        }
+        Ok(())
+    }
+
     /// So many of these bytes were taken to be sent.
     pub(super) fn passed(&mut self, bufs: &[IoSlice<'_>], taken: usize) {
         if let Some((watch, _)) = self.frames.as_deref_mut() {

@@ -36,7 +36,14 @@ fn sound_heads_pass() {
     let plain = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     assert_eq!(
         complete(plain),
-        Head { start: 0, end: plain.len(), framing: Framing::None, upgrade: false, expects_continue: false }
+        Head {
+            start: 0,
+            end: plain.len(),
+            framing: Framing::None,
+            headers: 1,
+            upgrade: false,
+            expects_continue: false
+        }
     );
     for head in [
         "GET / HTTP/1.0\r\n\r\n",

@@ -6,7 +6,7 @@ use crate::edge::{BindError, Changes, Edge, Open, Worker, serve};
 use crate::http::{Connection, HeadRefuser, NOWHERE, Refusal};
 use async_trait::async_trait;
 use bytes::Bytes;
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_http::ResponseHeader;
@@ -33,13 +33,10 @@ impl HttpServerApp for Echo {
     async fn process_new_http(
         self: &Arc<Self>,
         mut session: ServerSession,
-        shutdown: &ShutdownWatch,
+        _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         if !session.read_request().await.ok()? {
             return None;
-        }
-        if *shutdown.borrow() {
-            session.set_keepalive(None);
         }
         let target = session.req_header().uri.path().to_string();
         let mut text = format!("{} {target} ", session.req_header().method).into_bytes();
@@ -73,9 +70,8 @@ impl HttpServerApp for Echo {
         }
         session.write_response_header(Box::new(head)).await.ok()?;
         session.write_response_body(Bytes::from(text), true).await.ok()?;
-        let settings = HttpPersistentSettings::for_session(&session);
-        let reusable = session.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+        // the connection goes back to the edge by itself
+        session.finish().await.ok().flatten().map(|_| unreachable!("a session of Pingora's own"))
     }
 }
 

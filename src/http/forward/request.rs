@@ -5,10 +5,10 @@ use crate::config::file::{HedgeAfter, UpstreamHost};
 use crate::filter::Phases;
 use crate::http::ctx::{Ctx, Forward, Matched};
 use crate::http::hedge::{self, Hedge};
-use crate::http::{call, cookie, forwarded, key, path, retry, sticky, trace};
+use crate::http::{call, cookie, forwarded, key, path, retry, sticky, trace, valid_authority};
 use crate::upstream::reason::NO_H2;
 use http::{Version, header};
-use pingora_core::{Error, Result};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use std::borrow::Cow;
@@ -44,6 +44,7 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
         && chain.has(Phases::UPSTREAM_REQUEST)
     {
         chain.upstream_request(&mut exchange, head);
+        sound_host(head)?;
     }
     hedge(session, ctx, head);
     if let Some(watchdog) = &ctx.forward.watchdog
@@ -54,6 +55,19 @@ pub fn request_head(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
         watchdog.request_sent();
     }
     h2_where_wanted(ctx, head)
+}
+
+/// A filter of somebody's own may have put anything where the host is: what no server could read in one way only is not
+/// sent (RFC 9112 §3.2). Pingora looks at what came over HTTP/2 only.
+fn sound_host(head: &RequestHeader) -> Result<()> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let sound = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => valid_authority(host.as_bytes()),
+        (None, _) => head.uri.authority().is_some(),
+        (Some(_), Some(_)) => false,
+    };
+    let why = "a filter has left a request without a host, with two, or with one that is none";
+    if sound { Ok(()) } else { Err(Error::explain(ErrorType::InvalidHTTPHeader, why)) }
 }
 
 /// Pingora falls back to HTTP/1.1 where TLS was agreed on without a word about protocols.
@@ -139,5 +153,26 @@ fn set_host(head: &mut RequestHeader, forward: &Forward) -> Result<()> {
             None => Ok(()),
         },
         UpstreamHost::Name(name) => head.insert_header(header::HOST, name.0.as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_one_and_can_be_one() {
+        let with = |target: &str, hosts: &[&str]| {
+            let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+            head.set_uri(target.parse().unwrap());
+            for host in hosts {
+                head.append_header(header::HOST, *host).unwrap();
+            }
+            sound_host(&head).is_ok()
+        };
+        assert!(with("/", &["a.example:80"]) && with("https://a/", &[]));
+        for hosts in [&[][..], &["a", "a"], &[""], &["a b"], &["u@a"]] {
+            assert!(!with("/", hosts), "{hosts:?}");
+        }
     }
 }
