@@ -66,7 +66,7 @@ pub async fn connect(gate: &Gate, sni: &str, alpn: &[&str]) -> std::io::Result<T
 #[tokio::test]
 async fn https_works_and_its_facts_are_known() {
     let gate = Gate::start(secure(true, true));
-    for alpn in [&["http/1.1"][..], &[], &["http/1.1", "h3"]] {
+    for alpn in [&["http/1.1"][..], &[], &["http/1.1", "h3"], &["http/1.0"]] {
         let mut client = Client(connect(&gate, "one.example", alpn).await.unwrap());
         for _ in 0..3 {
             let answer = client.get("/x").await;

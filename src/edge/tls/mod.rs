@@ -78,7 +78,8 @@ impl Termination {
             return Ok(Termination { plan: plan.clone(), configs: Vec::new(), challenges });
         }
         let certificates = Arc::new(Certificates::build(plan, &common.certificates)?);
-        let alpn: Vec<Vec<u8>> = [(h2, &b"h2"[..]), (h1, b"http/1.1")]
+        // `curl --http1.0` offers nothing but its version
+        let alpn: Vec<Vec<u8>> = [(h2, &b"h2"[..]), (h1, b"http/1.1"), (h1, b"http/1.0")]
             .into_iter()
             .filter(|(on, _)| *on)
             .map(|(_, name)| name.to_vec())
