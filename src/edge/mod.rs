@@ -14,6 +14,7 @@
 //!   with slow clients);
 //! - `datagrams` opens the sockets of listeners that take datagrams, which `l4::udp` passes on, and says who may begin a
 //!   session;
+//! - `custom` is what both kinds of custom sessions (`http1::exchange`, `http2::websocket`) leave out;
 //! - `linger` closes it so that the client can read the last answer.
 //!
 //! The application is Pingora's `HttpProxy` in the gate, and whatever else implements
@@ -26,6 +27,7 @@ mod clients;
 mod commit;
 mod conn;
 mod connection;
+mod custom;
 mod datagrams;
 mod era;
 mod frames;

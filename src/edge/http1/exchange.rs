@@ -8,13 +8,12 @@ use super::incoming::Incoming;
 use super::outgoing::{Manner, Outgoing, Pieces, Sent};
 use super::request::Parsed;
 use crate::edge::conn::Conn;
+use crate::edge::custom::no_messages;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::Stream;
 use http::{HeaderMap, Method, Version, header};
 use parking_lot::Mutex;
 use pingora_core::protocols::http::HttpTask;
-use pingora_core::protocols::http::custom::CustomMessageWrite;
 use pingora_core::protocols::http::custom::server::Session;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::{Error, ErrorType, Result, protocols::Digest};
@@ -357,30 +356,9 @@ impl Session for Exchange {
         None
     }
 
-    // messages beside the body, which HTTP has not
-
     async fn finish_custom(&mut self) -> Result<()> {
         Ok(())
     }
 
-    fn take_custom_message_reader(
-        &mut self,
-    ) -> Option<Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>> {
-        None
-    }
-
-    fn restore_custom_message_reader(
-        &mut self,
-        _reader: Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>,
-    ) -> Result<()> {
-        Ok(())
-    }
-
-    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
-        None
-    }
-
-    fn restore_custom_message_writer(&mut self, _writer: Box<dyn CustomMessageWrite>) -> Result<()> {
-        Ok(())
-    }
+    no_messages!();
 }

@@ -3,16 +3,15 @@
 //! the request is that of every other.
 
 use crate::config::file::ListenerLimits;
+use crate::edge::custom::no_messages;
 use crate::edge::head::{HeadLimits, Scanner};
 use crate::edge::tunnel::{GOING_AWAY, Tunnel};
 use crate::http::{Reject, websocket};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::Stream;
 use h2::Reason;
 use http::{HeaderMap, StatusCode};
 use pingora_core::protocols::http::HttpTask;
-use pingora_core::protocols::http::custom::CustomMessageWrite;
 use pingora_core::protocols::http::custom::server::Session;
 use pingora_core::protocols::http::v1::client::http_req_header_to_wire;
 use pingora_core::protocols::http::v2::server::HttpSession;
@@ -388,30 +387,9 @@ impl Session for WebSocket {
         http_req_header_to_wire(&self.head).map(|wire| wire.freeze()).unwrap_or_default()
     }
 
-    // messages beside the body, which HTTP has not
-
     async fn finish_custom(&mut self) -> Result<()> {
         Ok(())
     }
 
-    fn take_custom_message_reader(
-        &mut self,
-    ) -> Option<Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>> {
-        None
-    }
-
-    fn restore_custom_message_reader(
-        &mut self,
-        _reader: Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>,
-    ) -> Result<()> {
-        Ok(())
-    }
-
-    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
-        None
-    }
-
-    fn restore_custom_message_writer(&mut self, _writer: Box<dyn CustomMessageWrite>) -> Result<()> {
-        Ok(())
-    }
+    no_messages!();
 }
