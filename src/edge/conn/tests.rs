@@ -1,19 +1,15 @@
 //! A connection that ends tells its task once, and leaves it in peace after that.
 
 use super::Conn;
-use crate::edge::era::Era;
 use crate::edge::frames::{FrameLimits, FrameWatch, PREFACE};
-use crate::edge::open::{Count, Open};
-use crate::edge::tests::setup::listener;
-use crate::edge::transport::Transport;
-use crate::http::Connection;
+use crate::edge::tests::setup::accepted;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0........";
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
@@ -30,13 +26,7 @@ impl Wake for Wakes {
 
 /// A connection whose frames are watched, why it is to end once it is, and its client.
 async fn watched() -> (Box<Conn>, Arc<OnceLock<&'static str>>, TcpStream) {
-    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = door.local_addr().unwrap();
-    let client = TcpStream::connect(address).await.unwrap();
-    let (socket, peer) = door.accept().await.unwrap();
-    let slot = Count::new(Arc::new(Open::default()), 1).enter(&Era::new(1), 0).unwrap();
-    let facts = Connection::new(Arc::new(listener()), peer, address, None);
-    let mut conn = Conn::new(Transport::Plain(socket.into()), facts, slot).unwrap();
+    let (mut conn, client) = accepted().await;
     let limits = FrameLimits { whole: WHOLE, silence: WHOLE, resets: 10 };
     let watch = FrameWatch::new(Instant::now(), limits);
     let breach = watch.breach();

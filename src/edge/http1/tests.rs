@@ -2,13 +2,8 @@
 
 use super::begin;
 use super::exchange::{Exchange, Home};
-use crate::edge::conn::Conn;
-use crate::edge::era::Era;
 use crate::edge::head::{HeadLimits, Scanner};
-use crate::edge::open::{Count, Open};
-use crate::edge::tests::setup::{PATIENCE, listener};
-use crate::edge::transport::Transport;
-use crate::http::Connection;
+use crate::edge::tests::setup::{PATIENCE, accepted};
 use bytes::{Bytes, BytesMut};
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::custom::server::Session;
@@ -16,7 +11,7 @@ use pingora_core::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -37,13 +32,7 @@ struct End {
 impl Scene {
     /// A client that has sent this in one piece: a head and perhaps more.
     async fn new(request: impl AsRef<[u8]>) -> Scene {
-        let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = door.local_addr().unwrap();
-        let client = TcpStream::connect(address).await.unwrap();
-        let (socket, peer) = door.accept().await.unwrap();
-        let slot = Count::new(Arc::new(Open::default()), 1).enter(&Era::new(1), 0).unwrap();
-        let facts = Connection::new(Arc::new(listener()), peer, address, None);
-        let conn = Conn::new(Transport::Plain(socket.into()), facts, slot).unwrap();
+        let (conn, client) = accepted().await;
         let limits = HeadLimits { bytes: 8192, headers: 100, uri_bytes: 4096 };
         let head = Scanner::default().advance(request.as_ref(), &limits).unwrap().unwrap();
         let home = Arc::new(Home::default());

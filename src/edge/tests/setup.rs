@@ -2,7 +2,10 @@
 
 use crate::config::file::{ListenerLimits, Underscores};
 use crate::config::plan::{self, ListenerId};
-use crate::edge::{BindError, Changes, Edge, Open, Worker, serve};
+use crate::edge::conn::Conn;
+use crate::edge::era::Era;
+use crate::edge::transport::Transport;
+use crate::edge::{BindError, Changes, Count, Edge, Open, Worker, serve};
 use crate::http::{Connection, HeadRefuser, NOWHERE, Refusal};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -89,6 +92,17 @@ impl HeadRefuser for Refuser {
         )
         .into_bytes()
     }
+}
+
+/// A connection as it has been accepted, and its client.
+pub async fn accepted() -> (Box<Conn>, TcpStream) {
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = door.local_addr().unwrap();
+    let client = TcpStream::connect(address).await.unwrap();
+    let (socket, peer) = door.accept().await.unwrap();
+    let slot = Count::new(Arc::new(Open::default()), 1).enter(&Era::new(1), 0).unwrap();
+    let facts = Connection::new(Arc::new(listener()), peer, address, None);
+    (Conn::new(Transport::Plain(socket.into()), facts, slot).unwrap(), client)
 }
 
 /// A running gate.
