@@ -109,7 +109,7 @@ impl Comparable {
         let mut names = plan.map(|plan| plan.routes.iter()).into_iter().flatten();
         self.text.push('[');
         let begin = self.text.len();
-        self.routes.expect(checked.file.routes.len());
+        self.routes.reserve(checked.file.routes.len());
         for route in &checked.file.routes {
             let name = names.next().map(|route| route.name.as_str());
             let from = self.next_piece(begin);

@@ -24,7 +24,7 @@ struct Piece {
 
 impl Section {
     /// So many will be pushed.
-    pub fn expect(&mut self, count: usize) {
+    pub fn reserve(&mut self, count: usize) {
         self.pieces.reserve_exact(count);
     }
 
