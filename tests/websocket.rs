@@ -8,7 +8,7 @@ mod harness;
 
 use futures_util::{SinkExt, StreamExt};
 use harness::websocket::{Event, Socket, WebSocketServer, by_h1, by_h2, pieces, within};
-use harness::{Authority, ClientTls, Gate, eventually};
+use harness::{Authority, Backend, ClientTls, Gate, eventually};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 
@@ -139,6 +139,41 @@ fn what_is_sent_ahead_waits_its_turn() {
             }
         });
     }
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+/// A client that does not wait for the switch, in one packet with its request.
+#[test]
+fn a_frame_behind_the_request_is_passed_on_after_the_switch() {
+    let ways = Ways::start();
+    let mut client = ways.gate.connect();
+    // a text of two bytes, masked with zeros (RFC 6455 §5.2)
+    client.send([UPGRADE.as_bytes(), &[0x81, 0x82, 0, 0, 0, 0], b"hi"].concat());
+    let mut got = Vec::new();
+    while !got.ends_with(&[0x81, 2, b'h', b'i']) {
+        let byte = client.read_exactly(1);
+        got.extend(byte.unwrap_or_else(|e| panic!("{e} after {}", got.escape_ascii())));
+    }
+    assert!(got.starts_with(b"HTTP/1.1 101 "), "{}", got.escape_ascii());
+}
+
+#[test]
+fn a_request_behind_one_for_a_websocket_is_served_when_the_server_does_not_switch() {
+    let api = Backend::start("api");
+    let gate = Gate::start(
+        "listeners: [{ name: web, address: $web }]
+routes: [{ path: /, upstream: api }]
+upstreams: { api: { servers: [$api] } }
+",
+        &[&api],
+    );
+    let mut client = gate.connect();
+    client.send(format!("{UPGRADE}GET /next HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_eq!([client.response().status, client.response().status], [200, 200]);
+    let targets: Vec<_> = api.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(targets, ["/", "/next"]);
 }
 
 #[test]
