@@ -219,7 +219,6 @@ upstreams: { group: { servers: [$api] } }
         client.finish_sending();
         client.until_closed();
     }
-    // those of the harness, which looks whether it listens, have sent nothing
     eventually("the line of a flow with bytes", || {
         gate.stdout().lines().any(|line| {
             let fields: Vec<_> = line.split('|').collect();

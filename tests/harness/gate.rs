@@ -1,12 +1,12 @@
 //! The gate under test: the real binary, on addresses of its own, stopped with the test.
 
 use super::http_client::{Client, Request, Response};
-use super::net::{ServerAddress, free_address, own_loopback};
+use super::net::{ServerAddress, free_address, is_listening, own_loopback};
 use super::program::spawn;
 use super::{PATIENCE, eventually};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -108,18 +108,13 @@ impl Gate {
         Client::connect(self.at("web"))
     }
 
-    /// So many connections to `$web` that are served, where no more are allowed. The connection with which
-    /// the harness looked whether the gate listens may be counted for a while.
+    /// So many connections to `$web` that have been served and are open.
     #[track_caller]
     pub fn hold(&self, count: usize) -> Vec<Client> {
-        let mut held = Vec::new();
-        eventually(&format!("{count} connections that are served"), || {
-            held.retain_mut(|client: &mut Client| client.is_served("/"));
-            while held.len() < count {
-                held.push(self.connect());
-            }
-            held.iter_mut().all(|client| client.is_served("/"))
-        });
+        let mut held: Vec<_> = (0..count).map(|_| self.connect()).collect();
+        for (at, client) in held.iter_mut().enumerate() {
+            assert!(client.is_served("/"), "connection {at} of {count} is not served");
+        }
         held
     }
 
@@ -258,7 +253,7 @@ impl GateBuilder {
         let gate = self.launch(config);
         let deadline = Instant::now() + PATIENCE;
         for (name, address) in &gate.listeners {
-            while TcpStream::connect(address).is_err() {
+            while !is_listening(*address) {
                 let left = gate.child.lock().unwrap().try_wait().expect("look at the gate");
                 assert!(left.is_none(), "the gate left with {left:?} instead of listening at {name}");
                 assert!(Instant::now() < deadline, "the gate does not listen at {name} {address}");

@@ -27,6 +27,19 @@ pub fn free_address(ip: Ipv4Addr) -> SocketAddr {
     TcpListener::bind((ip, 0)).and_then(|socket| socket.local_addr()).expect("a free port on loopback")
 }
 
+/// Whether somebody listens at this address, from the kernel's table of sockets (proc_net_tcp(5)). Connecting
+/// would tell too, but the gate would count that connection among those of the test.
+pub fn is_listening(address: SocketAddr) -> bool {
+    const LISTEN: &str = "0A";
+    let SocketAddr::V4(v4) = address else { panic!("{address} is not of IPv4") };
+    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(v4.ip().octets()), v4.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table of sockets");
+    table.lines().any(|line| {
+        let mut columns = line.split_ascii_whitespace().skip(1);
+        columns.next() == Some(&local) && columns.nth(1) == Some(LISTEN)
+    })
+}
+
 /// An address that refuses connections for as long as this lives: bound, so that nobody else takes it, but
 /// not listening.
 pub struct RefusedAddress {
