@@ -165,7 +165,10 @@ impl Family {
     }
 
     fn introduce(&self, gate: &Path) {
-        let gate = gate.display();
+        let edited = gate.ancestors().nth(2).unwrap_or(gate).join("edited.yaml"); // target/edited.yaml
+        let edited = edited.display();
+        // CARGO_TARGET_DIR may have put it outside this folder
+        let gate = if gate.is_relative() { Path::new(".").join(gate) } else { gate.to_owned() };
         say("\nThe gate is open. Behind it:");
         for ((label, child), (_, address)) in self.backends.iter().zip(BACKENDS) {
             say(&format!("  {label:<8} {address}  pid {}", child.id()));
@@ -179,8 +182,8 @@ impl Family {
         say("3. kill a backend: every request is still answered");
         say(&format!("     kill -9 {victim}; for i in 1 2 3 4; do curl http://{PLAIN}/api/hello; done\n"));
         say("4. edit the configuration, and have it checked before it runs");
-        say(&format!("     sed 's/upstream: api/upstream: apo/' {CONFIG} > target/edited.yaml"));
-        say(&format!("     ./{gate} check -c target/edited.yaml\n"));
+        say(&format!("     sed 's/upstream: api/upstream: apo/' {CONFIG} > {edited}"));
+        say(&format!("     {} check -c {edited}\n", gate.display()));
         say("Ctrl-C stops everything. The lines below are the gate's access log.\n");
     }
 }
