@@ -12,10 +12,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-/// A read of a body takes at most so much,
-const READ: usize = 64 * 1024;
-/// and finds room for so much, or for all that is left: pieces keep what they were read into, and a client that sends
-/// byte by byte is not to have a buffer for each.
+/// A piece of a body has at most so much,
+const PIECE: usize = 128 * 1024;
+/// and a read finds room for so much, or for all that is left: pieces keep what they were read into, and a client that
+/// sends byte by byte is not to have a buffer for each.
 const ROOM: usize = 16 * 1024;
 /// A read of a WebSocket, which may be silent for long and then needs no memory.
 const TUNNEL_READ: usize = 16 * 1024;
@@ -56,7 +56,7 @@ impl Incoming {
     /// `begun` is what came with the head.
     pub fn new(framing: Framing, begun: BytesMut) -> Self {
         let rest = match framing {
-            Framing::None => Rest::Nothing,
+            Framing::None | Framing::Length(0) => Rest::Nothing,
             Framing::Length(length) => Rest::Length(length),
             Framing::Chunked => Rest::Chunked(Chunked::default()),
         };
@@ -94,26 +94,47 @@ impl Incoming {
     /// The client has closed its side too early (`ConnectionClosed`), or what [`Conn`] says.
     pub fn poll(&mut self, cx: &mut Context<'_>, conn: &mut Conn) -> Poll<Result<Option<Bytes>>> {
         loop {
+            if let Rest::Length(left) = self.rest {
+                let left = usize::try_from(left).unwrap_or(usize::MAX);
+                // a read that could have had one byte more and has not is known to be the last for now
+                ready!(self.fill(cx, conn, left.min(PIECE), left.saturating_add(1).min(PIECE)))?;
+            }
             if let Some(piece) = self.piece()? {
                 self.bytes += piece.len();
                 self.replay.keep(&piece);
                 return Poll::Ready(Ok(Some(piece)));
             }
-            let here = match &self.rest {
+            match self.rest {
                 Rest::Nothing => return Poll::Ready(Ok(None)),
                 Rest::Tunnel => return self.poll_tunnel(cx, conn),
-                Rest::Length(left) => usize::try_from(*left).unwrap_or(READ).min(READ),
-                Rest::Chunked(_) => READ,
-            };
-            if self.buffer.capacity() - self.buffer.len() < here.min(ROOM) {
-                self.buffer.reserve(here);
-            }
-            match ready!(pin!(conn.read_buf(&mut self.buffer)).poll(cx)) {
-                Ok(0) => return Poll::Ready(Err(self.cut_short())),
-                Ok(_) => {}
-                Err(error) => return Poll::Ready(Err(failed(error))),
+                Rest::Length(_) => {}
+                Rest::Chunked(_) => ready!(self.fill(cx, conn, 1, PIECE))?,
             }
         }
+    }
+
+    /// Reads until `enough` is in the buffer, or something is and nothing more has come; finds room for `most`.
+    fn fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: &mut Conn,
+        enough: usize,
+        most: usize,
+    ) -> Poll<Result<()>> {
+        while self.buffer.len() < enough {
+            let missing = most - self.buffer.len();
+            if self.buffer.capacity() - self.buffer.len() < missing.min(ROOM) {
+                self.buffer.reserve(missing);
+            }
+            match pin!(conn.read_buf(&mut self.buffer)).poll(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.cut_short())),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(error))),
+                Poll::Pending if self.buffer.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// What is there already.

@@ -10,6 +10,7 @@ use pingora_core::protocols::http::custom::server::Session;
 use pingora_core::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -134,6 +135,18 @@ async fn pieces_that_are_there_together_are_one_chunk() {
     assert_eq!(scene.exchange.body_bytes_sent(), 24);
     let end = scene.end().await;
     assert_eq!(end.body(), "3\r\nabc\r\n4\r\ndefg\r\n1\r\nh\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n");
+}
+
+#[tokio::test]
+async fn what_has_come_of_a_body_goes_on_in_one_piece() {
+    let mut scene = Scene::new("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc").await;
+    for (sent, passed) in [("def", "abcdef"), ("ghi, and the next request", "ghi")] {
+        scene.client.write_all(sent.as_bytes()).await.unwrap();
+        // for the runtime to learn that the socket is readable
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(scene.body().await.unwrap().unwrap(), passed);
+    }
+    assert!(scene.exchange.is_body_done());
 }
 
 #[tokio::test]
