@@ -12,7 +12,7 @@ use harness::{
     Backend, Client, Gate, H2Client, RawServer, Reply, Request, ServerAddress, listen, own_loopback,
     read_head, runtime,
 };
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -198,6 +198,37 @@ fn events_of_an_h2_server_come_one_by_one() {
         assert!(body.data().await.is_none());
         assert_eq!(body.trailers().await.unwrap().unwrap()["x-trailer"], "last");
     });
+}
+
+/// Where both sides speak at once, the connection serves the next request, too.
+#[test]
+fn a_server_answers_while_it_reads() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let server = RawServer::start("api", |mut stream| {
+        while !read_head(&mut stream).is_empty() {
+            let mut echo = || -> std::io::Result<()> {
+                stream.write_all(HEAD)?;
+                for _ in 0..2 {
+                    let mut piece = [0; 3];
+                    stream.read_exact(&mut piece)?;
+                    stream.write_all(&[b"3\r\n", &piece[..], b"\r\n"].concat())?;
+                }
+                stream.write_all(b"0\r\n\r\n")
+            };
+            if echo().is_err() {
+                return;
+            }
+        }
+    });
+    let gate = before(&server, "");
+    let mut client = gate.connect();
+    for _ in 0..2 {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc");
+        expect(&mut client, "abc\r\n");
+        client.send("def");
+        expect(&mut client, "def\r\n");
+        expect(&mut client, "0\r\n\r\n");
+    }
 }
 
 /// A client of HTTP/1 gets the body, and its connection is in step afterwards.

@@ -81,14 +81,15 @@ impl Exchange {
     }
 
     /// Puts a head in front of what is sent next. Whether it is to be sent at once: an interim one, and one after which
-    /// the body may take its time (RFC 9112 §7.1: of unknown length).
-    fn put_head(&mut self, head: Box<ResponseHeader>) -> bool {
+    /// the body may take its time (RFC 9112 §7.1: of unknown length). Of a request whose `rest_is_read` more may come
+    /// until the end of the answer.
+    fn put_head(&mut self, head: Box<ResponseHeader>, rest_is_read: bool) -> bool {
         let upgrade = self.is_upgrade_req();
         let Some(conn) = self.conn.as_deref_mut() else { return false };
         let manner = Manner {
             to_head: self.head.method == Method::HEAD,
             final_only: self.head.version == Version::HTTP_10,
-            keep: self.keep && self.incoming.is_done() && !conn.facts().is_ending(),
+            keep: self.keep && (rest_is_read || self.incoming.is_done()) && !conn.facts().is_ending(),
             upgrade,
         };
         match self.outgoing.put_head(conn, head, manner) {
@@ -107,7 +108,7 @@ impl Exchange {
     }
 
     async fn send_head(&mut self, head: Box<ResponseHeader>) -> Result<()> {
-        if self.put_head(head) { self.flush().await } else { Ok(()) }
+        if self.put_head(head, false) { self.flush().await } else { Ok(()) }
     }
 
     async fn send(&mut self, pieces: Pieces, end: bool) -> Result<()> {
@@ -244,7 +245,9 @@ impl Session for Exchange {
         for task in tasks {
             match task {
                 HttpTask::Header(head, end) => {
-                    at_once |= self.put_head(head);
+                    // a server that begins its answer while it reads goes on reading, unless it refuses
+                    let refuses = head.status.is_client_error() || head.status.is_server_error();
+                    at_once |= self.put_head(head, !refuses);
                     over |= end;
                 }
                 HttpTask::Body(data, end) | HttpTask::UpgradedBody(data, end) => {

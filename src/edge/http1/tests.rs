@@ -150,6 +150,25 @@ async fn what_has_come_of_a_body_goes_on_in_one_piece() {
 }
 
 #[tokio::test]
+async fn an_answer_may_begin_before_the_end_of_its_request() {
+    for (status, rest, told, keep) in
+        [(200, "def", "keep-alive", true), (200, "de", "keep-alive", false), (413, "def", "close", false)]
+    {
+        let mut scene = Scene::new("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc").await;
+        assert_eq!(scene.body().await.unwrap().unwrap(), "abc");
+        let length = head(status, &[("Content-Length", "5")]);
+        assert!(!scene.tasks(vec![HttpTask::Header(length, false), body("he")]).await.unwrap());
+        scene.client.write_all(rest.as_bytes()).await.unwrap();
+        assert_eq!(scene.body().await.unwrap().unwrap(), rest);
+        assert!(scene.tasks(vec![body("llo"), HttpTask::Done]).await.unwrap());
+        scene.exchange.finish().await.unwrap();
+        let end = scene.end().await;
+        assert_eq!((end.body(), end.keep), ("hello", Some(keep)), "{status} {rest}");
+        assert!(end.got.contains(&format!("\r\nConnection: {told}\r\n")), "{}", end.got);
+    }
+}
+
+#[tokio::test]
 async fn what_the_server_says_of_its_connection_stays_there() {
     let theirs = [("Date", "then"), ("connection", "Keep-Alive"), ("X-Date", "now"), ("Content-Length", "0")];
     let end =
