@@ -6,6 +6,7 @@
 
 mod harness;
 
+use harness::websocket::{h2, within};
 use harness::{
     Backend, BlackHole, Gate, H2Client, RawServer, Reply, Request, ServerAddress, eventually, read_head,
 };
@@ -363,6 +364,12 @@ fn working() -> (RawServer, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     (server, begun, ended)
 }
 
+async fn reaches(counter: &AtomicUsize, count: usize) {
+    while counter.load(Ordering::SeqCst) != count {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[test]
 fn a_client_that_is_gone_keeps_no_server_busy() {
     let (server, begun, ended) = working();
@@ -372,19 +379,29 @@ fn a_client_that_is_gone_keeps_no_server_busy() {
         let mut client = gate.connect();
         client.send(Request::get(path).bytes());
         eventually("the server to work", || begun.load(Ordering::SeqCst) == 2 * round + 1);
+        if path == "/begun" {
+            assert_eq!(client.read_exactly(8).unwrap(), b"HTTP/1.1");
+        }
         drop(client);
         eventually("the server to be told", || ended.load(Ordering::SeqCst) == 2 * round + 1);
         let status = if path == "/waiting" { 0 } else { 200 };
         assert_eq!(outcome(&gate, path), of(status, 1, "client closed"));
 
-        let path = format!("{path}/h2");
-        let mut client = H2Client::connect_plaintext(gate.at("web"));
-        let asked =
-            client.ask_and_leave(&Request::get(&path), || begun.load(Ordering::SeqCst) == 2 * round + 2);
-        assert!(asked, "the server works");
-        eventually("the server to be told", || ended.load(Ordering::SeqCst) == 2 * round + 2);
-        assert_eq!(outcome(&gate, &path), of(status, 1, "client closed"));
-        // the connection serves on: only that stream was given up
-        drop(client);
+        let both = 2 * round + 2;
+        within(async {
+            let sender = h2(gate.at("web"), None).await;
+            let request = http::Request::get(format!("http://localhost{path}/h2")).body(()).unwrap();
+            let (answer, _) = sender.clone().ready().await.unwrap().send_request(request, true).unwrap();
+            if path == "/begun" {
+                assert_eq!(answer.await.unwrap().status(), 200);
+            } else {
+                reaches(&begun, both).await;
+                drop(answer);
+            }
+            // only that stream is given up
+            reaches(&ended, both).await;
+            drop(sender);
+        });
+        assert_eq!(outcome(&gate, &format!("{path}/h2")), of(status, 1, "client closed"));
     }
 }
