@@ -1,15 +1,12 @@
 //! Load: some keep-alive clients that ask again and again, bounded in count and in time.
 
+use super::PATIENCE;
 use super::http_client::{Client, Request};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// It ends by itself after so long: a development build on a machine with other work takes some milliseconds for each of
-/// 20,000 requests, one after the other.
-const LONGEST: Duration = Duration::from_secs(180);
+use std::time::Instant;
 
 /// Load that is running. `finish` ends it and tells how every request went.
 pub struct Load {
@@ -42,9 +39,9 @@ impl Load {
     /// Waits until every client has asked as often as it was to.
     #[track_caller]
     pub fn wait_for_end(&self) {
-        let deadline = Instant::now() + LONGEST;
+        let deadline = Instant::now() + PATIENCE * 3;
         while !self.workers.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
 
@@ -66,7 +63,7 @@ fn ask_repeatedly(
     stop: &AtomicBool,
     done: &AtomicUsize,
 ) -> Vec<Result<u16, String>> {
-    let deadline = Instant::now() + LONGEST;
+    let deadline = Instant::now() + PATIENCE * 3;
     let mut outcomes = Vec::new();
     let mut client = Client::connect(address);
     while outcomes.len() < each && !stop.load(Ordering::SeqCst) && Instant::now() < deadline {
