@@ -231,6 +231,32 @@ fn a_server_answers_while_it_reads() {
     }
 }
 
+/// And what is left of the request then is not taken for another one.
+#[test]
+fn a_server_that_refuses_while_it_is_sent_to_ends_the_connection() {
+    const REST: &[u8] = b"GET /of-the-body HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (status, told) in [("200 OK", "keep-alive"), ("413 Content Too Large", "close")] {
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 6\r\nConnection: close\r\n\r\nenough");
+        let server = RawServer::start("api", move |mut stream| {
+            read_head(&mut stream);
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        let gate = before(&server, "");
+        let mut client = gate.connect();
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\nabc", 3 + REST.len());
+        client.send(head);
+        let answer = client.response();
+        assert_eq!(answer.text(), "enough", "{status}");
+        assert_eq!(answer.header("connection").as_deref(), Some(told), "{status}");
+        // who is told so may find that the gate has closed
+        if client.try_send(REST).is_ok() {
+            client.finish_sending();
+        }
+        let more = client.until_closed();
+        assert!(more.is_empty(), "{status}: {}", more.escape_ascii());
+    }
+}
+
 /// A client of HTTP/1 gets the body, and its connection is in step afterwards.
 #[test]
 fn trailers_that_do_not_pass_do_no_harm() {
