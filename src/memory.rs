@@ -2,6 +2,7 @@
 
 use libmimalloc_sys as mi;
 use std::alloc::{GlobalAlloc, Layout};
+use std::io::Write;
 
 /// What mimalloc aligns any memory to that has this size or more (its `MI_MAX_ALIGN_SIZE`).
 const ALIGNED: usize = 16;
@@ -12,6 +13,19 @@ const ALIGNED_SMALL: usize = 8;
 /// half as long again and for some sizes more memory. Programs with filters of their own may use it as the binary does.
 #[derive(Debug, Default)]
 pub struct Allocator;
+
+/// Whoever asks for less never sees that there is none. More than this somebody may do without (`Vec::try_reserve`).
+const LARGE: usize = 64 * 1024;
+
+/// What std does where memory is refused, except that it cannot unwind. The compiler, which sees through the allocator
+/// in a release, knows from that that nothing comes between the making of a value and its box, and makes it in the box:
+/// else it would make the future of a request, 13 KB, on the stack and copy it. See decision 039.
+#[cold]
+#[inline(never)]
+extern "C" fn refused(size: usize) -> ! {
+    let _ = writeln!(std::io::stderr(), "memory allocation of {size} bytes failed");
+    std::process::abort()
+}
 
 /// Whether mimalloc aligns this by itself.
 fn is_aligned(layout: Layout) -> bool {
@@ -24,12 +38,16 @@ unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: any size and power of two is allowed.
-        unsafe {
+        let memory: *mut u8 = unsafe {
             match is_aligned(layout) {
                 true => mi::mi_malloc(layout.size()).cast(),
                 false => mi::mi_malloc_aligned(layout.size(), layout.align()).cast(),
             }
+        };
+        if memory.is_null() && layout.size() < LARGE {
+            refused(layout.size());
         }
+        memory
     }
 
     #[inline]
