@@ -319,6 +319,9 @@ fn hops() -> Vec<Case> {
         get("Keep-Alive", "Keep-Alive: smuggled", Passes("GET /")),
         get("Proxy-Connection", "Proxy-Connection: smuggled", Passes("GET /")),
         get("Proxy-Authorization", "Proxy-Authorization: smuggled", Passes("GET /")),
+        get("Proxy-Authenticate", "Proxy-Authenticate: smuggled", Passes("GET /")),
+        get("HTTP2-Settings", "HTTP2-Settings: smuggled", Passes("GET /")),
+        get("Trailer", "Trailer: smuggled", Passes("GET /")),
         get("TE other than trailers", "TE: smuggled", Passes("GET /")),
         get("Proxy (httpoxy)", "Proxy: http://smuggled", Passes("GET /")),
         get(

@@ -1,11 +1,39 @@
-//! What of a server's answer was meant for the gate alone. Called by the switchboard for every response head of a
-//! server, before any filter sees it.
+//! What of a message was meant for the gate alone. Called by the switchboard for every response head of a server, before
+//! any filter sees it, and by `forward` for every request.
 
-use http::{HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use pingora_core::upstreams::peer::HttpUpstreamRequestPolicy;
 use pingora_http::ResponseHeader;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// What Pingora is to do about the headers of a request that concern one connection. It searches for each name that is
+/// one of them, and for what `Connection` names. Where there is none to be found it need not.
+pub fn policy(headers: &HeaderMap) -> HttpUpstreamRequestPolicy {
+    if headers.keys().any(is_of_one_hop) {
+        HttpUpstreamRequestPolicy::default()
+    } else {
+        HttpUpstreamRequestPolicy::preserve()
+    }
+}
+
+/// All that Pingora removes from requests, by `HttpUpstreamRequestPolicy::default()`.
+fn is_of_one_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// Removes the headers that concern one connection: those that `Connection` names, and the two that old servers
 /// send without naming them (RFC 9110 §7.6.1). `Connection` itself is written anew by Pingora; with a switch of
@@ -17,21 +45,27 @@ pub fn strip(head: &mut ResponseHeader) {
     if head.status.is_informational() {
         return strip_interim(head);
     }
-    // one look at each name instead of a search for each of the three, as there is mostly none
-    if head.headers.keys().any(concerns_connection) {
-        remove_hop(head);
-    }
+    remove_hop(head);
 }
 
 fn remove_hop(head: &mut ResponseHeader) {
+    // one look at each name instead of a search for each of the three, as there is mostly none
+    let (mut names, mut old) = (false, false);
+    for name in head.headers.keys() {
+        match name.as_str() {
+            "connection" => names = true,
+            "keep-alive" | "proxy-connection" => old = true,
+            _ => {}
+        }
+    }
     // nearly every server says no more than this
-    if !head.headers.get_all(header::CONNECTION).iter().all(|value| names_nothing(value.as_bytes())) {
+    if names && !head.headers.get_all(header::CONNECTION).iter().all(|value| names_nothing(value.as_bytes()))
+    {
         remove_named(head);
     }
-    for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
-        if head.headers.contains_key(name) {
-            head.remove_header(name);
-        }
+    if old {
+        head.remove_header(&KEEP_ALIVE);
+        head.remove_header(&PROXY_CONNECTION);
     }
 }
 
@@ -45,14 +79,6 @@ fn strip_interim(head: &mut ResponseHeader) {
     remove_hop(head);
     for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, header::CONTENT_LENGTH] {
         head.remove_header(&name);
-    }
-}
-
-fn concerns_connection(name: &HeaderName) -> bool {
-    match name.as_str().len() {
-        10 => *name == header::CONNECTION || *name == KEEP_ALIVE,
-        16 => *name == PROXY_CONNECTION,
-        _ => false,
     }
 }
 

@@ -3,10 +3,10 @@
 
 use crate::config::plan::UpstreamTimeouts;
 use crate::http::ctx::Ctx;
-use crate::http::dial;
 use crate::http::patrol;
 use crate::http::refusal::Phase;
 use crate::http::watchdog::{Limits, Who};
+use crate::http::{dial, hop};
 use crate::upstream::transport::Wanted;
 use crate::upstream::{Endpoint, Group};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -132,6 +132,7 @@ pub fn to(
     }
     peer.options.read_timeout = Some(allowed.silence(upgrade));
     peer.options.write_timeout = Some(timeouts.response);
+    peer.options.http_upstream_request_policy = hop::policy(&session.req_header().headers);
     ctx.forward.limits = allowed.limits(upgrade);
     ctx.forward.socket = None;
     if let Some(second) = ctx.forward.handover.take() {
