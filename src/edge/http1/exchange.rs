@@ -11,7 +11,7 @@ use crate::edge::conn::Conn;
 use crate::edge::custom::no_messages;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use parking_lot::Mutex;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::custom::server::Session;
@@ -84,7 +84,7 @@ impl Exchange {
     /// the body may take its time (RFC 9112 §7.1: of unknown length). Of a request whose `rest_is_read` more may come
     /// until the end of the answer.
     fn put_head(&mut self, head: Box<ResponseHeader>, rest_is_read: bool) -> bool {
-        let upgrade = self.is_upgrade_req();
+        let upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS && self.is_upgrade_req();
         let Some(conn) = self.conn.as_deref_mut() else { return false };
         let manner = Manner {
             to_head: self.head.method == Method::HEAD,

@@ -13,7 +13,7 @@ pub struct Parsed {
     pub keep: bool,
 }
 
-/// The head of which `raw` is all bytes. Names keep their case, values are parts of `raw`.
+/// The head of which `raw` is all bytes. Names are in lower case (see decision 010), values are parts of `raw`.
 ///
 /// # Errors
 /// What the judge of heads lets through and the URI of the `http` crate does not: 400.
@@ -25,7 +25,7 @@ pub fn parse(raw: &Bytes, judged: &Head) -> Result<Parsed, Reject> {
     let (method, rest) = cut(line, b' ').ok_or(MALFORMED)?;
     let (target, version) = cut(rest, b' ').ok_or(MALFORMED)?;
     let method = Method::from_bytes(method).map_err(|_| MALFORMED)?;
-    let mut head = RequestHeader::build(method, target, Some(judged.headers))
+    let mut head = RequestHeader::build_no_case(method, target, Some(judged.headers))
         .map_err(|_| Reject::BadRequest("malformed request target"))?;
     let http_11 = version == b"HTTP/1.1";
     head.set_version(if http_11 { Version::HTTP_11 } else { Version::HTTP_10 });
@@ -105,7 +105,7 @@ mod tests {
         let mut wire = Vec::new();
         head.header_to_h1_wire(&mut wire);
         let wire = String::from_utf8(wire).unwrap();
-        for line in ["hOST: a:80\r\n", "X-A: \r\n", "X-a: 1, \u{e0}\r\n"] {
+        for line in ["Host: a:80\r\n", "x-a: \r\n", "x-a: 1, \u{e0}\r\n"] {
             assert!(wire.contains(line), "{wire:?}");
         }
     }
