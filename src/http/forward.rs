@@ -107,7 +107,7 @@ pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let peer = peer::to(session, ctx, &group, (try_on.endpoint(), &allowed));
     trace::try_begins(session, ctx);
     begin(ctx, &group, try_on, allowed.now);
-    Ok(Box::new(peer))
+    Ok(peer)
 }
 
 /// A try begins.

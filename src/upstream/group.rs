@@ -82,7 +82,7 @@ impl Group {
     }
 
     /// This server as Pingora wants it described.
-    pub fn peer(&self, endpoint: &Endpoint, wanted: Wanted) -> HttpPeer {
+    pub fn peer(&self, endpoint: &Endpoint, wanted: Wanted) -> Box<HttpPeer> {
         let address = endpoint.address();
         let mut peer = if self.transport.is_plain_h1() {
             self.transport.peer(address, None, wanted)

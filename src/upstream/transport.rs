@@ -118,10 +118,11 @@ impl Transport {
         fastrand::choice(fit).copied()
     }
 
-    /// The server at `address` as Pingora wants it described. `server` is what is known of it.
-    pub fn peer(&self, address: SocketAddr, server: Option<&Server>, wanted: Wanted) -> HttpPeer {
+    /// The server at `address` as Pingora wants it described. `server` is what is known of it. Boxed here, as it is large
+    /// and goes a long way.
+    pub fn peer(&self, address: SocketAddr, server: Option<&Server>, wanted: Wanted) -> Box<HttpPeer> {
         let h2 = self.may_be_h2() && !wanted.upgrade;
-        let mut peer = match &self.tls {
+        let mut peer = Box::new(match &self.tls {
             Some(tls) => {
                 let own = server.and_then(|server| server.host.as_deref());
                 // an empty one would not be verified, and there is none
@@ -134,7 +135,7 @@ impl Transport {
                 peer
             }
             None => HttpPeer::new(address, false, String::new()),
-        };
+        });
         if h2 {
             peer.options.alpn = if self.must_be_h2() { ALPN::H2 } else { ALPN::H2H1 };
             peer.options.max_h2_streams = if wanted.alone { 1 } else { STREAMS };

@@ -111,7 +111,7 @@ impl Exchange {
         if self.put_head(head, false) { self.flush().await } else { Ok(()) }
     }
 
-    async fn send(&mut self, pieces: Pieces, end: bool) -> Result<()> {
+    async fn send(&mut self, pieces: &mut Pieces, end: bool) -> Result<()> {
         let Some(conn) = self.conn.as_deref_mut() else { return Ok(()) };
         self.outgoing.send(conn, pieces, end).await
     }
@@ -231,7 +231,7 @@ impl Session for Exchange {
     }
 
     async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
-        self.send(Pieces::of(data), end).await?;
+        self.send(&mut Pieces::of(data), end).await?;
         if end { self.end().await } else { self.flush().await }
     }
 
@@ -252,7 +252,8 @@ impl Session for Exchange {
                 }
                 HttpTask::Body(data, end) | HttpTask::UpgradedBody(data, end) => {
                     if pieces.is_full() {
-                        self.send(std::mem::take(&mut pieces), false).await?;
+                        self.send(&mut pieces, false).await?;
+                        pieces = Pieces::default();
                     }
                     pieces.push(data.unwrap_or_default());
                     (at_once, over) = (true, over || end);
@@ -260,13 +261,13 @@ impl Session for Exchange {
                 HttpTask::Trailer(_) | HttpTask::Done => over = true,
                 HttpTask::Failed(error) => {
                     // what was said before is said
-                    self.send(pieces, false).await?;
+                    self.send(&mut pieces, false).await?;
                     self.flush().await?;
                     return Err(error);
                 }
             }
         }
-        self.send(pieces, over).await?;
+        self.send(&mut pieces, over).await?;
         if over {
             self.end().await?;
         } else if at_once {

@@ -150,11 +150,12 @@ impl Outgoing {
         sent
     }
 
-    /// Sends these pieces of the body, as far as they belong to it, and with `end` what ends it.
+    /// Sends these pieces of the body, as far as they belong to it, and with `end` what ends it. Lent, as they are many
+    /// bytes to move into a future.
     ///
     /// # Errors
     /// The client takes no more (`WriteError`).
-    pub async fn send(&mut self, conn: &mut Conn, mut pieces: Pieces, end: bool) -> Result<()> {
+    pub async fn send(&mut self, conn: &mut Conn, pieces: &mut Pieces, end: bool) -> Result<()> {
         if let Rest::Length(left) = self.rest
             && pieces.len() as u64 > left
         {
@@ -211,7 +212,11 @@ impl Outgoing {
             let why = format!("the answer ends {left} bytes before its Content-Length");
             return Err(Error::explain(CUT_SHORT, why));
         }
-        self.send(conn, Pieces::default(), true).await
+        match self.rest {
+            // nothing ends it but its length, or it has been said
+            Rest::Head | Rest::Nothing => Ok(()),
+            _ => self.send(conn, &mut Pieces::default(), true).await,
+        }
     }
 
     /// Sees to it that the client has everything.

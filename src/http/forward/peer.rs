@@ -119,7 +119,7 @@ pub fn to(
     ctx: &mut Ctx,
     group: &Group,
     (endpoint, allowed): (&Endpoint, &Allowed),
-) -> HttpPeer {
+) -> Box<HttpPeer> {
     let (upgrade, timeouts) = (ctx.forward.upgrade, &allowed.timeouts);
     let mut peer = group.peer(endpoint, Wanted { upgrade, alone: allowed.is_watched() });
     let (connect, phase) = allowed.connect();
