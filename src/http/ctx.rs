@@ -120,10 +120,17 @@ pub struct Forward {
     pub body_ended: Option<Instant>,
     /// When the current try began.
     pub try_started: Option<Instant>,
-    /// From then until the connection stood.
+    /// From then until the connection stood; nothing of one that was kept.
     pub connect: Option<Duration>,
     /// From then until the head of the answer was there.
     pub first_byte: Option<Duration>,
+}
+
+impl Forward {
+    /// The connection of the current try had served another request before.
+    pub fn was_kept(&self) -> bool {
+        self.connect.is_some_and(|took| took.is_zero())
+    }
 }
 
 /// A connection to a server, and the patience with it.

@@ -2,7 +2,7 @@
 //! name. `edge` hands every request in; `run` builds the [`Site`] it is held against.
 //!
 //! In reading order: `proxy` (the switchboard), `intake` (who asks, which route), `tidy` (what no server is to see), `websocket` (asked for in HTTP/2), `route` and `path`
-//! (pure), `split`, `key`, `sticky`, `call` (gRPC), `forward` (which server), `dial` (below TLS), `queue` (when), `hedge` (two at once?), `watchdog` and `patrol` (not too long), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
+//! (pure), `split`, `key`, `sticky`, `call` (gRPC), `forward` (which server), `dial` (below TLS), `kept` (from one request to the next), `queue` (when), `hedge` (two at once?), `watchdog` and `patrol` (not too long), `retry` (another?), `verdict` (what it says of the server), `answer` and `reply` (what goes back),
 //! `journal`, `measure` and `trace`.
 
 pub mod answer;
@@ -22,6 +22,7 @@ mod hedge;
 mod hop;
 mod intake;
 mod journal;
+mod kept;
 mod key;
 mod measure;
 pub mod path;

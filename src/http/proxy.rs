@@ -2,6 +2,7 @@
 //! and calls it; the steps are in the files beside this one.
 
 use super::ctx::Ctx;
+use super::kept::{Keeper, Kept};
 use super::patrol::Patrol;
 use super::queue::Stop;
 use super::site::Live;
@@ -11,12 +12,16 @@ use crate::observe::Recent;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
+use pingora_core::apps::HttpServerOptions;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::services::listening::Service;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyServiceBuilder, ProxyWarnLogContext, Session};
+use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,20 +32,42 @@ pub struct Proxy {
     /// What authorities may ask for, whatever the site says.
     challenges: Arc<Challenges>,
     patrol: Arc<Patrol>,
+    kept: Arc<Kept>,
     /// Requests that failed of late.
     recent: Arc<Recent>,
 }
 
-impl Proxy {
-    pub fn new(live: Arc<Live>, challenges: Arc<Challenges>) -> Self {
-        Proxy { live, challenges, patrol: Arc::default(), recent: Arc::default() }
-    }
+/// What Pingora makes of it.
+pub type Application = HttpProxy<Proxy, Keeper>;
 
-    /// Requests that fail are noted there.
-    #[must_use]
-    pub fn noting(self, recent: Arc<Recent>) -> Self {
-        Proxy { recent, ..self }
+impl Proxy {
+    /// For one worker. Requests that fail are noted in `recent`.
+    pub fn application(
+        (live, challenges, recent): (Arc<Live>, Arc<Challenges>, Arc<Recent>),
+        conf: &Arc<ServerConf>,
+    ) -> Application {
+        let keeper = Keeper::new(conf);
+        let proxy = Proxy { live, challenges, patrol: Arc::default(), kept: keeper.kept(), recent };
+        let mut options = HttpServerOptions::default();
+        // refused by us, with a line in the access log
+        options.allow_connect_method_proxying = true;
+        let service = ProxyServiceBuilder::new(conf, proxy)
+            .custom(keeper, Arc::new(|_, _, _: &_| Box::pin(std::future::ready(None))))
+            .server_options(options)
+            .build();
+        taken_out(service)
     }
+}
+
+/// Pingora makes a proxy with a connector of somebody else's as part of a service only, which has sockets; ours are those of
+/// `edge`.
+fn taken_out(service: Service<Application>) -> Application {
+    let service = ManuallyDrop::new(service);
+    // a service that has not been started has one
+    #[expect(clippy::expect_used)]
+    let application = service.app_logic().expect("no application");
+    // SAFETY: it is moved. Nobody uses or drops the service after this.
+    unsafe { std::ptr::read(application) }
 }
 
 #[async_trait]
@@ -87,6 +114,7 @@ impl ProxyHttp for Proxy {
         _digest: Option<&Digest>,
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
+        let reused = reused || self.kept.knew(peer, fd);
         forward::connected(session, ctx, peer, (reused, fd), &self.patrol)
     }
 
@@ -175,6 +203,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Box<Ctx>,
         reused: bool,
     ) -> Box<Error> {
+        let reused = reused || ctx.forward.was_kept();
         retry::exchange_failed(session, ctx, error, (peer, reused))
     }
 

@@ -134,7 +134,7 @@ fn try_over(session: &Session, ctx: &mut Ctx, now: Instant) {
         address: (!at.is_unix()).then(|| at.address()),
         version: current.version,
         connect: forward.connect.filter(|took| !took.is_zero()),
-        reused: forward.connect.is_some_and(|took| took.is_zero()),
+        reused: forward.was_kept(),
         first_byte: forward.first_byte.filter(|_| current.status.is_some()),
         status: current.status,
         resends: forward.attempts.saturating_sub(1),

@@ -22,7 +22,6 @@ use nix::unistd::{Group, User};
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::Service;
-use pingora_proxy::HttpProxy;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -170,12 +169,9 @@ impl Service for EdgeService {
 impl EdgeService {
     fn worker(&self, index: usize, share: edge::Share) -> std::io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let proxy = Proxy::new(self.live.clone(), self.challenges.clone()).noting(self.recent.clone());
-        let mut proxy = HttpProxy::new(proxy, self.conf.clone());
-        proxy.handle_init_modules();
-        // refused by us, with a line in the access log
-        proxy.server_options.get_or_insert_default().allow_connect_method_proxying = true;
-        let (app, refuser) = (Arc::new(proxy), Arc::new(Refuser::new(self.live.clone())));
+        let of_all = (self.live.clone(), self.challenges.clone(), self.recent.clone());
+        let app = Arc::new(Proxy::application(of_all, &self.conf));
+        let refuser = Arc::new(Refuser::new(self.live.clone()));
         let worker = edge::Worker { app, refuser, flows: self.flows.clone(), share };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))

@@ -6,7 +6,7 @@ use crate::http::ctx::Ctx;
 use crate::http::patrol;
 use crate::http::refusal::Phase;
 use crate::http::watchdog::{Limits, Who};
-use crate::http::{dial, hop};
+use crate::http::{dial, hop, kept};
 use crate::upstream::transport::Wanted;
 use crate::upstream::{Endpoint, Group};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -159,6 +159,7 @@ fn patrol(ctx: &mut Ctx, group: &Group, peer: &mut HttpPeer) {
     forward.patrolled = both.filter(|(silence, idle)| ordinary && patrol::can_see_to(*silence, *idle));
     if forward.patrolled.is_some() {
         (peer.options.read_timeout, peer.options.idle_timeout) = (None, None);
+        kept::keep(peer);
     }
 }
 
