@@ -346,3 +346,6 @@ impl fmt::Debug for Lent {
         f.debug_struct("Lent").field("key", &self.key).field("stream", &self.stream).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,6 +87,13 @@ impl<T> Shelf<T> {
 mod tests {
     use super::*;
 
+    impl<T> Shelf<T> {
+        /// How many there are.
+        pub fn len(&self) -> usize {
+            self.items.len()
+        }
+    }
+
     fn put(shelf: &mut Shelf<u32>, key: u64, value: u32) -> Ticket {
         let mut at = Ticket::default();
         let gone = shelf.put(key, |ticket| {
