@@ -6,6 +6,7 @@
 //!
 //! While a connection waits, nothing of Pingora's is in memory.
 
+use crate::clock;
 use crate::edge::conn::Conn;
 use crate::edge::connection::Stop;
 use crate::edge::frames::PREFACE;
@@ -176,7 +177,7 @@ impl<'a> Waiting<'a> {
             news: !read.is_empty(),
             read,
             scanner: Scanner::default(),
-            since: Instant::now(),
+            since: clock::now(),
             started: None,
             fresh,
             maybe_h2: fresh && listening.plan.h2 && !conn.is_tls(),
@@ -213,7 +214,7 @@ impl<'a> Waiting<'a> {
 
     /// Judges what has been read so far.
     fn look(&mut self) -> Option<Next> {
-        let started = *self.started.get_or_insert_with(Instant::now);
+        let started = *self.started.get_or_insert_with(clock::now);
         if self.maybe_h2 {
             let common = self.read.iter().zip(PREFACE).take_while(|(a, b)| a == b).count();
             if common == PREFACE.len() {

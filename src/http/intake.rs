@@ -13,6 +13,7 @@ use super::route::RouteQuery;
 use super::site::Site;
 use super::{forward, forwarded, path, split, tidy, trace, websocket};
 use crate::acme::Challenges;
+use crate::clock;
 use crate::config::file::ListenerLimits;
 use crate::config::plan::{Action, Listener, RedirectHttps, Route};
 use crate::filter::{Flow, RequestInfo};
@@ -24,7 +25,6 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// `Ok(None)`: pass it on to the group that is now in `ctx`. `Ok(Some(..))`: answer that.
 pub async fn admit(
@@ -88,7 +88,7 @@ fn identify(site: &Site, head: &RequestHeader, ctx: &mut Ctx, connection: Arc<Co
     let chain = site.chain(listener.id, found);
     // never without the filters that it is to pass
     let refused = refused.or(chain.is_none().then_some(Reject::Internal));
-    let started = Instant::now();
+    let started = clock::now();
     ctx.request = Some(Matched {
         chain: chain.unwrap_or_default(),
         headers: ProxyHeaders { config: site.proxy_headers, trusted: who.trusted },

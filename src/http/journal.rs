@@ -11,6 +11,7 @@ use super::site::{Live, Site};
 use super::trace;
 use super::verdict;
 use super::websocket;
+use crate::clock;
 use crate::filter::Phases;
 use crate::observe::{AccessLog, CLIENT_CLOSED, Entry, Recent, is_failure, protocol};
 use http::{HeaderMap, header};
@@ -30,7 +31,7 @@ pub fn close((site, recent): (&Site, &Recent), session: &mut Session, ctx: &mut 
     }
     verdict::ended(session, ctx, error);
     forward::forget_hedge(ctx);
-    if let Some(took) = ctx.request.as_ref().map(|request| request.info.started.elapsed()) {
+    if let Some(took) = ctx.request.as_ref().map(|request| clock::now() - request.info.started) {
         measure::ended(session, ctx, took);
         write_entry((site, recent), session, (ctx, took), error);
         trace::ended(session, ctx, took, error);

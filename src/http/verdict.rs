@@ -6,6 +6,7 @@
 use super::call;
 use super::ctx::{Ctx, Forward};
 use super::refusal::{Phase, Reject};
+use crate::clock;
 use crate::config::plan;
 use crate::upstream::{Group, Outcome, Watch, reason};
 use http::StatusCode;
@@ -21,7 +22,7 @@ pub fn enter(ctx: &mut Ctx, group: &Group) -> Result<(), Reject> {
     if group.plan().breaker.group.is_none() {
         return Ok(());
     }
-    ctx.forward.pass = group.enter(Instant::now()).map_err(|left| Reject::CircuitOpen { left })?;
+    ctx.forward.pass = group.enter(clock::now()).map_err(|left| Reject::CircuitOpen { left })?;
     Ok(())
 }
 
@@ -47,7 +48,7 @@ pub fn answered(forward: &mut Forward, status: StatusCode, took: Duration, now: 
 
 /// The answer is that of a try that is followed by another.
 pub fn passed_over(forward: &mut Forward, status: u16) {
-    settle(forward, Outcome::Answered(status), Instant::now());
+    settle(forward, Outcome::Answered(status), clock::now());
 }
 
 /// Another server was quicker, after this long. That it would have answered is not known, nor that it
@@ -71,7 +72,7 @@ pub fn answering(forward: &mut Forward) {
     else {
         return;
     };
-    let (now, breaker) = (Instant::now(), group.plan().breaker);
+    let (now, breaker) = (clock::now(), group.plan().breaker);
     let long = |rules: Option<plan::Breaker>| rules.is_some_and(|rules| now - started >= rules.open);
     if of_group && long(breaker.group) {
         settle_request(forward, Outcome::Answered(status), now);
@@ -84,7 +85,7 @@ pub fn answering(forward: &mut Forward) {
 /// The try failed. `why` is asked only when it is told.
 pub fn failed(forward: &mut Forward, error: &Error, why: &dyn Fn() -> String) {
     if reason::is_servers(error) {
-        settle(forward, Outcome::Failed(why), Instant::now());
+        settle(forward, Outcome::Failed(why), clock::now());
     }
 }
 
@@ -128,7 +129,7 @@ pub fn ended(session: &Session, ctx: &mut Ctx, error: Option<&Error>) {
     if watch(forward).is_none() && forward.pass.is_none() {
         return;
     }
-    let now = Instant::now();
+    let now = clock::now();
     if let Some(status) = forward.answered.filter(|_| whole) {
         settle(forward, Outcome::Answered(status), now);
     }

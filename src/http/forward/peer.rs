@@ -1,6 +1,7 @@
 //! The server of a try as Pingora is told of it: the way there, and how long each step may take. Called by `forward`
 //! when the server is chosen.
 
+use crate::clock;
 use crate::config::plan::UpstreamTimeouts;
 use crate::http::ctx::Ctx;
 use crate::http::patrol;
@@ -37,7 +38,7 @@ pub struct Allowed {
 impl Allowed {
     /// By the route of this request, and by the group that it goes to.
     pub fn by(ctx: &Ctx, group: &Group) -> Allowed {
-        let now = Instant::now();
+        let now = clock::now();
         let of_route = ctx.route().and_then(|route| route.timeouts.as_deref());
         let timeouts = group.plan().timeouts.with(of_route);
         Allowed {
