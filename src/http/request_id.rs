@@ -4,6 +4,7 @@
 use crate::clock;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::UNIX_EPOCH;
 
 /// `X-Request-Id`.
@@ -26,14 +27,39 @@ static HEX: [[u8; 2]; 256] = {
 
 /// The id of a request: of its own making, 32 hexadecimal digits, a UUID of version 7 (RFC 9562
 /// §5.7) without dashes, so that ids sort by the millisecond they were made in. Or as a trusted
-/// proxy gave it: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RequestId(Id);
+/// proxy gave it: 1 to 128 characters of `A-Z a-z 0-9 . _ -`. Made when it is first asked for.
+pub struct RequestId(OnceLock<Id>);
 
-#[derive(Clone, PartialEq, Eq)]
 enum Id {
     Made([u8; 32]),
     Given(Box<str>),
+}
+
+impl Id {
+    /// 48 bits of milliseconds since 1970, the version, 12 random bits, the variant, 62 random bits.
+    fn made(millis: u64, random: u128) -> Id {
+        const RANDOM: u128 = 0xfff << 64 | ((1 << 62) - 1);
+        let id = u128::from(millis) << 80 | 0x7 << 76 | 0b10 << 62 | random & RANDOM;
+        let mut text = [0; 32];
+        for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(id.to_be_bytes()) {
+            *pair = HEX[usize::from(byte)];
+        }
+        Id::Made(text)
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Id::Made(text) => std::str::from_utf8(text).unwrap_or_default(),
+            Id::Given(text) => text,
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Id::Made(text) => text,
+            Id::Given(text) => text.as_bytes(),
+        }
+    }
 }
 
 impl RequestId {
@@ -53,39 +79,28 @@ impl RequestId {
     /// A new id.
     #[allow(clippy::new_without_default)] // no two are equal
     pub fn new() -> Self {
-        let now = clock::coarse().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self::made(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), fastrand::u128(..))
+        RequestId(OnceLock::new())
+    }
+
+    fn id(&self) -> &Id {
+        self.0.get_or_init(|| {
+            let now = clock::coarse().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Id::made(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), fastrand::u128(..))
+        })
     }
 
     fn given(text: &str) -> Option<Self> {
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         ((1..=LONGEST).contains(&text.len()) && text.bytes().all(word))
-            .then(|| RequestId(Id::Given(text.into())))
-    }
-
-    /// 48 bits of milliseconds since 1970, the version, 12 random bits, the variant, 62 random bits.
-    fn made(millis: u64, random: u128) -> Self {
-        const RANDOM: u128 = 0xfff << 64 | ((1 << 62) - 1);
-        let id = u128::from(millis) << 80 | 0x7 << 76 | 0b10 << 62 | random & RANDOM;
-        let mut text = [0; 32];
-        for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(id.to_be_bytes()) {
-            *pair = HEX[usize::from(byte)];
-        }
-        RequestId(Id::Made(text))
+            .then(|| RequestId(OnceLock::from(Id::Given(text.into()))))
     }
 
     pub fn as_str(&self) -> &str {
-        match &self.0 {
-            Id::Made(text) => std::str::from_utf8(text).unwrap_or_default(),
-            Id::Given(text) => text,
-        }
+        self.id().as_str()
     }
 
     pub fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
-            Id::Made(text) => text,
-            Id::Given(text) => text.as_bytes(),
-        }
+        self.id().as_bytes()
     }
 
     /// As the value of a header.
@@ -122,16 +137,16 @@ mod tests {
     #[test]
     fn the_layout_is_that_of_rfc_9562() {
         // the timestamp of the example in appendix A.6
-        let id = RequestId::made(0x017F_22E2_79B0, u128::MAX);
+        let id = Id::made(0x017F_22E2_79B0, u128::MAX);
         assert_eq!(id.as_str(), "017f22e279b07fffbfffffffffffffff");
-        assert_eq!(RequestId::made(0x017F_22E2_79B0, 0).as_str(), "017f22e279b070008000000000000000");
+        assert_eq!(Id::made(0x017F_22E2_79B0, 0).as_str(), "017f22e279b070008000000000000000");
     }
 
     #[test]
     fn new_ids_differ_and_later_ones_sort_behind() {
         let ids: std::collections::HashSet<_> = (0..10_000).map(|_| RequestId::new().to_string()).collect();
         assert_eq!(ids.len(), 10_000);
-        assert!(RequestId::made(1, u128::MAX).as_str() < RequestId::made(2, 0).as_str());
+        assert!(Id::made(1, u128::MAX).as_str() < Id::made(2, 0).as_str());
         assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())));
     }
 
