@@ -6,7 +6,7 @@ use crate::edge::announcement::{self, Ended};
 use crate::edge::conn::Conn;
 use crate::edge::open::Slot;
 use crate::edge::passing::{self, Passed};
-use crate::edge::timer::Timer;
+use crate::edge::timer::{Timer, registered};
 use crate::edge::transport::Transport;
 use crate::edge::worker::Shared;
 use crate::edge::{App, Listening, http1, http2, tls};
@@ -21,7 +21,8 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// How long a connection that is cut may take to find its own end, with a log line for its request.
@@ -106,7 +107,7 @@ async fn story<A: App>(
     }
     let conn = Conn::new(io, facts, slot).inspect_err(|e| log::error!("{peer}: {e}")).ok()?;
     let stopped = std::pin::pin!(stopping(listening.era.retired().clone()));
-    let mut stop = Stop { stopped, since: None };
+    let mut stop = Stop { stopped, ending: listening.era.ending(), waits: None, since: None };
     let conn = if h2 { Some(conn) } else { http1::serve(&shared, &listening, conn, &mut stop).await };
     if let Some(conn) = conn {
         Box::pin(http2::serve(&shared, &listening, conn, &mut stop)).await;
@@ -240,14 +241,23 @@ pub async fn stopping(mut shutdown: ShutdownWatch) {
 /// The end of its era as a connection sees it: registered once, asked many times.
 pub struct Stop<'a> {
     stopped: Pin<&'a mut (dyn Future<Output = ()> + Send)>,
+    /// Set before `stopped` is ready.
+    ending: &'a AtomicBool,
+    /// Who is woken when it is.
+    waits: Option<Waker>,
     since: Option<Instant>,
 }
 
 impl Stop<'_> {
     /// Since when it has been given; else the task is woken when it is.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
-        if self.since.is_none() && self.stopped.as_mut().poll(cx).is_ready() {
-            self.since = Some(Instant::now());
+        let waits = self.waits.as_ref().is_some_and(|waits| waits.will_wake(cx.waker()));
+        if self.since.is_some() || waits && !self.ending.load(Ordering::Acquire) {
+            return self.since;
+        }
+        match self.stopped.as_mut().poll(cx) {
+            Poll::Ready(()) => self.since = Some(Instant::now()),
+            Poll::Pending => self.waits = registered(cx),
         }
         self.since
     }

@@ -24,10 +24,12 @@ fn valid_literal(rest: &[u8]) -> bool {
 
 /// `:80`
 fn valid_port(port: &[u8]) -> bool {
-    let Some(digits) = port.strip_prefix(b":") else { return false };
-    // what `parse` allows beside digits is a sign
-    digits.first().is_some_and(u8::is_ascii_digit)
-        && std::str::from_utf8(digits).is_ok_and(|digits| digits.parse::<u16>().is_ok())
+    let Some(digits @ [_, ..]) = port.strip_prefix(b":") else { return false };
+    let number = digits.iter().try_fold(0u16, |number, byte| {
+        let digit = u16::from(byte.wrapping_sub(b'0'));
+        number.checked_mul(10)?.checked_add(digit).filter(|_| digit < 10)
+    });
+    number.is_some()
 }
 
 /// What stands for itself in a name: `unreserved` and `sub-delims` (RFC 3986 §2.2, §2.3).
