@@ -11,8 +11,8 @@ use harness::{
     h2_opening, read_head,
 };
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 /// One worker, so that one sequence is seen.
@@ -149,6 +149,64 @@ fn connections_to_servers_are_kept_and_used_again() {
     }
     assert_eq!(a.requests().len(), 25);
     assert!(a.connections() <= 3, "{} connections for 25 requests in turn", a.connections());
+}
+
+/// Answers once so many requests are there at a time, on connections that are left open, and counts those: opened, and closed
+/// by the gate.
+fn patient(together: usize) -> (RawServer, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (opened, closed) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let (of_server, barrier) = ((opened.clone(), closed.clone()), Barrier::new(together));
+    let server = RawServer::start("patient", move |mut stream| {
+        of_server.0.fetch_add(1, Ordering::SeqCst);
+        while read_head(&mut stream).ends_with(b"\r\n\r\n") {
+            barrier.wait();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").ok();
+        }
+        of_server.1.fetch_add(1, Ordering::SeqCst);
+    });
+    (server, opened, closed)
+}
+
+#[test]
+fn no_more_connections_are_kept_than_there_is_room_for() {
+    let (server, opened, closed) = patient(2);
+    let gate = Gate::start(
+        "server: { threads: 1, upstream_keepalive_pool_size: 1 }
+listeners: [{ name: web, address: $web }]
+routes: [{ path: /, upstream: group }]
+upstreams: { group: { servers: [$patient] } }
+",
+        &[&server],
+    );
+    for round in 1..=3 {
+        let (mut one, mut other) = (gate.connect(), gate.connect());
+        one.send(Request::get("/").bytes());
+        assert_eq!(other.get("/").status, 200);
+        assert_eq!(one.response().status, 200);
+        eventually("one of two connections to be closed", || closed.load(Ordering::SeqCst) == round);
+        // the other one is used in the next round
+        assert_eq!(opened.load(Ordering::SeqCst), round + 1);
+    }
+}
+
+#[test]
+fn a_connection_that_nobody_uses_is_closed_after_a_while() {
+    let (server, opened, closed) = patient(1);
+    let gate = Gate::start(
+        "server: { threads: 1 }
+listeners: [{ name: web, address: $web }]
+routes: [{ path: /, upstream: group }]
+upstreams: { group: { servers: [$patient], timeouts: { idle: 5s } } }
+",
+        &[&server],
+    );
+    for round in 1..=2 {
+        for _ in 0..3 {
+            assert_eq!(gate.get("/").status, 200);
+        }
+        assert_eq!(opened.load(Ordering::SeqCst), round);
+        eventually("the connection to be closed", || closed.load(Ordering::SeqCst) == round);
+    }
 }
 
 #[test]
