@@ -3,6 +3,7 @@
 
 use crate::l4;
 use bytes::{Buf, Bytes};
+use pingora_core::protocols::l4::stream::Stream;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -33,6 +34,16 @@ impl From<TcpStream> for Link {
 impl From<UnixStream> for Link {
     fn from(unix: UnixStream) -> Link {
         Link { io: Io::Unix(unix), ahead: Bytes::new() }
+    }
+}
+
+/// As Pingora opens them. Nothing has been read.
+impl From<Link> for Stream {
+    fn from(link: Link) -> Stream {
+        match link.io {
+            Io::Tcp(tcp) => tcp.into(),
+            Io::Unix(unix) => unix.into(),
+        }
     }
 }
 

@@ -4,8 +4,8 @@
 
 use super::connection::Connection;
 use crate::proxy_protocol::Ends;
+use crate::upstream::dialer;
 use crate::upstream::transport::Transport;
-use crate::upstream::{dialer, reason};
 use async_trait::async_trait;
 use http::Version;
 use pingora_core::connectors::L4Connect;
@@ -13,14 +13,10 @@ use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::{Error, ErrorType, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::net::SocketAddr as UnixAddress;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, UnixStream};
 
 /// Opens one connection.
 #[derive(Debug)]
@@ -83,41 +79,14 @@ pub fn tcp(
 #[async_trait]
 impl L4Connect for TcpDial {
     async fn connect(&self, address: &PingoraAddress) -> Result<Stream> {
-        let opened = match address {
-            PingoraAddress::Inet(address) => {
-                let socket = dialer::socket(*address, self.bind_to)?;
-                tokio::time::timeout(self.within, self.tcp(socket, *address)).await
-            }
-            PingoraAddress::Unix(address) => tokio::time::timeout(self.within, self.unix(address)).await,
-        };
-        match opened {
-            Ok(Ok(stream)) => {
+        let opening = dialer::open(address, self.bind_to, self.announcement.as_deref());
+        match tokio::time::timeout(self.within, opening).await {
+            Ok(Ok(link)) => {
                 self.stands.store(true, Ordering::Release);
-                Ok(stream)
+                Ok(link.into())
             }
-            Ok(Err(error)) => Err(reason::not_connected(error)),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::explain(ErrorType::ConnectTimedout, "connecting")),
         }
-    }
-}
-
-impl TcpDial {
-    async fn tcp(&self, socket: TcpSocket, address: SocketAddr) -> io::Result<Stream> {
-        let mut tcp = socket.connect(address).await?;
-        if let Some(announcement) = &self.announcement {
-            // the request does not wait until it is acknowledged
-            tcp.set_nodelay(true)?;
-            tcp.write_all(announcement).await?;
-        }
-        Ok(tcp.into())
-    }
-
-    async fn unix(&self, address: &UnixAddress) -> io::Result<Stream> {
-        let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut unix = UnixStream::connect(path).await?;
-        if let Some(announcement) = &self.announcement {
-            unix.write_all(announcement).await?;
-        }
-        Ok(unix.into())
     }
 }

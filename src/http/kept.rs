@@ -10,6 +10,8 @@
 
 mod shelf;
 
+use crate::upstream::dialer;
+use crate::upstream::wire::Wire;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora_core::connectors::http::custom::{Connection, Connector};
@@ -22,12 +24,13 @@ use pingora_core::protocols::{
 };
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorType, OrErr, Result};
 use shelf::{Shelf, Ticket};
 use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -100,8 +103,7 @@ async fn is_quiet(idle: &mut Idle) -> bool {
 }
 
 impl Kept {
-    /// With room for so many.
-    pub fn new(room: usize) -> Arc<Kept> {
+    fn new(room: usize) -> Arc<Kept> {
         let (stirred, tender) = unbounded_channel();
         let shelf = Mutex::new(Shelf::new(room));
         Arc::new(Kept { shelf, stirred, tender: Mutex::new(Some(tender)), known: AtomicI32::new(-1) })
@@ -146,16 +148,48 @@ async fn tend(kept: Arc<Kept>, mut stirred: UnboundedReceiver<Arc<Watch>>) {
     }
 }
 
+/// What opens connections, for all workers. It keeps none.
+pub struct Opener {
+    tls: TransportConnector,
+    /// Addresses of this machine to connect from, if not any will do.
+    bind_to: Box<[IpAddr]>,
+}
+
+impl Opener {
+    /// Reads the authorities of the system.
+    pub fn new(conf: &ServerConf) -> Opener {
+        let options = ConnectorOptions::from_server_conf(conf);
+        let bind_to = options.bind_to_v4.iter().chain(&options.bind_to_v6).map(SocketAddr::ip).collect();
+        Opener { tls: TransportConnector::new(Some(options)), bind_to }
+    }
+
+    async fn open(&self, peer: &HttpPeer) -> Result<Stream> {
+        if peer.is_tls() { self.tls.new_stream(peer).await } else { Ok(Box::new(self.plain(peer).await?)) }
+    }
+
+    /// Without what Pingora has around it: buffers that nobody fills, and clocks.
+    async fn plain(&self, peer: &HttpPeer) -> Result<Wire> {
+        let server = peer.address();
+        let bind_to = server.as_inet().and_then(|server| dialer::own_address(&self.bind_to, *server));
+        let opening = dialer::open(server, bind_to, None);
+        let link = match peer.options.connection_timeout {
+            Some(within) => tokio::time::timeout(within, opening).await,
+            None => Ok(opening.await),
+        };
+        link.or_err(ErrorType::ConnectTimedout, "connecting")?.map(Wire::Plain)
+    }
+}
+
 /// What gives Pingora the connections of a worker, kept or new.
 pub struct Keeper {
-    transport: TransportConnector,
+    opener: Arc<Opener>,
     kept: Arc<Kept>,
 }
 
 impl Keeper {
-    pub fn new(conf: &ServerConf) -> Keeper {
-        let transport = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
-        Keeper { transport, kept: Kept::new(conf.upstream_keepalive_pool_size) }
+    /// For a worker, with room for so many that nobody uses.
+    pub fn new(opener: Arc<Opener>, room: usize) -> Keeper {
+        Keeper { opener, kept: Kept::new(room) }
     }
 
     pub fn kept(&self) -> Arc<Kept> {
@@ -168,7 +202,7 @@ impl Keeper {
             return Error::e_explain(ErrorType::InternalError, "a peer of another kind");
         };
         peer.options.alpn = ALPN::H1;
-        let stream = self.transport.new_stream(&peer).await?;
+        let stream = self.opener.open(&peer).await?;
         if let Some(stirred) = self.kept.tender.lock().take() {
             tokio::spawn(tend(self.kept.clone(), stirred));
         }

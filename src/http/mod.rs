@@ -48,6 +48,7 @@ pub(crate) use authority::valid_authority;
 pub use client_certificate::ClientCertificate;
 pub use connection::{Connection, NOWHERE, TlsFacts};
 pub use journal::Refuser;
+pub use kept::Opener;
 pub(crate) use measure::refusal;
 pub use proxy::Proxy;
 pub use refusal::{HeadRefuser, Phase, Refusal, Reject};

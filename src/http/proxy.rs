@@ -2,7 +2,7 @@
 //! and calls it; the steps are in the files beside this one.
 
 use super::ctx::Ctx;
-use super::kept::{Keeper, Kept};
+use super::kept::{Keeper, Kept, Opener};
 use super::patrol::Patrol;
 use super::queue::Stop;
 use super::site::Live;
@@ -21,8 +21,11 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyServiceBuilder, ProxyWarnLogContext, Session};
+use std::future::ready;
+use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,12 +44,16 @@ pub struct Proxy {
 pub type Application = HttpProxy<Proxy, Keeper>;
 
 impl Proxy {
-    /// For one worker. Requests that fail are noted in `recent`.
+    /// For one worker. Requests that fail are noted in `recent`; connections to servers are opened by `opener`.
+    ///
+    /// # Errors
+    /// Pingora has made none.
     pub fn application(
         (live, challenges, recent): (Arc<Live>, Arc<Challenges>, Arc<Recent>),
+        opener: Arc<Opener>,
         conf: &Arc<ServerConf>,
-    ) -> Application {
-        let keeper = Keeper::new(conf);
+    ) -> io::Result<Application> {
+        let keeper = Keeper::new(opener, conf.upstream_keepalive_pool_size);
         let proxy = Proxy { live, challenges, patrol: Arc::default(), kept: keeper.kept(), recent };
         let mut options = HttpServerOptions::default();
         // refused by us, with a line in the access log
@@ -61,13 +68,52 @@ impl Proxy {
 
 /// Pingora makes a proxy with a connector of somebody else's as part of a service only, which has sockets; ours are those of
 /// `edge`.
-fn taken_out(service: Service<Application>) -> Application {
+fn taken_out(service: Service<Application>) -> io::Result<Application> {
     let service = ManuallyDrop::new(service);
     // a service that has not been started has one
-    #[expect(clippy::expect_used)]
-    let application = service.app_logic().expect("no application");
+    let application = service.app_logic().ok_or_else(|| io::Error::other("Pingora has no application"))?;
     // SAFETY: it is moved. Nobody uses or drops the service after this.
-    unsafe { std::ptr::read(application) }
+    Ok(unsafe { std::ptr::read(application) })
+}
+
+/// What a hook returns.
+type Hook<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+
+/// A hook that waits for nothing. `async_trait` would put its arguments into a box, for every request; an empty future takes
+/// no memory. The lifetimes are those that it gives to the trait: of each reference, and of the future.
+macro_rules! hook {
+    (
+        $(#[$about:meta])*
+        fn $name:ident<$($of:lifetime),+>(&$own:lifetime $this:ident, $($arg:ident: $kind:ty),+ $(,)?) -> $out:ty $body:block
+    ) => {
+        $(#[$about])*
+        fn $name<$own, $($of,)+ 'f>(&$own $this, $($arg: $kind),+) -> Hook<'f, $out>
+        where
+            $own: 'f,
+            $($of: 'f,)+
+            Self: 'f,
+        $body
+    };
+}
+
+fn at_once<'f>(done: Result<()>) -> Hook<'f, Result<()>> {
+    match done {
+        Ok(()) => Box::pin(async { Ok(()) }),
+        Err(error) => Box::pin(ready(Err(error))),
+    }
+}
+
+/// Judges the head of a server's answer, and makes it one of ours.
+fn response_head(session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    let judged = call::answered(ctx, head);
+    trace::answered(ctx, head.status);
+    retry::answered(session, ctx, judged)?;
+    websocket::switched(session.req_header(), head)?;
+    forward::answered(ctx, head.status, judged)?;
+    hop::strip(head);
+    sticky::answered(ctx, head);
+    answer::response_head(session, ctx, head);
+    Ok(())
 }
 
 #[async_trait]
@@ -104,60 +150,85 @@ impl ProxyHttp for Proxy {
         forward::next_peer(session, ctx)
     }
 
-    /// The connection to the server stands, new or kept.
-    async fn connected_to_upstream(
-        &self,
-        session: &mut Session,
-        reused: bool,
-        peer: &HttpPeer,
-        fd: RawFd,
-        _digest: Option<&Digest>,
-        ctx: &mut Box<Ctx>,
-    ) -> Result<()> {
-        let reused = reused || self.kept.knew(peer, fd);
-        forward::connected(session, ctx, peer, (reused, fd), &self.patrol)
+    hook! {
+        /// Nothing comes before `request_filter`.
+        fn early_request_filter<'s, 'c>(&'p self, _session: &'s mut Session, _ctx: &'c mut Box<Ctx>) -> Result<()> {
+            at_once(Ok(()))
+        }
     }
 
-    /// The head that the server will see.
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        head: &mut RequestHeader,
-        ctx: &mut Box<Ctx>,
-    ) -> Result<()> {
-        forward::request_head(session, ctx, head)
+    hook! {
+        /// What is let in goes on to a server.
+        fn proxy_upstream_filter<'s, 'c>(&'p self, _session: &'s mut Session, _ctx: &'c mut Box<Ctx>) -> Result<bool> {
+            Box::pin(async { Ok(true) })
+        }
     }
 
-    /// A piece of the request body, on its way to the server.
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        body: &mut Option<Bytes>,
-        end: bool,
-        ctx: &mut Box<Ctx>,
-    ) -> Result<()> {
-        let bytes = body.as_ref().map_or(0, Bytes::len);
-        intake::body(session, ctx, body, end)?;
-        forward::body_passed(ctx, bytes, end);
-        Ok(())
+    hook! {
+        /// The connection to the server stands, new or kept.
+        fn connected_to_upstream<'s, 'o, 'd, 'c>(
+            &'p self,
+            session: &'s mut Session,
+            reused: bool,
+            peer: &'o HttpPeer,
+            fd: RawFd,
+            _digest: Option<&'d Digest>,
+            ctx: &'c mut Box<Ctx>,
+        ) -> Result<()> {
+            let reused = reused || self.kept.knew(peer, fd);
+            at_once(forward::connected(session, ctx, peer, (reused, fd), &self.patrol))
+        }
     }
 
-    /// The head of the server's answer, on its way to the client.
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        head: &mut ResponseHeader,
-        ctx: &mut Box<Ctx>,
-    ) -> Result<()> {
-        let judged = call::answered(ctx, head);
-        trace::answered(ctx, head.status);
-        retry::answered(session, ctx, judged)?;
-        websocket::switched(session.req_header(), head)?;
-        forward::answered(ctx, head.status, judged)?;
-        hop::strip(head);
-        sticky::answered(ctx, head);
-        answer::response_head(session, ctx, head);
-        Ok(())
+    hook! {
+        /// The head that the server will see.
+        fn upstream_request_filter<'s, 'h, 'c>(
+            &'p self,
+            session: &'s mut Session,
+            head: &'h mut RequestHeader,
+            ctx: &'c mut Box<Ctx>,
+        ) -> Result<()> {
+            at_once(forward::request_head(session, ctx, head))
+        }
+    }
+
+    hook! {
+        /// A piece of the request body, on its way to the server.
+        fn request_body_filter<'s, 'b, 'c>(
+            &'p self,
+            session: &'s mut Session,
+            body: &'b mut Option<Bytes>,
+            end: bool,
+            ctx: &'c mut Box<Ctx>,
+        ) -> Result<()> {
+            let bytes = body.as_ref().map_or(0, Bytes::len);
+            let passed = intake::body(session, ctx, body, end);
+            at_once(passed.map(|()| forward::body_passed(ctx, bytes, end)))
+        }
+    }
+
+    hook! {
+        /// Heads are changed by `response_filter`.
+        fn upstream_response_filter<'s, 'h, 'c>(
+            &'p self,
+            _session: &'s mut Session,
+            _head: &'h mut ResponseHeader,
+            _ctx: &'c mut Box<Ctx>,
+        ) -> Result<()> {
+            at_once(Ok(()))
+        }
+    }
+
+    hook! {
+        /// The head of the server's answer, on its way to the client.
+        fn response_filter<'s, 'h, 'c>(
+            &'p self,
+            session: &'s mut Session,
+            head: &'h mut ResponseHeader,
+            ctx: &'c mut Box<Ctx>,
+        ) -> Result<()> {
+            at_once(response_head(session, head, ctx))
+        }
     }
 
     /// A piece of the server's body, on its way to the client.
@@ -201,10 +272,9 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         error: Box<Error>,
         ctx: &mut Box<Ctx>,
-        reused: bool,
+        _reused: bool,
     ) -> Box<Error> {
-        let reused = reused || ctx.forward.was_kept();
-        retry::exchange_failed(session, ctx, error, (peer, reused))
+        retry::exchange_failed(session, ctx, error, peer)
     }
 
     /// No more tries: what the client is told.
@@ -212,9 +282,17 @@ impl ProxyHttp for Proxy {
         answer::failed(session, ctx, error).await
     }
 
-    /// It is over, whatever became of it.
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Box<Ctx>) {
-        journal::close((&self.live.load(), &self.recent), session, ctx, error);
+    hook! {
+        /// It is over, whatever became of it.
+        fn logging<'s, 'e, 'c>(
+            &'p self,
+            session: &'s mut Session,
+            error: Option<&'e Error>,
+            ctx: &'c mut Box<Ctx>,
+        ) -> () {
+            journal::close((&self.live.load(), &self.recent), session, ctx, error);
+            Box::pin(async {})
+        }
     }
 
     /// Every failure is told once, by `forward` and the access log.

@@ -83,8 +83,9 @@ pub fn exchange_failed(
     session: &mut Session,
     ctx: &mut Ctx,
     error: Box<Error>,
-    (peer, reused): (&HttpPeer, bool),
+    peer: &HttpPeer,
 ) -> Box<Error> {
+    let reused = ctx.forward.was_kept();
     if *error.root_etype() == reason::NO_H2 {
         // nothing was sent
         return connect_failed(ctx, peer, error);

@@ -1,6 +1,6 @@
 //! A side of a flow: a socket, or TLS over one.
 
-use crate::upstream::health::dial::Wire;
+use crate::upstream::wire::Wire;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;

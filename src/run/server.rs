@@ -9,10 +9,11 @@ use super::reload::Source;
 use super::signals;
 use super::upgrade::Program;
 use crate::acme::Challenges;
+use crate::clock;
 use crate::config::plan::Plan;
 use crate::config::{Checked, file};
 use crate::edge::{self, Edge};
-use crate::http::{Live, Proxy, Refuser};
+use crate::http::{Live, Opener, Proxy, Refuser};
 use crate::l4;
 use crate::memory;
 use crate::observe::{Recent, events};
@@ -149,8 +150,10 @@ impl Service for EdgeService {
         }
         let shares = self.edge.shares();
         let workers = shares.len();
+        // reads the authorities of the system: once for all
+        let opener = Arc::new(Opener::new(&self.conf));
         for (index, share) in shares.into_iter().enumerate() {
-            match self.worker(index, share) {
+            match self.worker((index, share), opener.clone()) {
                 Ok(thread) => self.threads.lock().push(thread),
                 Err(why) => error!("worker {index} could not be started: {why}"),
             }
@@ -167,10 +170,17 @@ impl Service for EdgeService {
 }
 
 impl EdgeService {
-    fn worker(&self, index: usize, share: edge::Share) -> std::io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    fn worker(
+        &self,
+        (index, share): (usize, edge::Share),
+        opener: Arc<Opener>,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_unpark(clock::awake)
+            .build()?;
         let of_all = (self.live.clone(), self.challenges.clone(), self.recent.clone());
-        let app = Arc::new(Proxy::application(of_all, &self.conf));
+        let app = Arc::new(Proxy::application(of_all, opener, &self.conf)?);
         let refuser = Arc::new(Refuser::new(self.live.clone()));
         let worker = edge::Worker { app, refuser, flows: self.flows.clone(), share };
         std::thread::Builder::new()

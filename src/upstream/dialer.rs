@@ -1,19 +1,20 @@
 //! Connections to servers for flows: below them nothing of HTTP is known. Made with the [`Site`](crate::l4::Site), used by
-//! `l4` at each try; `http::dial` opens its sockets here, too.
+//! `l4` at each try; connections of requests are opened here, too, by `http::dial` and `http::kept`.
 
 use super::client_tls::ClientTls;
-use super::health::dial::Wire;
-use super::location::Location;
+use super::wire::Wire;
 use super::{Endpoint, Group, Registry, reason};
 use crate::config::plan;
 use crate::link::Link;
 use nix::sys::socket::{setsockopt, sockopt};
+use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use rustls::client::Resumption;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, UnixStream};
 
 /// How the servers of a group are connected to.
 pub struct Dialer {
@@ -48,7 +49,8 @@ impl Dialer {
         (within, handshake): (Duration, Duration),
     ) -> Result<Wire, Failed> {
         let bind_to = group.transport().bind_to(endpoint.address());
-        let opening = tokio::time::timeout(within, open(endpoint.at(), bind_to, announcement));
+        let at = endpoint.at().socket();
+        let opening = tokio::time::timeout(within, open(&at, bind_to, announcement));
         let link = opening.await.unwrap_or_else(|_| late("connecting")).map_err(Failed::Connecting)?;
         let Some(tls) = &self.tls else { return Ok(Wire::Plain(link)) };
         let host = group.host_of(endpoint);
@@ -63,12 +65,21 @@ fn late<T>(what: &'static str) -> Result<T> {
     Error::e_explain(ErrorType::ConnectTimedout, what)
 }
 
-async fn open(server: &Location, bind_to: Option<IpAddr>, announcement: Option<&[u8]>) -> Result<Link> {
-    let connected = match bind_to {
-        Some(_) if !server.is_unix() => {
-            socket(server.address(), bind_to)?.connect(server.address()).await.map(Link::from)
-        }
-        Some(_) | None => server.connect().await,
+/// A plaintext connection to `server` that begins with `announcement`, from this address of the machine if there is one.
+///
+/// # Errors
+/// What the system says.
+pub async fn open(
+    server: &PingoraAddress,
+    bind_to: Option<IpAddr>,
+    announcement: Option<&[u8]>,
+) -> Result<Link> {
+    let connected = match server {
+        PingoraAddress::Inet(address) => socket(*address, bind_to)?.connect(*address).await.map(Link::from),
+        PingoraAddress::Unix(address) => match address.as_pathname() {
+            Some(path) => UnixStream::connect(path).await.map(Link::from),
+            None => Err(io::ErrorKind::InvalidInput.into()),
+        },
     };
     let mut link = connected.map_err(reason::not_connected)?;
     // what comes does not wait until what was sent is acknowledged
@@ -79,11 +90,15 @@ async fn open(server: &Location, bind_to: Option<IpAddr>, announcement: Option<&
     Ok(link)
 }
 
-/// A socket for a connection to this server, from this address of the machine if there is one.
-///
+/// One of these addresses of the machine from which a server can be connected to.
+pub fn own_address(all: &[IpAddr], server: SocketAddr) -> Option<IpAddr> {
+    let fit: Vec<_> = all.iter().filter(|own| own.is_ipv4() == server.is_ipv4()).collect();
+    fastrand::choice(fit).copied()
+}
+
 /// # Errors
 /// There is none to spare, or the address is not ours.
-pub fn socket(server: SocketAddr, bind_to: Option<IpAddr>) -> Result<TcpSocket> {
+fn socket(server: SocketAddr, bind_to: Option<IpAddr>) -> Result<TcpSocket> {
     let socket = if server.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.or_err(ErrorType::SocketError, "no socket")?;
     if let Some(own) = bind_to {

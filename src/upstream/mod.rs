@@ -13,8 +13,8 @@
 //! - [`sticky`]: how clients find their way back to the server they were with.
 //! - [`conduct`]: what live requests have shown of servers: [`outlier`] says when one is ejected, [`breaker`]
 //!   when one is left alone, both by [`window`]; [`panic`](mod@panic) when all of that is ignored.
-//! - [`transport`]: how servers are spoken to: plaintext or TLS, HTTP/1.1 or HTTP/2; [`dialer`] connects to them for
-//!   flows, [`client_tls`] where Pingora does not.
+//! - [`transport`]: how servers are spoken to: plaintext or TLS, HTTP/1.1 or HTTP/2; [`dialer`] connects to them, in
+//!   plaintext and for flows, [`client_tls`] where Pingora does not; [`wire`] is what comes of it.
 //! - [`budget`]: how many retries there may be.
 //! - [`caps`]: how many requests may be in flight, and who waits for their turn: [`queue`] is the order.
 //! - [`percentile`]: how long most answers take.
@@ -52,6 +52,7 @@ pub(crate) mod tasks;
 pub mod transport;
 pub mod upkeep;
 pub mod window;
+pub mod wire;
 
 pub use endpoint::{Endpoint, InFlight};
 pub use group::{Group, Outcome, Pass, Tried, Watch};

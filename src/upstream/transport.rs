@@ -6,6 +6,7 @@
 //! of all of it, so that no request goes over a connection that was not verified as its group wants.
 //! See decision 021.
 
+use super::dialer;
 use super::server::Server;
 use crate::config::file::{SendProxy, UpstreamProtocol};
 use crate::config::plan::{self, Trust};
@@ -114,8 +115,7 @@ impl Transport {
 
     /// The address of this machine from which a server is connected to, if one is to be used.
     pub fn bind_to(&self, server: SocketAddr) -> Option<IpAddr> {
-        let fit: Vec<_> = self.bind_to.iter().filter(|own| own.is_ipv4() == server.is_ipv4()).collect();
-        fastrand::choice(fit).copied()
+        dialer::own_address(&self.bind_to, server)
     }
 
     /// The server at `address` as Pingora wants it described. `server` is what is known of it. Boxed here, as it is large

@@ -1,6 +1,6 @@
 //! What is kept for the next who asks, with room for so much and no more: what was put there first makes room.
 
-use ahash::{AHashMap, RandomState};
+use ahash::AHashMap;
 use slab::Slab;
 use std::collections::VecDeque;
 
@@ -31,8 +31,7 @@ pub struct Ticket {
 impl<T> Shelf<T> {
     /// With room for so many.
     pub fn new(room: usize) -> Self {
-        let by_key = AHashMap::with_hasher(RandomState::new());
-        Shelf { room, items: Slab::new(), by_key, order: VecDeque::new(), came: 0 }
+        Shelf { room, items: Slab::new(), by_key: AHashMap::new(), order: VecDeque::new(), came: 0 }
     }
 
     /// Keeps this under this key, and gives away what has to go for it: itself, where there is no room at all.

@@ -4,7 +4,6 @@ use super::*;
 use pingora_core::connectors::http::Connector as Connectors;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_http::RequestHeader;
-use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -22,8 +21,7 @@ async fn setting(room: usize) -> Setting {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let mut peer = HttpPeer::new(listener.local_addr().unwrap(), false, String::new());
     keep(&mut peer);
-    let conf = ServerConf { upstream_keepalive_pool_size: room, ..ServerConf::default() };
-    let keeper = Keeper::new(&conf);
+    let keeper = Keeper::new(Arc::new(Opener::new(&ServerConf::default())), room);
     let kept = keeper.kept();
     Setting { listener, connectors: Connectors::new_custom(None, keeper), kept, peer }
 }

@@ -9,23 +9,16 @@ use crate::upstream::client_tls::ClientTls;
 use crate::upstream::location::LOCAL_AUTHORITY;
 use crate::upstream::reason;
 use crate::upstream::registry::Registry;
-use async_trait::async_trait;
+use crate::upstream::wire::Wire;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
-use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, Ssl, UniqueID, UniqueIDType,
-};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_load_balancing::Backend;
 use rustls::client::Resumption;
-use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::SocketAddr as UnixAddress;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 
 /// Opens connections to servers.
 pub struct Dial {
@@ -95,77 +88,3 @@ fn path(socket: &UnixAddress) -> Result<&Path> {
     let path = socket.as_pathname();
     path.ok_or_else(|| Error::explain(ErrorType::InternalError, "a unix socket without a path"))
 }
-
-/// An open connection; also as Pingora's clients want it.
-#[derive(Debug)]
-pub enum Wire {
-    Plain(Link),
-    Tls(Box<tokio_rustls::client::TlsStream<Link>>),
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Wire::Plain(link) => Pin::new(link).poll_read(cx, buf),
-            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Wire::Plain(link) => Pin::new(link).poll_write(cx, buf),
-            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Wire::Plain(link) => Pin::new(link).poll_flush(cx),
-            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Wire::Plain(link) => Pin::new(link).poll_shutdown(cx),
-            Wire::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
-        }
-    }
-}
-
-#[async_trait]
-impl Shutdown for Wire {
-    async fn shutdown(&mut self) {
-        AsyncWriteExt::shutdown(self).await.ok();
-    }
-}
-
-impl UniqueID for Wire {
-    fn id(&self) -> UniqueIDType {
-        match self {
-            Wire::Plain(link) => link.as_raw_fd(),
-            Wire::Tls(tls) => tls.get_ref().0.as_raw_fd(),
-        }
-    }
-}
-
-// nobody asks a check's connection for these
-impl Ssl for Wire {}
-impl GetTimingDigest for Wire {
-    fn get_timing_digest(&self) -> Vec<Option<pingora_core::protocols::TimingDigest>> {
-        Vec::new()
-    }
-}
-impl GetProxyDigest for Wire {
-    fn get_proxy_digest(&self) -> Option<Arc<pingora_core::protocols::raw_connect::ProxyDigest>> {
-        None
-    }
-}
-impl GetSocketDigest for Wire {
-    fn get_socket_digest(&self) -> Option<Arc<pingora_core::protocols::SocketDigest>> {
-        None
-    }
-}
-impl Peek for Wire {}
