@@ -19,6 +19,7 @@ pub fn awake() {
 }
 
 /// The time, as event loops know it: on a worker as of when it woke up, or as of some two requests ago, whichever is later.
+/// For when something begins: what took a time that matters ends by the clock itself.
 /// Times of one thread are in order.
 pub fn now() -> Instant {
     match READ.get() {

@@ -13,7 +13,6 @@ use super::queue::{self, Stop};
 use super::refusal::{Phase, Reject};
 use super::watchdog::{Bark, Watchdog, Who};
 use super::{key, measure, sticky, trace, verdict};
-use crate::clock;
 use crate::config::file::Balance;
 use crate::upstream::{Endpoint, Group, InFlight, latency};
 use http::{StatusCode, Version};
@@ -153,7 +152,7 @@ pub fn connected(
     };
     forward.connect = match reused {
         true => Some(Duration::ZERO),
-        false => forward.try_started.map(|t| clock::now() - t),
+        false => forward.try_started.map(|t| t.elapsed()),
     };
     let mut limits = forward.limits;
     // what several requests share is not shut down: there the server's silence has to do
@@ -197,7 +196,7 @@ pub fn answered(ctx: &mut Ctx, status: StatusCode, judged: StatusCode) -> Result
         watched.heard();
     }
     if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
-        let (forward, now) = (&mut ctx.forward, clock::now());
+        let (forward, now) = (&mut ctx.forward, Instant::now());
         if let Some(watchdog) = &forward.watchdog {
             watchdog.head_is_here(status == StatusCode::SWITCHING_PROTOCOLS);
         }
@@ -257,7 +256,7 @@ pub fn body_passed(ctx: &mut Ctx, bytes: usize, end: bool) {
         }
     }
     if end && ctx.body_bytes > 0 {
-        ctx.forward.body_ended = Some(clock::now());
+        ctx.forward.body_ended = Some(Instant::now());
     }
 }
 

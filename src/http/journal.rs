@@ -11,7 +11,6 @@ use super::site::{Live, Site};
 use super::trace;
 use super::verdict;
 use super::websocket;
-use crate::clock;
 use crate::filter::Phases;
 use crate::observe::{AccessLog, CLIENT_CLOSED, Entry, Recent, is_failure, protocol};
 use http::{HeaderMap, header};
@@ -31,7 +30,7 @@ pub fn close((site, recent): (&Site, &Recent), session: &mut Session, ctx: &mut 
     }
     verdict::ended(session, ctx, error);
     forward::forget_hedge(ctx);
-    if let Some(took) = ctx.request.as_ref().map(|request| clock::now() - request.info.started) {
+    if let Some(took) = ctx.request.as_ref().map(|request| request.info.started.elapsed()) {
         measure::ended(session, ctx, took);
         write_entry((site, recent), session, (ctx, took), error);
         trace::ended(session, ctx, took, error);
