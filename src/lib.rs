@@ -34,7 +34,7 @@
 //! upstream/    THE LIFE OF A SERVER          discovered -> probed -> chosen -> drained
 //! admin/       what the process is asked, and told to do: health, metrics, the API, the page
 //! observe/     the access log, the process log, events, metrics, traces
-//! units.rs, template.rs, clock.rs, timer.rs  5s, 10MB, 20%; texts with {placeholders}; the time of day; deadlines
+//! units.rs, template.rs, clock.rs, timer.rs  5s, 10MB, 20%; texts with {placeholders}; the time; deadlines
 //! grpc/        the words of gRPC and gRPC-Web: deadlines, statuses, what a content type says
 //! proxy_protocol, unix_socket.rs             what a proxy says before the first byte; sockets that are files
 //! link.rs                                    a connected socket, TCP or unix
