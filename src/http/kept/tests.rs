@@ -18,10 +18,14 @@ struct Setting {
 }
 
 async fn setting(room: usize) -> Setting {
+    opened_by(&ServerConf::default(), room).await
+}
+
+async fn opened_by(conf: &ServerConf, room: usize) -> Setting {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let mut peer = HttpPeer::new(listener.local_addr().unwrap(), false, String::new());
     keep(&mut peer);
-    let keeper = Keeper::new(Arc::new(Opener::new(&ServerConf::default())), room);
+    let keeper = Keeper::new(Arc::new(Opener::new(conf)), room);
     let kept = keeper.kept();
     Setting { listener, connectors: Connectors::new_custom(None, keeper), kept, peer }
 }
@@ -94,6 +98,15 @@ async fn a_connection_serves_one_request_after_the_other() {
     assert!(known && !anew);
     drop((first, second));
     assert_eq!(setting.count(), 0);
+}
+
+#[tokio::test]
+async fn connections_come_from_the_address_that_is_asked_for() {
+    let conf = ServerConf { client_bind_to_ipv4: vec!["127.0.0.5".into()], ..ServerConf::default() };
+    let setting = opened_by(&conf, 4).await;
+    let (_session, _) = setting.get().await;
+    let (_, client) = setting.listener.accept().await.unwrap();
+    assert_eq!(client.ip().to_string(), "127.0.0.5");
 }
 
 #[tokio::test]
