@@ -200,6 +200,78 @@ fn events_of_an_h2_server_come_one_by_one() {
     });
 }
 
+/// A server that says what comes with each read, and answers when what has come ends so.
+fn reads(end: &'static str) -> (RawServer, Receiver<String>) {
+    let (say, said) = channel();
+    let say = Mutex::new(say);
+    let server = RawServer::start("api", move |mut stream| {
+        let (mut piece, mut all) = ([0; 4096], Vec::new());
+        while let Ok(count @ 1..) = stream.read(&mut piece) {
+            all.extend_from_slice(&piece[..count]);
+            let text = String::from_utf8_lossy(&piece[..count]).into_owned();
+            if say.lock().unwrap().send(text).is_err() {
+                return;
+            }
+            if all.ends_with(end.as_bytes()) {
+                all.clear();
+                stream.write_all(ANSWER).unwrap();
+            }
+        }
+    });
+    (server, said)
+}
+
+/// The server is not woken for a head with which it can do nothing yet.
+#[test]
+fn a_body_that_came_with_its_head_goes_on_with_it() {
+    let (server, said) = reads("body\r\n0\r\n\r\n");
+    let gate = before(&server, "");
+    let mut client = gate.connect();
+    for _ in 0..3 {
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n6\r\na body\r\n0\r\n\r\n");
+        assert_eq!(client.response().text(), "done");
+        let first = said.recv().unwrap();
+        assert!(first.starts_with("POST / ") && first.contains("\r\n\r\n6\r\na body\r\n"), "{first:?}");
+        // which is another piece to the gate
+        assert!(first.ends_with("\r\n0\r\n\r\n") || said.recv().unwrap() == "0\r\n\r\n");
+    }
+    let (server, said) = reads("a body");
+    let gate = before(&server, "");
+    let (mut one, mut two) = (gate.connect(), H2Client::connect_plaintext(gate.at("web")));
+    for _ in 0..3 {
+        assert_eq!(one.ask(&Request::post("/", "a body")).text(), "done");
+        let only = said.recv().unwrap();
+        assert!(only.starts_with("POST / ") && only.ends_with("\r\n\r\na body"), "{only:?}");
+        // of HTTP/2 head and body may be read one after the other
+        let request = Request::post("/", "a body").header("content-length", "6");
+        assert_eq!(two.ask(&request).text(), "done");
+        let mut all = String::new();
+        while !all.ends_with("a body") {
+            all += &said.recv().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_head_does_not_wait_for_a_body_that_is_not_there() {
+    for (framing, body) in
+        [("Content-Length: 6", "a body"), ("Transfer-Encoding: chunked", "6\r\na body\r\n0\r\n\r\n")]
+    {
+        let (server, said) = reads(&body[body.len() - 5..]);
+        let gate = before(&server, "");
+        let mut client = gate.connect();
+        for _ in 0..3 {
+            client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"));
+            let head = said.recv().unwrap();
+            assert!(head.starts_with("POST / ") && head.ends_with("\r\n\r\n"), "{head:?}");
+            client.send(body);
+            assert_eq!(client.response().text(), "done");
+            while !said.recv().unwrap().ends_with(&body[body.len() - 5..]) {}
+        }
+    }
+}
+
 /// Where both sides speak at once, the connection serves the next request, too.
 #[test]
 fn a_server_answers_while_it_reads() {

@@ -90,7 +90,7 @@ fn choose(group: &Group, session: &Session, ctx: &mut Ctx) -> Option<InFlight> {
 ///
 /// # Errors
 /// 502 when every server that is up has been tried, 504 when the last one was too slow.
-pub fn next_peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+pub fn next_peer(session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let Some(group) = ctx.forward.group.clone() else {
         return Err(Error::explain(ErrorType::InternalError, "no group was chosen"));
     };

@@ -8,11 +8,13 @@
 //! To Pingora this is a `Connector` for a protocol of its own that turns out to be HTTP/1.1, with connections that are [`Lent`].
 //! See decision 042.
 
+mod front;
 mod shelf;
 
 use crate::upstream::dialer;
 use crate::upstream::wire::Wire;
 use async_trait::async_trait;
+use front::Front;
 use parking_lot::Mutex;
 use pingora_core::connectors::http::custom::{Connection, Connector};
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
@@ -35,7 +37,7 @@ use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -43,10 +45,12 @@ use tokio::task::coop::unconstrained;
 
 /// Has Pingora ask the connector. No server is told of it.
 static ASK: LazyLock<ALPN> = LazyLock::new(|| ALPN::Custom(CustomALPN::new(b"kept".to_vec())));
+/// The same for a request with a body.
+static ASK_WITH_BODY: LazyLock<ALPN> = LazyLock::new(|| ALPN::Custom(CustomALPN::new(b"body".to_vec())));
 
-/// The connection to this server is for whoever comes next.
-pub fn keep(peer: &mut HttpPeer) {
-    peer.options.alpn = ASK.clone();
+/// The connection to this server is for whoever comes next. `body`: one follows the head of the request.
+pub fn keep(peer: &mut HttpPeer, body: bool) {
+    peer.options.alpn = if body { ASK_WITH_BODY.clone() } else { ASK.clone() };
 }
 
 /// The connections of a worker that nobody uses.
@@ -230,7 +234,9 @@ impl Connector for Keeper {
             None => Box::pin(self.connect(peer)).await?,
         };
         self.kept.known.store(known, Ordering::Relaxed);
-        let lent = Lent { key, stream: Some(stream), watch, kept: self.kept.clone() };
+        let body = peer.get_alpn().is_some_and(|alpn| *alpn == *ASK_WITH_BODY);
+        let front = if body { Front::Awaited } else { Front::Gone };
+        let lent = Lent { key, stream: Some(stream), front, watch, kept: self.kept.clone() };
         Ok((Connection::Stream(Box::new(lent)), known >= 0))
     }
 
@@ -254,6 +260,7 @@ impl Connector for Keeper {
 struct Lent {
     key: u64,
     stream: Option<Stream>,
+    front: Front,
     watch: Arc<Watch>,
     kept: Arc<Kept>,
 }
@@ -263,14 +270,18 @@ impl Lent {
         let Some(mut stream) = self.stream.take() else { return Poll::Ready(Ok(())) };
         let read = poll_read(&mut stream, &self.watch, buf);
         if read.is_pending() {
-            self.kept.put(self.key, stream, &self.watch);
+            // else the server has answered before it was asked
+            if !self.front.is_held() {
+                self.kept.put(self.key, stream, &self.watch);
+            }
             return Poll::Ready(Ok(()));
         }
         read
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
-        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    fn parts(&mut self) -> io::Result<(Pin<&mut Stream>, &mut Front)> {
+        let stream = self.stream.as_mut().map(Pin::new).ok_or(io::ErrorKind::NotConnected)?;
+        Ok((stream, &mut self.front))
     }
 }
 
@@ -283,7 +294,9 @@ impl AsyncRead for Lent {
         if wakes_nobody(cx.waker()) {
             return self.give_back(buf);
         }
-        self.stream()?.poll_read(cx, buf)
+        let (mut stream, front) = self.parts()?;
+        ready!(front.poll_look(stream.as_mut(), cx))?;
+        stream.poll_read(cx, buf)
     }
 }
 
@@ -293,8 +306,8 @@ fn wakes_nobody(waker: &Waker) -> bool {
 }
 
 impl AsyncWrite for Lent {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write(cx, buf)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -302,7 +315,8 @@ impl AsyncWrite for Lent {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write_vectored(cx, bufs)
+        let (stream, front) = self.parts()?;
+        front.poll_write(stream, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -310,11 +324,12 @@ impl AsyncWrite for Lent {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_flush(cx)
+        let (stream, front) = self.parts()?;
+        front.poll_flush(stream, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_shutdown(cx)
+        self.parts()?.0.poll_shutdown(cx)
     }
 }
 

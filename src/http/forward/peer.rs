@@ -116,7 +116,7 @@ impl Allowed {
 
 /// The way to this server.
 pub fn to(
-    session: &Session,
+    session: &mut Session,
     ctx: &mut Ctx,
     group: &Group,
     (endpoint, allowed): (&Endpoint, &Allowed),
@@ -143,13 +143,15 @@ pub fn to(
         peer.group_key = fastrand::u64(1..);
         peer.options.idle_timeout = Some(AT_ONCE);
     }
-    patrol(ctx, group, &mut peer);
+    if patrol(ctx, group, &mut peer) {
+        kept::keep(&mut peer, !session.as_mut().is_body_empty());
+    }
     peer
 }
 
 /// Leaves the two deadlines that nearly every try has, and nearly none needs, to the patrol instead of Pingora's
 /// timers: where there are no others, and the connection is for one request at a time and for anybody.
-fn patrol(ctx: &mut Ctx, group: &Group, peer: &mut HttpPeer) {
+fn patrol(ctx: &mut Ctx, group: &Group, peer: &mut HttpPeer) -> bool {
     let forward = &mut ctx.forward;
     let ordinary = !forward.upgrade
         && forward.limits.is_none()
@@ -160,8 +162,8 @@ fn patrol(ctx: &mut Ctx, group: &Group, peer: &mut HttpPeer) {
     forward.patrolled = both.filter(|(silence, idle)| ordinary && patrol::can_see_to(*silence, *idle));
     if forward.patrolled.is_some() {
         (peer.options.read_timeout, peer.options.idle_timeout) = (None, None);
-        kept::keep(peer);
     }
+    forward.patrolled.is_some()
 }
 
 /// Opens the connection to the server in a way of our own, where its two deadlines have to be told apart or the server

@@ -1,6 +1,7 @@
 //! With Pingora's own connector, as a request uses it.
 
 use super::*;
+use futures_util::FutureExt;
 use pingora_core::connectors::http::Connector as Connectors;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_http::RequestHeader;
@@ -21,10 +22,19 @@ async fn setting(room: usize) -> Setting {
     opened_by(&ServerConf::default(), room).await
 }
 
+/// For requests with a body.
+async fn with_body() -> (Setting, HttpSession<()>, TcpStream) {
+    let mut setting = setting(4).await;
+    keep(&mut setting.peer, true);
+    let (session, _) = setting.get().await;
+    let (server, _) = setting.listener.accept().await.unwrap();
+    (setting, session, server)
+}
+
 async fn opened_by(conf: &ServerConf, room: usize) -> Setting {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let mut peer = HttpPeer::new(listener.local_addr().unwrap(), false, String::new());
-    keep(&mut peer);
+    keep(&mut peer, false);
     let keeper = Keeper::new(Arc::new(Opener::new(conf)), room);
     let kept = keeper.kept();
     Setting { listener, connectors: Connectors::new_custom(None, keeper), kept, peer }
@@ -165,4 +175,89 @@ async fn there_is_room_for_so_many() {
     assert_eq!(setting.count(), 2);
     // the first was closed
     assert_eq!(servers[0].read(&mut [0]).await.unwrap(), 0);
+}
+
+/// A head that says how long the body is.
+fn head(length: &str) -> Box<RequestHeader> {
+    let mut head = RequestHeader::build("POST", b"/", None).unwrap();
+    head.insert_header("content-length", length).unwrap();
+    Box::new(head)
+}
+
+/// What has come to the server by now: writing to a connection of this machine delivers.
+fn come(server: &TcpStream) -> String {
+    let mut seen = [std::mem::MaybeUninit::uninit(); 512];
+    let seen = match socket2::SockRef::from(server).recv_with_flags(&mut seen, nix::libc::MSG_DONTWAIT) {
+        // SAFETY: so many were written.
+        Ok(count) => seen[..count].iter().map(|byte| unsafe { byte.assume_init() }).collect(),
+        Err(error) => {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            Vec::new()
+        }
+    };
+    String::from_utf8(seen).unwrap()
+}
+
+#[tokio::test]
+async fn a_head_waits_for_its_body() {
+    let (setting, mut session, mut server) = with_body().await;
+    let HttpSession::H1(h1) = &mut session else { panic!("another protocol") };
+    h1.write_request_header(head("6")).await.unwrap();
+    assert_eq!(come(&server), "");
+    h1.write_body(b"a b").await.unwrap();
+    assert_eq!(come(&server), "POST / HTTP/1.1\r\ncontent-length: 6\r\n\r\na b");
+    h1.write_body(b"ody").await.unwrap();
+    assert_eq!(come(&server), "ody");
+    server.write_all(ANSWER.as_bytes()).await.unwrap();
+    h1.read_response().await.unwrap();
+    while h1.read_body_bytes().await.is_ok_and(|read| read.is_some()) {}
+    setting.release(session).await;
+    assert_eq!(setting.count(), 1);
+}
+
+#[tokio::test]
+async fn a_head_does_not_wait_for_a_body_that_does_not_come() {
+    // while the answer is awaited
+    let (_setting, mut session, mut server) = with_body().await;
+    let HttpSession::H1(h1) = &mut session else { panic!("another protocol") };
+    h1.write_request_header(head("6")).await.unwrap();
+    let answers = async {
+        assert!(server.read(&mut [0; 512]).await.unwrap() > 0);
+        server.write_all(ANSWER.as_bytes()).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(h1.read_response(), answers);
+    answer.unwrap();
+    // and where there is none after all
+    let (_setting, mut session, server) = with_body().await;
+    let HttpSession::H1(h1) = &mut session else { panic!("another protocol") };
+    h1.write_request_header(head("0")).await.unwrap();
+    h1.finish_body().await.unwrap();
+    assert_eq!(come(&server), "POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
+}
+
+/// As Pingora asks when it is done with a connection.
+async fn is_kept(setting: &Setting, mut stream: Stream) -> bool {
+    let before = setting.count();
+    assert!(stream.read(&mut [0]).now_or_never().is_some());
+    drop(stream);
+    setting.count() > before
+}
+
+#[tokio::test]
+async fn a_connection_whose_request_was_not_sent_is_not_kept() {
+    let mut setting = setting(4).await;
+    keep(&mut setting.peer, true);
+    let keeper = Keeper { opener: Arc::new(Opener::new(&ServerConf::default())), kept: setting.kept.clone() };
+    let lent = async || match keeper.get_http_session(&setting.peer).await.unwrap() {
+        (Connection::Stream(stream), _) => stream,
+        (Connection::Session(()), _) => panic!("another protocol"),
+    };
+    assert!(!is_kept(&setting, lent().await).await);
+    let mut held = lent().await;
+    held.write_all(b"a head").await.unwrap();
+    assert!(!is_kept(&setting, held).await);
+    let mut sent = lent().await;
+    sent.write_all(b"a head").await.unwrap();
+    sent.write_all(b"a body").await.unwrap();
+    assert!(is_kept(&setting, sent).await);
 }
