@@ -1,5 +1,9 @@
 //! The allocator of the binary, mimalloc, and what it gives back to the system.
 
+mod blocks;
+
+use blocks::Class;
+pub use blocks::keep as keep_blocks;
 use libmimalloc_sys as mi;
 use std::alloc::{GlobalAlloc, Layout};
 use std::io::Write;
@@ -38,11 +42,10 @@ unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: any size and power of two is allowed.
-        let memory: *mut u8 = unsafe {
-            match is_aligned(layout) {
-                true => mi::mi_malloc(layout.size()).cast(),
-                false => mi::mi_malloc_aligned(layout.size(), layout.align()).cast(),
-            }
+        let memory: *mut u8 = match (Class::of(layout), is_aligned(layout)) {
+            (Some(class), _) => class.allocate(),
+            (None, true) => unsafe { mi::mi_malloc(layout.size()).cast() },
+            (None, false) => unsafe { mi::mi_malloc_aligned(layout.size(), layout.align()).cast() },
         };
         if memory.is_null() && layout.size() < LARGE {
             refused(layout.size());
@@ -52,28 +55,54 @@ unsafe impl GlobalAlloc for Allocator {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as above.
+        // SAFETY: as above, and what is written to is as large.
         unsafe {
-            match is_aligned(layout) {
-                true => mi::mi_zalloc(layout.size()).cast(),
-                false => mi::mi_zalloc_aligned(layout.size(), layout.align()).cast(),
+            match (Class::of(layout), is_aligned(layout)) {
+                (Some(class), _) => {
+                    let memory = class.allocate();
+                    if !memory.is_null() {
+                        memory.write_bytes(0, layout.size());
+                    }
+                    memory
+                }
+                (None, true) => mi::mi_zalloc(layout.size()).cast(),
+                (None, false) => mi::mi_zalloc_aligned(layout.size(), layout.align()).cast(),
             }
         }
     }
 
     #[inline]
-    unsafe fn dealloc(&self, memory: *mut u8, _layout: Layout) {
-        // SAFETY: it was allocated here, as the caller promises.
-        unsafe { mi::mi_free(memory.cast()) }
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: it was allocated here with this layout, as the caller promises.
+        unsafe {
+            match Class::of(layout) {
+                Some(class) => class.free(memory),
+                None => mi::mi_free(memory.cast()),
+            }
+        }
     }
 
     #[inline]
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // what is moved is aligned as what is new
-        let aligned = Layout::from_size_align(size, layout.align()).is_ok_and(is_aligned);
-        // SAFETY: as above.
+        // SAFETY: that it is a layout is what the caller promises.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        match (Class::of(layout), Class::of(new)) {
+            (None, None) => {}
+            // there is room
+            (old, new) if old == new => return memory,
+            // SAFETY: the two are different and as large as their layouts say; the old one is freed as it was allocated.
+            _ => unsafe {
+                let moved = self.alloc(new);
+                if !moved.is_null() {
+                    moved.copy_from_nonoverlapping(memory, layout.size().min(size));
+                    self.dealloc(memory, layout);
+                }
+                return moved;
+            },
+        }
+        // SAFETY: as above. What is moved is aligned as what is new.
         unsafe {
-            match aligned && is_aligned(layout) {
+            match is_aligned(new) && is_aligned(layout) {
                 true => mi::mi_realloc(memory.cast(), size).cast(),
                 false => mi::mi_realloc_aligned(memory.cast(), size, layout.align()).cast(),
             }
@@ -108,7 +137,20 @@ mod tests {
     use super::*;
 
     fn layouts() -> impl Iterator<Item = Layout> {
-        let sizes = (1..=1100).chain([4095, 4096, 4097, 13_000, 70_000, 1 << 20, (1 << 20) + 8]);
+        let sizes = (1..=1100).chain([
+            4095,
+            4096,
+            4097,
+            13_000,
+            32_768,
+            32_769,
+            65_536,
+            65_537,
+            131_072,
+            131_073,
+            1 << 20,
+            (1 << 20) + 8,
+        ]);
         let aligns = (0..=12).map(|power| 1_usize << power);
         sizes.flat_map(move |size| {
             aligns.clone().map(move |align| Layout::from_size_align(size, align).unwrap())
@@ -162,9 +204,21 @@ mod tests {
     #[test]
     fn what_grows_or_shrinks_keeps_what_it_holds_and_its_alignment() {
         for align in [1, 8, 16, 64, 4096] {
-            for (from, to) in
-                [(3, 9), (9, 24), (24, 1000), (1000, 13_000), (13_000, 17), (17, 2), (2, 1 << 20)]
-            {
+            for (from, to) in [
+                (3, 9),
+                (9, 24),
+                (24, 1000),
+                (1000, 13_000),
+                (13_000, 17),
+                (17, 2),
+                (2, 1 << 20),
+                (9, 40_000),
+                (40_000, 60_000),
+                (60_000, 120_000),
+                (120_000, 1 << 20),
+                (1 << 20, 50_000),
+                (50_000, 9),
+            ] {
                 let layout = Layout::from_size_align(from, align).unwrap();
                 // SAFETY: the layouts are not empty, and what is looked at was allocated.
                 unsafe {

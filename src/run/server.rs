@@ -183,9 +183,10 @@ impl EdgeService {
         let app = Arc::new(Proxy::application(of_all, opener, &self.conf)?);
         let refuser = Arc::new(Refuser::new(self.live.clone()));
         let worker = edge::Worker { app, refuser, flows: self.flows.clone(), share };
-        std::thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || runtime.block_on(edge::serve(worker)))
+        std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let _keeping = memory::keep_blocks();
+            runtime.block_on(edge::serve(worker));
+        })
     }
 }
 

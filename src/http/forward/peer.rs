@@ -150,7 +150,7 @@ pub fn to(
 }
 
 /// Leaves the two deadlines that nearly every try has, and nearly none needs, to the patrol instead of Pingora's
-/// timers: where there are no others, and the connection is for one request at a time and for anybody.
+/// timers: where there are no others, and the connection is for one request at a time and for anybody. Whether it did.
 fn patrol(ctx: &mut Ctx, group: &Group, peer: &mut HttpPeer) -> bool {
     let forward = &mut ctx.forward;
     let ordinary = !forward.upgrade
