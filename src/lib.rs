@@ -39,7 +39,7 @@
 //! proxy_protocol, unix_socket.rs             what a proxy says before the first byte; sockets that are files
 //! link.rs                                    a connected socket, TCP or unix
 //! roots.rs                                   whom we believe as a client of authorities and collectors
-//! memory.rs                                  the allocator; what is free goes back to the system
+//! memory                                     the allocator; what is free goes back to the system
 //! pairs.rs                                   NAME=VALUE: cookies, parameters of queries
 //! ```
 //!

@@ -21,12 +21,13 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyServiceBuilder, ProxyWarnLogContext, Session};
-use std::future::ready;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// The proxy of one worker.
@@ -79,8 +80,8 @@ fn taken_out(service: Service<Application>) -> io::Result<Application> {
 /// What a hook returns.
 type Hook<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
 
-/// A hook that waits for nothing. `async_trait` would put its arguments into a box, for every request; an empty future takes
-/// no memory. The lifetimes are those that it gives to the trait: of each reference, and of the future.
+/// A hook that waits for nothing. `async_trait` would put its arguments into a box, for every request; a future without
+/// any state takes no memory (an `async` block has some: whether it has begun). The lifetimes are those that it gives to the trait: of each reference, and of the future.
 macro_rules! hook {
     (
         $(#[$about:meta])*
@@ -98,7 +99,7 @@ macro_rules! hook {
 
 fn at_once<'f>(done: Result<()>) -> Hook<'f, Result<()>> {
     match done {
-        Ok(()) => Box::pin(async { Ok(()) }),
+        Ok(()) => Box::pin(poll_fn(|_| Poll::Ready(Ok(())))),
         Err(error) => Box::pin(ready(Err(error))),
     }
 }
@@ -160,7 +161,7 @@ impl ProxyHttp for Proxy {
     hook! {
         /// What is let in goes on to a server.
         fn proxy_upstream_filter<'s, 'c>(&'p self, _session: &'s mut Session, _ctx: &'c mut Box<Ctx>) -> Result<bool> {
-            Box::pin(async { Ok(true) })
+            Box::pin(poll_fn(|_| Poll::Ready(Ok(true))))
         }
     }
 
@@ -291,7 +292,7 @@ impl ProxyHttp for Proxy {
             ctx: &'c mut Box<Ctx>,
         ) -> () {
             journal::close((&self.live.load(), &self.recent), session, ctx, error);
-            Box::pin(async {})
+            Box::pin(poll_fn(|_| Poll::Ready(())))
         }
     }
 

@@ -21,6 +21,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
@@ -276,9 +277,17 @@ impl Session for Exchange {
         Ok(over || self.outgoing.is_done())
     }
 
-    /// Called when the body of the answer has ended, and when nothing is left to do; for the second time it does nothing.
-    async fn finish(&mut self) -> Result<()> {
-        self.end().await
+    /// Called when the body of the answer has ended, and when nothing is left to do: mostly it has been done, and a future
+    /// without any state takes no memory. The lifetimes are those that `async_trait` gives to the trait.
+    fn finish<'s, 'f>(&'s mut self) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'f>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        if self.outgoing.is_sent() && !self.switched {
+            return Box::pin(poll_fn(|_| Poll::Ready(Ok(()))));
+        }
+        Box::pin(self.end())
     }
 
     async fn shutdown(&mut self, _code: u32, context: &str) {

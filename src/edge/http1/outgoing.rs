@@ -120,6 +120,11 @@ impl Outgoing {
         matches!(self.rest, Rest::Nothing)
     }
 
+    /// Whether the client has all of it, as far as is in our hands.
+    pub fn is_sent(&self) -> bool {
+        self.is_done() && !self.unflushed
+    }
+
     /// Whether a body of this length has to be waited for, rather than the head sent alone.
     pub fn awaits_body(&self) -> bool {
         matches!(self.rest, Rest::Length(_))
