@@ -157,6 +157,13 @@ impl Admin {
         }
     }
 
+    /// The process ends, and takes its socket along where that is a file: the thread that accepts may not come to it.
+    pub fn close(&self) {
+        if let Some(place) = self.0.place.send_replace(None) {
+            drop(place.file.lock().take());
+        }
+    }
+
     /// Answers for as long as the process lives, on a thread of its own.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ pub fn run(
     let _held = signals::hold();
     let program = Program::this().map_err(|why| format!("the program cannot find itself: {why}"))?;
     let opened = Opened::open(Arc::new(plan), takeover)?;
-    let (edge, doorplate) = (opened.edge.clone(), opened.doorplate.clone());
+    let (edge, admin, doorplate) = (opened.edge.clone(), opened.admin.clone(), opened.doorplate.clone());
     let (site, current) = (opened.running.site.clone(), opened.running.current.clone());
     let Staff { front, back, signals } = opened.staff(source, (begun, &checked), program, takeover);
     // as typed, with its places and texts, it is several times as large as the plan
@@ -67,6 +67,7 @@ pub fn run(
     if let Some(tracer) = &site.load().tracer {
         tracer.finish();
     }
+    admin.close();
     doorplate.take_down();
     events::stopped(ending.cut());
     Ok(())
